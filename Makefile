@@ -1,0 +1,81 @@
+# Each target sets itself up: a virtual environment in .venv, filled from pinned requirements. Start with `make demo`.
+.DEFAULT_GOAL := help
+SHELL := /bin/sh
+
+# The first Python that runs and is 3.11 or later; Lambda runs 3.13.
+PYTHON ?= $(shell for python in python3.13 python3 python3.12 python3.11; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$python; break; }; done)
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export SAM_CLI_TELEMETRY := 0
+FUNCTIONS := ingest archiver memory_writer
+
+.PHONY: help demo local test check format lock build deploy clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+
+demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through five webhooks
+	@$(BIN)/python -m scripts.demo
+
+local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...")
+	@$(BIN)/python -m scripts.local
+
+test: .venv/ready  ## all tests
+	$(BIN)/python -m pytest
+
+check: .venv/ready .venv-sam/ready  ## format, lint, types, template checks
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/cfn-lint template.yaml
+	$(BIN)/python -m scripts.local translate > .venv/translated.json
+	$(BIN)/cfn-lint .venv/translated.json
+	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint --template template.yaml
+
+format: .venv/ready  ## puts the code into shape
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: .venv/ready  ## pins every requirement anew
+	@for name in requirements-dev requirements-sam; do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
+			$$name.in -o $$name.txt || exit 1; done
+	@for name in $(FUNCTIONS); do \
+		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
+			-c requirements-dev.txt $$name/requirements.in -o $$name/requirements.txt || exit 1; done
+
+build: .venv-sam/ready  ## sam build
+	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/sam build
+
+deploy: build  ## sam deploy --guided
+	.venv-sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM
+
+clean:  ## removes what the other targets made
+	rm -rf .venv .venv-sam .local .aws-sam
+
+# An environment is ready when all of it is installed: the stamp comes last, and an interrupted installation is done again.
+.venv/ready: requirements-dev.txt
+	@$(MAKE) --no-print-directory environment FOLDER=.venv REQUIREMENTS=$<
+
+.venv-sam/ready: requirements-sam.txt
+	@$(MAKE) --no-print-directory environment FOLDER=.venv-sam REQUIREMENTS=$<
+
+.PHONY: environment
+environment:
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed (3.13 is what Lambda runs), and none was found." >&2; exit 1; }
+	@echo "Setting up $(FOLDER) with $$($(PYTHON) --version) ..."
+	@$(PYTHON) -m venv --clear $(FOLDER) || { echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+	@$(FOLDER)/bin/python -m pip install -q --require-hashes -r $(REQUIREMENTS)
+	@touch $(FOLDER)/ready
+
+# What `sam build` calls, once for each function: its own folder, shared, and its pinned requirements for Lambda's machine.
+.PHONY: build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction
+build-IngestFunction: PACKAGE := ingest
+build-ArchiverFunction: PACKAGE := archiver
+build-MemoryWriterFunction: PACKAGE := memory_writer
+build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction:
+	cp -R $(PACKAGE) shared "$(ARTIFACTS_DIR)"
+	rm -rf "$(ARTIFACTS_DIR)"/*/requirements.* "$(ARTIFACTS_DIR)"/*/__pycache__
+	python3.13 -m pip install -q --require-hashes --no-compile --only-binary=:all: --platform manylinux_2_28_aarch64 \
+		--platform manylinux2014_aarch64 --implementation cp --python-version 3.13 --target "$(ARTIFACTS_DIR)" -r $(PACKAGE)/requirements.txt

@@ -1,0 +1,1 @@
+"""Archiver: staged body to archive, record and announcement."""

@@ -1,0 +1,213 @@
+"""The join: a call's transcript and audio meet in its record, in whichever order they come.
+
+The order of the steps is the protocol. Each step may run twice; a crash between any two is healed by the retry.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, cast
+
+from archiver.caller import find_caller
+from archiver.finals import Finals, decode_audio, dump, utc
+from shared import keys
+from shared.bucket import Bucket
+from shared.errors import PoisonError, StorageError
+from shared.messages import Announcement, Audio, ClaimCheck
+from shared.observability import count, logger
+from shared.record import Call, Parked, Records
+from shared.webhooks import AUDIO, TRANSCRIPTION, Conversation, Elements, WebhookEvent, find_event, read_webhook
+
+SUMMARY_BYTES = 4096
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A staged body on its way: its claim check, its bytes, and whether it came by `webhook` or from the `api`."""
+
+    check: ClaimCheck
+    body: bytes
+    origin: str
+
+    def order(self, event: WebhookEvent, conversation: Conversation | None = None) -> str:
+        """Sorts an object's versions as text: a webhook's word over the API's, then the later event."""
+        ended_ms = conversation.ended_ms if conversation else None
+        time_ms = event.time_ms if event.time_ms is not None else ended_ms or 0
+        return f"{0 if self.origin == 'api' else 1}-{time_ms:013d}-{self.check.delivery_id}"
+
+
+class Archiver:
+    """Archives events, one at a time."""
+
+    def __init__(self, bucket: Bucket, records: Records, sns: Any, topic_arn: str) -> None:
+        self._bucket, self._finals, self._records = bucket, Finals(bucket), records
+        self._sns, self._topic_arn = sns, topic_arn
+
+    def archive(self, event: WebhookEvent, delivery: Delivery, now: datetime) -> bool:
+        """Archive one event; False if its staged body is still needed, for its audio is parked.
+
+        Raises PoisonError for what can never be archived, and anything else for what should be tried again.
+        """
+        conversation_id = event.conversation_id
+        if event.type not in (TRANSCRIPTION, AUDIO):
+            self._archive_other(event, delivery)
+            return True
+        if conversation_id is None:
+            raise PoisonError("webhook", "The event names no conversation.")
+        if event.type == AUDIO:
+            return self._archive_audio(event, conversation_id, delivery)
+        self._archive_transcript(event, conversation_id, delivery, now)
+        return True
+
+    def _archive_transcript(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> None:
+        conversation = Conversation.model_validate(event.data)
+        order = delivery.order(event, conversation)
+        call = self._save(event, conversation_id, conversation, order, delivery.check.staged_key, now)
+        if call is None:
+            return self._leave(conversation_id, delivery, "CallSuperseded")
+        audio = self._inline_audio(event, conversation_id)
+        try:
+            if audio:
+                self._finals.put_mp3(call, event, audio, order, force=delivery.check.force)
+            self._finals.put_json(call, event, order, drop_audio=bool(audio), force=delivery.check.force)
+        except StorageError:
+            # A storage fault must not hold memories back: they are written from the staged body meanwhile.
+            self._announce("transcript_archived", replace(call, json_key=None), delivery.check.staged_key)
+            raise
+        try:
+            call = self._join(call, order if audio else None)
+        finally:
+            self._announce("transcript_archived", call)
+        count("CallArchived")
+        logger.info("Call archived", conversation_id=conversation_id, audio=call.audio)
+
+    def _save(
+        self, event: WebhookEvent, conversation_id: str, conversation: Conversation, order: str, staged_key: str,
+        now: datetime,
+    ) -> Call | None:  # fmt: skip
+        """Enter the call in its record, which says whether this is the newest version, and in which folder it lives."""
+        caller = find_caller(event.data)
+        analysis = conversation.analysis
+        fields = {
+            "agent_id": event.agent_id,
+            "started_at": utc(conversation.started_at),
+            "duration_secs": conversation.duration_secs,
+            "status": _text(conversation.status),
+            "call_successful": _text(analysis.call_successful) if analysis else None,
+            "summary": _text(analysis.transcript_summary) if analysis else None,
+        }
+        learnt = {"external_number": caller.number} if caller.number else {}  # a number is never unlearnt
+        defaults = {
+            "folder": caller.folder,
+            "json_key": keys.call_json(caller.folder, conversation_id),
+            "audio": "none" if conversation.has_audio is False else "pending",
+            "archived_at": utc(now),
+        }
+        return self._records.save_transcript(conversation_id, fields | learnt, defaults, order, staged_key)
+
+    def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> bytes | None:
+        """The recording that older payloads carry in the transcript. A fault in it never costs the JSON."""
+        full_audio = event.data.get("full_audio")
+        if full_audio is None or full_audio == "":
+            logger.info("No full_audio field found", conversation_id=conversation_id)
+            return None
+        audio = decode_audio(full_audio)
+        if audio is None:
+            count("AudioInvalid")
+            logger.error("full_audio is not base64; the JSON keeps it as sent", conversation_id=conversation_id)
+        return audio
+
+    def _join(self, call: Call, inline_order: str | None) -> Call:
+        """The call with its audio: the transcript's own, just put, and what was parked before."""
+        if inline_order:
+            mp3_key = self._announce_audio(call)
+            call = self._records.save_audio(call.conversation_id, mp3_key, inline_order) or call
+        if call.parked is None:
+            return call
+        elements, event, audio = self._load_parked(call.conversation_id, call.parked)
+        # An array may hold what is not done yet: then its own message tags it, or the sweep.
+        return self._finish(call, call.parked, event, audio, tag=len(elements) == 1)
+
+    def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery) -> bool:
+        audio = decode_audio(event.data.get("full_audio"))
+        if audio is None:
+            raise PoisonError("audio", "full_audio is missing, empty or not base64.")
+        parked = Parked(delivery.check.staged_key, delivery.order(event))
+        call = self._records.park_audio(conversation_id, parked, force=delivery.check.force)
+        if call is None:
+            self._leave(conversation_id, delivery, "AudioSuperseded")
+        elif call.folder:
+            self._finish(call, parked, event, audio, force=delivery.check.force)
+        else:
+            count("AudioParked")
+            logger.info("Audio parked until its call comes", conversation_id=conversation_id)
+            return False
+        return True
+
+    def _load_parked(self, conversation_id: str, parked: Parked) -> tuple[Elements, WebhookEvent, bytes]:
+        staged = self._bucket.read(parked.staged_key)
+        elements: Elements = read_webhook(staged[0]) if staged else []
+        event = find_event(elements, AUDIO, conversation_id)
+        audio = decode_audio(event.data.get("full_audio")) if event else None
+        if event is None or audio is None:
+            raise PoisonError("parked audio", "The staged body of the parked audio is gone.")
+        return elements, event, audio
+
+    def _finish(
+        self, call: Call, parked: Parked, event: WebhookEvent, audio: bytes, *, tag: bool = False, force: bool = False
+    ) -> Call:
+        """Put parked audio in its place. `parked` is removed last, for whoever retries finds the work by it."""
+        self._finals.put_mp3(call, event, audio, parked.order, force=force)
+        mp3_key = self._announce_audio(call)
+        if tag:
+            self._bucket.tag_archived(parked.staged_key)
+        finished = self._records.finish_audio(call.conversation_id, mp3_key, parked.order)
+        count("AudioArchived")
+        return finished or self._records.get(call.conversation_id) or call
+
+    def _archive_other(self, event: WebhookEvent, delivery: Delivery) -> None:
+        """Keep any other event: in its call's folder if the record knows it, else under its own number."""
+        conversation_id = event.conversation_id
+        caller = find_caller(event.data)
+        if conversation_id is None:
+            call = Call("", external_number=caller.number)
+            key = keys.other_event(event.type, delivery.check.delivery_id, event.index)
+            body = delivery.body if event.index is None else dump(event.element)
+        else:
+            call = self._records.get(conversation_id) or Call(conversation_id)
+            if call.erased_at:
+                return self._leave(conversation_id, delivery, "EventSuperseded")
+            call = replace(call, external_number=call.external_number or caller.number)
+            key = keys.event_json(call.folder or caller.folder, conversation_id, event.type)
+            body = dump(event.data)
+        self._finals.put_event(key, body, event, call, delivery.order(event), force=delivery.check.force)
+        count("EventArchived")
+        logger.info("Event archived", event_type=event.type, conversation_id=conversation_id)
+
+    def _leave(self, conversation_id: str, delivery: Delivery, metric: str) -> None:
+        """A newer version is archived, or the call is erased: only its staged body has to be remembered."""
+        erased = self._records.note_staged(conversation_id, delivery.check.staged_key) is None
+        count("ErasedDropped" if erased else metric)
+        logger.info("Nothing to archive", conversation_id=conversation_id, erased=erased)
+
+    def _announce_audio(self, call: Call) -> str:
+        mp3_key = keys.call_mp3(str(call.folder), call.conversation_id)
+        self._announce("audio_archived", replace(call, audio="archived", mp3_key=mp3_key))
+        return mp3_key
+
+    def _announce(self, event: Any, call: Call, source_key: str | None = None) -> None:
+        announcement = Announcement(
+            event, call.conversation_id, call.agent_id, call.external_number,
+            source_key=source_key or str(call.json_key), json_key=call.json_key,
+            mp3_key=call.mp3_key, audio=cast(Audio, call.audio or "pending"),
+        )  # fmt: skip
+        attributes = announcement.attributes().items()
+        self._sns.publish(
+            TopicArn=self._topic_arn,
+            Message=announcement.to_json(),
+            MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes},
+        )
+
+
+def _text(text: str | None) -> str | None:
+    """What DynamoDB can hold of a text, 4 KB at most."""
+    return None if text is None else text.encode(errors="ignore")[:SUMMARY_BYTES].decode(errors="ignore")

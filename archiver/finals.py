@@ -1,0 +1,82 @@
+"""The final objects of a call, and the log lines that operators know."""
+
+import binascii
+from datetime import datetime, timezone
+from typing import Any
+
+import simplejson
+
+from shared import keys
+from shared.bucket import Bucket, Outcome
+from shared.errors import StorageError
+from shared.observability import logger, mask_key
+from shared.record import Call
+from shared.webhooks import WebhookEvent
+
+
+class Finals:
+    """Writes JSON and MP3 where they belong; the newest wins. Raises StorageError."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self._bucket = bucket
+
+    def put_json(self, call: Call, event: WebhookEvent, order: str, *, drop_audio: bool, force: bool) -> None:
+        """The call as ElevenLabs told it, compact; without `full_audio` only where that is safe in the MP3."""
+        key = keys.call_json(str(call.folder), call.conversation_id)
+        data = {name: value for name, value in event.data.items() if not (drop_audio and name == "full_audio")}
+        logger.info(f"Saving JSON to S3: s3://{self._bucket.name}/{mask_key(key)}")
+        self._put(key, dump(data), "application/json", describe(event, call, order), force)
+        logger.info(f"Successfully saved JSON for conversation {call.conversation_id}")
+
+    def put_mp3(self, call: Call, event: WebhookEvent, audio: bytes, order: str, *, force: bool) -> None:
+        key = keys.call_mp3(str(call.folder), call.conversation_id)
+        logger.info(f"Saving MP3 to S3: s3://{self._bucket.name}/{mask_key(key)} ({len(audio)} bytes)")
+        self._put(key, audio, "audio/mpeg", describe(event, call, order), force)
+        logger.info(f"Successfully saved MP3 for conversation {call.conversation_id}")
+
+    def put_event(self, key: str, body: bytes, event: WebhookEvent, call: Call, order: str, *, force: bool) -> None:
+        """Whatever else ElevenLabs said, kept under a key of its own."""
+        self._put(key, body, "application/json", describe(event, call, order), force)
+
+    def _put(self, key: str, body: bytes, content_type: str, metadata: dict[str, str], force: bool) -> Outcome:
+        try:
+            return self._bucket.put_newest(key, body, content_type, metadata, force=force)
+        except StorageError as error:
+            logger.error(f"Error saving to S3: {error}")
+            raise
+
+
+def describe(event: WebhookEvent, call: Call, order: str) -> dict[str, str]:
+    """Object metadata: ASCII, for S3 takes nothing else, and only what was checked."""
+    values = {
+        "external_number": call.external_number,
+        "conversation_id": event.conversation_id,
+        "agent_id": event.agent_id,
+        "timestamp": call.started_at,
+        "event": event.type,
+        "event_timestamp": event.event_timestamp,
+        "delivery_id": order.rsplit("-", maxsplit=1)[-1],
+        "order": order,
+    }
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def dump(value: Any) -> bytes:
+    """Compact JSON in UTF-8 with every digit of a number; half an emoji, which UTF-8 cannot hold, stays an escape."""
+    try:
+        return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")).encode())
+    except UnicodeEncodeError:
+        return bytes(simplejson.dumps(value, use_decimal=True, separators=(",", ":")).encode())
+
+
+def decode_audio(full_audio: Any) -> bytes | None:
+    """The MP3 in a base64 text, or None if it is no such text. Not copied on the way: it may be 6 MB."""
+    try:
+        return binascii.a2b_base64(full_audio, strict_mode=True) or None
+    except (TypeError, ValueError):
+        return None
+
+
+def utc(moment: datetime | None) -> str | None:
+    """ISO 8601 in UTC, to the second."""
+    return None if moment is None else moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

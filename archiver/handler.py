@@ -1,0 +1,109 @@
+"""Archiver: turn a staged body into the call's final objects, its record and an announcement."""
+
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import cache
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from pydantic import TypeAdapter, ValidationError
+
+from archiver.archive import Archiver, Delivery
+from shared.batch import process_batch
+from shared.bucket import Bucket
+from shared.errors import PoisonError
+from shared.keys import is_staged
+from shared.messages import ClaimCheck
+from shared.observability import logger, metrics
+from shared.record import Records
+from shared.settings import read_settings
+from shared.webhooks import read_event, read_webhook
+
+# Three attempts of 22 s at most stay below the function's 120 s.
+_PATIENCE = Config(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+_CLAIM_CHECK = TypeAdapter(ClaimCheck)
+
+
+@dataclass(frozen=True)
+class Settings:
+    bucket_name: str
+    conversation_table_name: str
+    call_archived_topic_arn: str
+    dlq_url: str
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What one execution environment keeps between its batches."""
+
+    bucket: Bucket
+    archiver: Archiver
+    sqs: Any
+
+
+@cache
+def settings() -> Settings:
+    return read_settings(Settings)
+
+
+@cache
+def aws() -> Aws:
+    bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
+    table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
+    sns = boto3.client("sns", config=_PATIENCE)
+    archiver = Archiver(bucket, Records(table), sns, settings().call_archived_topic_arn)
+    return Aws(bucket, archiver, boto3.client("sqs", config=_PATIENCE))
+
+
+def handle_record(record: SQSRecord) -> None:
+    check = read_claim_check(record.body)
+    logger.append_keys(delivery_id=check.delivery_id)
+    if archive_all(load_staged(check), datetime.now(timezone.utc)):
+        aws().bucket.tag_archived(check.staged_key)
+
+
+def read_claim_check(body: str) -> ClaimCheck:
+    """Raises PoisonError for what is no claim check of ours."""
+    try:
+        check = _CLAIM_CHECK.validate_json(body)
+    except ValidationError:
+        raise PoisonError("claim check", "The message is not a claim check of version 1.") from None
+    if not is_staged(check.staged_key):
+        raise PoisonError("claim check", "The staged_key is not one of the staging prefix.")
+    return check
+
+
+def load_staged(check: ClaimCheck) -> Delivery:
+    """The body that the claim check stands for. Raises PoisonError if it is gone, StorageError if it cannot be read."""
+    staged = aws().bucket.read(check.staged_key)
+    if staged is None:
+        raise PoisonError("staged body", "There is no staged body under the claim check's key.")
+    body, metadata = staged
+    return Delivery(check, body, origin=metadata.get("origin", "webhook"))
+
+
+def archive_all(delivery: Delivery, now: datetime) -> bool:
+    """Archive every element of the body; True if none needs the staged body any more.
+
+    One element's trouble does not hold back the others: all are tried, then the first error that may heal is raised,
+    else the first.
+    """
+    done, errors = [], []
+    for index, element in read_webhook(delivery.body):
+        try:
+            done.append(aws().archiver.archive(read_event(element, index), delivery, now))
+        except Exception as error:
+            errors.append(error)
+    if errors:
+        raise next((error for error in errors if not isinstance(error, PoisonError)), errors[0])
+    return all(done)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    return process_batch(event, context, handle_record, aws().sqs, settings().dlq_url)

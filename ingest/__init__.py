@@ -1,0 +1,1 @@
+"""Ingest: verify, stage, hand on."""

@@ -1,0 +1,153 @@
+"""Ingest: prove that a webhook is ElevenLabs' own, stage its body, hand on its claim check."""
+
+import base64
+import binascii
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from ingest.secret import SigningSecret
+from ingest.signature import verify
+from shared import keys
+from shared.aws_errors import AwsError, error_code
+from shared.errors import BodyError, SignatureError, UnavailableError
+from shared.messages import ClaimCheck
+from shared.observability import count, logger, metrics
+from shared.settings import read_settings
+
+# The sender does not wait for ever: two attempts of 2 s at most, and one for the secret, so that
+# the answer comes within 8 s when one service is silent.
+_PATIENCE = {"connect_timeout": 0.5, "read_timeout": 1.5}
+_TWICE = Config(**_PATIENCE, retries={"mode": "standard", "total_max_attempts": 2})
+_ONCE = Config(**_PATIENCE, retries={"mode": "standard", "total_max_attempts": 1})
+
+
+@dataclass(frozen=True)
+class Settings:
+    bucket_name: str
+    archive_queue_url: str
+    webhook_secret_arn: str
+    signature_max_age_seconds: int
+    signature_max_ahead_seconds: int
+    secret_overlap_seconds: int
+
+
+@dataclass(frozen=True)
+class Aws:
+    """The clients and the cached secret of one execution environment."""
+
+    s3: Any
+    sqs: Any
+    secret: SigningSecret
+
+
+@cache
+def settings() -> Settings:
+    return read_settings(Settings)
+
+
+@cache
+def aws() -> Aws:
+    overlap = timedelta(seconds=settings().secret_overlap_seconds)
+    secrets_manager = boto3.client("secretsmanager", config=_ONCE)
+    return Aws(
+        s3=boto3.client("s3", config=_TWICE),
+        sqs=boto3.client("sqs", config=_TWICE),
+        secret=SigningSecret(secrets_manager, settings().webhook_secret_arn, overlap),
+    )
+
+
+def receive(event: dict[str, Any], now: datetime) -> str:
+    """Take in one webhook and return its delivery_id. When this returns, body and claim check are durable."""
+    body = read_body(event)
+    authenticate(body, read_signature(event), now)
+    check = stage(body, now)
+    hand_on(check)
+    return check.delivery_id
+
+
+def read_body(event: dict[str, Any]) -> bytes:
+    """The raw bytes as they were signed. Raises BodyError."""
+    text = event.get("body") or ""
+    try:
+        body = base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text.encode()
+    except (binascii.Error, ValueError):
+        raise BodyError("The body could not be decoded.") from None
+    if not body:
+        raise BodyError("The body is empty.")
+    return body
+
+
+def read_signature(event: dict[str, Any]) -> str | None:
+    """The signature header, whatever its case."""
+    headers = event.get("headers") or {}
+    return next((value for name, value in headers.items() if name.lower() == "elevenlabs-signature"), None)
+
+
+def authenticate(body: bytes, signature: str | None, now: datetime) -> None:
+    """Raise SignatureError unless ElevenLabs signed `body`; a mismatch reads the secret once more."""
+    secret = aws().secret
+    max_age = timedelta(seconds=settings().signature_max_age_seconds)
+    max_ahead = timedelta(seconds=settings().signature_max_ahead_seconds)
+    try:
+        verify(body, signature, secret.keys(now), now, max_age, max_ahead)
+    except SignatureError as error:
+        if error.reason != "mismatch" or not secret.reread(now):
+            raise
+        verify(body, signature, secret.keys(now), now, max_age, max_ahead)
+
+
+def stage(body: bytes, now: datetime) -> ClaimCheck:
+    """Keep the body byte for byte. The same delivery has the same key within the hour, and is written once."""
+    delivery_id = hashlib.sha256(body).hexdigest()
+    key = keys.staged(now, delivery_id)
+    try:
+        aws().s3.put_object(
+            Bucket=settings().bucket_name, Key=key, Body=body, ContentType="application/json",
+            Metadata={"origin": "webhook"}, IfNoneMatch="*",
+        )  # fmt: skip
+    except AwsError as error:
+        if error_code(error) != "PreconditionFailed":  # it is there already
+            raise UnavailableError("S3", error_code(error)) from error
+    return ClaimCheck(delivery_id, key, now.strftime("%Y-%m-%dT%H:%M:%SZ"), source="webhook")
+
+
+def hand_on(check: ClaimCheck) -> None:
+    """Tell the archiver. Sent for a repeated delivery too: the first one may have died between S3 and here."""
+    try:
+        aws().sqs.send_message(QueueUrl=settings().archive_queue_url, MessageBody=check.to_json())
+    except AwsError as error:
+        raise UnavailableError("SQS", error_code(error)) from error
+
+
+def _answer(status_code: int, **body: str) -> dict[str, Any]:
+    return {"statusCode": status_code, "headers": {"content-type": "application/json"}, "body": json.dumps(body)}
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
+    try:
+        delivery_id = receive(event, datetime.now(timezone.utc))
+    except BodyError as error:
+        count("BodyRejected")
+        logger.info("Webhook refused: body", reason=str(error))
+        return _answer(400, error=str(error))
+    except SignatureError as error:
+        count("SignatureRejected", reason=error.reason)
+        logger.info("Webhook refused: signature", reason=error.reason)
+        return _answer(401, error="The signature is missing, wrong or out of date.")
+    except UnavailableError as error:
+        count("WebhookUnavailable", reason=error.service)
+        logger.exception("Webhook not taken in", service_at_fault=error.service)
+        return _answer(503, error="The webhook could not be stored now. Please send it again.")
+    count("WebhookStaged")
+    logger.info("Webhook staged", delivery_id=delivery_id)
+    return _answer(200, status="ok", delivery_id=delivery_id)

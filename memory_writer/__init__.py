@@ -1,0 +1,1 @@
+"""Memory writer: announcement to Mem0, once."""

@@ -1,0 +1,120 @@
+"""Memory writer: turn an announced call into its memories in Mem0, once."""
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cache, partial
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from pydantic import TypeAdapter, ValidationError
+
+from memory_writer.ledger import Ledger
+from memory_writer.memories import build_memories, find_user
+from memory_writer.memory import MemoryBackend
+from memory_writer.oss import OssBackend
+from memory_writer.remember import Writer
+from shared.batch import process_batch
+from shared.bucket import Bucket
+from shared.errors import PoisonError
+from shared.messages import Announcement
+from shared.observability import count, logger, metrics
+from shared.record import Records
+from shared.settings import read_settings
+from shared.webhooks import TRANSCRIPTION, Conversation, find_event, read_conversation, read_webhook
+
+# Three attempts of 12 s at most leave most of the function's 120 s to Mem0.
+_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_ANNOUNCEMENT = TypeAdapter(Announcement)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`memory_config` is the JSON that `mem0.Memory.from_config` takes."""
+
+    bucket_name: str
+    conversation_table_name: str
+    dlq_url: str
+    memory_config: str
+    memory_inference: bool
+    memory_lease_seconds: int
+    memory_unknown_seconds: int
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What one execution environment keeps between its announcements."""
+
+    bucket: Bucket
+    table: Any
+    sqs: Any
+    backend: MemoryBackend
+
+
+@cache
+def settings() -> Settings:
+    return read_settings(Settings)
+
+
+@cache
+def aws() -> Aws:
+    return Aws(
+        bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
+        table=boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name),
+        sqs=boto3.client("sqs", config=_PATIENCE),
+        backend=OssBackend(json.loads(settings().memory_config)),
+    )
+
+
+def handle_record(record: SQSRecord, owner: str) -> None:
+    announcement = read_announcement(record.body)
+    logger.append_keys(conversation_id=announcement.conversation_id)
+    call = Records(aws().table).get(announcement.conversation_id)
+    if call and call.erased_at:
+        return count("ErasedDropped")
+    remember_call(announcement, load_conversation(announcement), owner)
+
+
+def read_announcement(body: str) -> Announcement:
+    """Raises PoisonError for what is no announcement of ours."""
+    try:
+        return _ANNOUNCEMENT.validate_json(body)
+    except ValidationError:
+        raise PoisonError("announcement", "The message is not an announcement of version 1.") from None
+
+
+def load_conversation(announcement: Announcement) -> Conversation:
+    """The announced call: its final JSON, or its staged body meanwhile. Raises PoisonError if it is gone."""
+    source = aws().bucket.read(announcement.source_key)
+    if source is None:
+        raise PoisonError("source", "The object under the announcement's source_key is gone.")
+    body, _ = source
+    if announcement.json_key:
+        return read_conversation(body)
+    event = find_event(read_webhook(body), TRANSCRIPTION, announcement.conversation_id)
+    if event is None:
+        raise PoisonError("source", "The staged body under the announcement's source_key does not hold the call.")
+    return Conversation.model_validate(event.data)
+
+
+def remember_call(announcement: Announcement, conversation: Conversation, owner: str) -> None:
+    """Write the call's memories, each under a line of its own in the ledger."""
+    user_id = find_user(announcement, conversation)
+    if user_id is None:
+        logger.info("Nobody to remember this call for")
+        return count("MemorySkipped", reason="no_user")
+    ledger = Ledger(aws().table, owner, timedelta(seconds=settings().memory_lease_seconds))
+    writer = Writer(aws().backend, ledger, timedelta(seconds=settings().memory_unknown_seconds))
+    for memory in build_memories(announcement, conversation, user_id, settings().memory_inference):
+        writer.remember(memory, datetime.now(timezone.utc))
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
+    handle = partial(handle_record, owner=context.aws_request_id)
+    return process_batch(event, context, handle, aws().sqs, settings().dlq_url)

@@ -1,0 +1,73 @@
+"""What a call leaves to be remembered: its facts, and what was said."""
+
+import re
+from collections.abc import Iterator
+from typing import Literal
+from urllib.parse import quote
+
+from memory_writer.memory import Memory, Message
+from shared.messages import Announcement
+from shared.webhooks import Conversation, Criterion
+
+_SPACE = re.compile(r"\s")
+_ROLES: dict[str, Literal["user", "assistant"]] = {"agent": "assistant", "user": "user"}
+
+
+def find_user(announcement: Announcement, conversation: Conversation) -> str | None:
+    """Whose memories these are: the caller's number, else an id that the client gave, else nobody's.
+
+    A client's id is marked as such, so that no web client can name a phone number and write into its memories.
+    Mem0 refuses ids with white space in them: it is written as in a URL.
+    """
+    if announcement.external_number:
+        return announcement.external_number
+    given = conversation.client_user_id
+    return f"user:{_SPACE.sub(lambda space: quote(space[0]), given)}" if given else None
+
+
+def build_memories(announcement: Announcement, conversation: Conversation, user_id: str, infer: bool) -> list[Memory]:
+    """The factual memory, always verbatim, and the semantic one. One without messages has nothing to say."""
+
+    def build(kind: Literal["factual", "semantic"], messages: list[Message], infer: bool) -> Memory:
+        started_at = conversation.started_at
+        metadata: dict[str, str | int | None] = {
+            "type": kind,
+            "agent_id": announcement.agent_id,
+            "conversation_id": announcement.conversation_id,
+            "call_duration": conversation.duration_secs,
+            "timestamp": started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if started_at else None,
+        }
+        return Memory(user_id, kind, messages, metadata, infer)
+
+    return [build("factual", facts(conversation), infer=False), build("semantic", turns(conversation), infer)]
+
+
+def facts(conversation: Conversation) -> list[Message]:
+    """One message: the summary, then a line per evaluation criterion."""
+    analysis = conversation.analysis
+    if analysis is None:
+        return []
+    lines = [analysis.transcript_summary or ""]
+    lines += [_criterion(name, criterion) for name, criterion in (analysis.evaluation_criteria_results or {}).items()]
+    if analysis.evaluation:
+        lines.append(_criterion("evaluation", analysis.evaluation))
+    text = "\n".join(line for line in lines if line.strip())
+    return [{"role": "assistant", "content": text}] if text else []
+
+
+def turns(conversation: Conversation) -> list[Message]:
+    """The transcript, without the turns in which nothing was said or understood ("...")."""
+    return list(_spoken(conversation))
+
+
+def _spoken(conversation: Conversation) -> Iterator[Message]:
+    for turn in conversation.transcript or []:
+        role = _ROLES.get((turn.role if turn else None) or "")
+        text = ((turn.message if turn else None) or "").strip()
+        if role and text.strip(".… "):
+            yield {"role": role, "content": text}
+
+
+def _criterion(name: str, criterion: Criterion) -> str:
+    said = ". ".join(part.strip().rstrip(".") for part in (criterion.result, criterion.rationale) if part)
+    return f"{name}: {said}." if said else ""

@@ -1,0 +1,127 @@
+"""Mem0's open-source library as the backend: in our own account, or embedded, as its configuration says."""
+
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from filelock import FileLock, Timeout
+
+from memory_writer.memory import Memory
+from shared.errors import NotSentError
+
+if TYPE_CHECKING:
+    from mem0.memory.main import Memory as Mem0
+
+PAGE = 1000  # memories listed at once: the most that S3 Vectors allows; mem0 stops at 20 by default
+LOCK_SECONDS = 60  # half the function's 120 s, so that whoever got the lock still has time to write
+
+
+class OssBackend:
+    """Implements MemoryBackend for any configuration that `mem0.Memory.from_config` takes, and `embedded_config`."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self._config = config
+
+    def add(self, memory: Memory) -> list[str]:
+        """As MemoryBackend says. Without inference mem0 writes message by message: what a crash left goes first."""
+        with open_memory(self._config) as store:
+            if not memory.infer:
+                _forget(store, memory)
+            answer = store.add(memory.messages, user_id=memory.user_id, infer=memory.infer, **_tags(memory))
+        return [written["id"] for written in answer["results"]]
+
+    def find(self, memory: Memory) -> list[str]:
+        """As MemoryBackend says, oldest first. Without inference there is one memory a message, repeated texts too."""
+        with open_memory(self._config) as store:
+            ids = _stored(store, memory)
+        return ids if memory.infer or len(ids) == len(memory.messages) else []
+
+
+def _tags(memory: Memory) -> dict[str, Any]:
+    """Return metadata and agent_id apart: mem0 drops the latter from the metadata and takes it as an argument only.
+
+    It is stored with the metadata all the same, and read back as `agent_id` beside it. Unlike on the hosted platform a
+    filter by user_id alone still finds everything; inference compares with what this agent has heard only.
+    """
+    metadata = dict(memory.metadata)
+    agent_id = metadata.pop("agent_id", None)
+    return {"metadata": metadata, "agent_id": agent_id or None}
+
+
+def _stored(store: "Mem0", memory: Memory) -> list[str]:
+    """Return the ids of what is there of `memory`, oldest first, a PAGE at most."""
+    filters = {"user_id": memory.user_id} | {key: memory.metadata[key] for key in ("conversation_id", "type")}
+    # Without show_expired mem0 asks for four times as many, which S3 Vectors refuses. Nothing of ours expires.
+    found = store.get_all(filters=filters, top_k=PAGE, show_expired=True)["results"]
+    return [item["id"] for item in sorted(found, key=lambda item: item["created_at"])]
+
+
+def _forget(store: "Mem0", memory: Memory) -> None:
+    while ids := _stored(store, memory):
+        for id_ in ids:
+            store.delete(id_)  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def open_memory(config: dict[str, Any]) -> Iterator["Mem0"]:
+    """Yield the mem0.Memory of `config`; a Qdrant folder is ours alone until the block ends, among all processes.
+
+    Raises NotSentError when others hold the folder for LOCK_SECONDS. Never open a folder again inside the block.
+    """
+    path = _folder(config)
+    if path is None:
+        yield _kept_open(json.dumps(config))
+        return
+    with (
+        _locked(path),
+        closing(_open(config)) as memory,
+        closing(memory.vector_store.client),  # mem0 closes its history only
+    ):
+        yield memory
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=LOCK_SECONDS)
+    except Timeout:
+        raise NotSentError("others write to the embedded Mem0 all the time") from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _folder(config: dict[str, Any]) -> Path | None:
+    store = config["vector_store"]
+    is_local = store["provider"] == "qdrant" and "path" in store["config"]
+    return Path(store["config"]["path"]) if is_local else None
+
+
+@cache
+def _kept_open(config: str) -> "Mem0":
+    return _open(json.loads(config))
+
+
+def _open(config: dict[str, Any]) -> "Mem0":
+    """Import mem0 only here: it takes seconds, and reads its environment while it is imported."""
+    os.environ["MEM0_TELEMETRY"] = "False"
+    os.environ.setdefault("MEM0_DIR", f"{tempfile.gettempdir()}/mem0")  # not ~/.mem0: Lambda's home is read-only
+    from mem0.memory.main import Memory as Mem0
+
+    # Its INFO lines and warnings quote memories, its errors quote the configuration. What matters it raises.
+    logging.getLogger("mem0").setLevel(logging.CRITICAL)
+    if config["embedder"]["provider"] == "wordllama":
+        from memory_writer.embedded import register
+
+        config = register(config)
+    opened: Mem0 = Mem0.from_config({"history_db_path": ":memory:", **config})
+    return opened

@@ -1,0 +1,94 @@
+"""The archive's bucket: reading, the newest wins, and the tags that lifecycle rules look for."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from shared.aws_errors import AwsError, error_code
+from shared.errors import StorageError
+
+Outcome = Literal["written", "equal", "stale"]
+_GONE = {"NoSuchKey", "404"}
+_RACES = 10
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What a conditional put has to know of the object that is there."""
+
+    order: str
+    etag: str
+
+
+class Bucket:
+    """S3 as the archive uses it. Faults are raised as StorageError, without the key, which is a phone number."""
+
+    def __init__(self, s3: Any, name: str) -> None:
+        self._s3, self.name = s3, name
+
+    def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
+        """An object's bytes and metadata, or None if there is no such object."""
+        try:
+            answer = self._s3.get_object(Bucket=self.name, Key=key)
+            return answer["Body"].read(), answer["Metadata"]
+        except AwsError as error:
+            if error_code(error) in _GONE:
+                return None
+            raise _storage_error(error) from None
+
+    def put_newest(
+        self, key: str, body: bytes, content_type: str, metadata: dict[str, str], *, force: bool = False
+    ) -> Outcome:
+        """Write `key` unless it holds the same `order` or a newer one; `force` writes at the same order too.
+
+        The put itself carries the condition, so that of two workers at the same moment the newer one wins.
+        """
+        stored = None
+        for _ in range(_RACES):
+            condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
+            if self._put(key, body, content_type, metadata, condition):
+                return "written"
+            stored = self._stored(key)
+            if stored and stored.order > metadata["order"]:
+                return "stale"
+            if stored and stored.order == metadata["order"] and not force:
+                return "equal"
+        raise StorageError("too many others write the same object")
+
+    def tag_archived(self, staged_key: str) -> None:
+        """Say that a staged body is done with; only then may it expire."""
+        tagging = {"TagSet": [{"Key": "archived", "Value": "true"}]}
+        try:
+            self._s3.put_object_tagging(Bucket=self.name, Key=staged_key, Tagging=tagging)
+        except AwsError as error:
+            if error_code(error) not in _GONE:
+                raise _storage_error(error) from None
+
+    def _put(
+        self, key: str, body: bytes, content_type: str, metadata: dict[str, str], condition: dict[str, str]
+    ) -> bool:
+        try:
+            self._s3.put_object(
+                Bucket=self.name, Key=key, Body=body, ContentType=content_type,
+                Metadata=metadata, Tagging="tier=archive", **condition,
+            )  # fmt: skip
+        except AwsError as error:
+            if error_code(error) in {"PreconditionFailed", "NoSuchKey"}:  # the latter: deleted since we looked
+                return False
+            raise _storage_error(error) from None
+        return True
+
+    def _stored(self, key: str) -> Stored | None:
+        try:
+            head = self._s3.head_object(Bucket=self.name, Key=key)
+        except AwsError as error:
+            if error_code(error) in _GONE:
+                return None
+            raise _storage_error(error) from None
+        return Stored(head["Metadata"].get("order", ""), head["ETag"])
+
+
+def _storage_error(error: ClientError | BotoCoreError) -> StorageError:
+    operation = error.operation_name if isinstance(error, ClientError) else "S3"
+    return StorageError(f"{operation}: {error_code(error)}")

@@ -1,0 +1,63 @@
+"""All errors, and what each leads to.
+
+AgenticMemoryError
+├── BodyError           ingest: 400, nothing stored
+├── SignatureError      ingest: 401, nothing stored
+├── UnavailableError    ingest: 503, ElevenLabs may send again
+├── PoisonError         straight to the dead-letter queue, with its step and error
+└── RetryError          the record fails: SQS brings it back, and at last to the dead-letter queue
+    ├── StorageError    S3 refused or did not answer
+    ├── LeaseError      another worker has this memory, or nobody knows yet whether it was written
+    └── NotSentError    Mem0 was not reached at all
+
+Whatever else is raised in a record is retried like a RetryError.
+"""
+
+
+class AgenticMemoryError(Exception):
+    """Any error of ours. Its text never holds a payload, a secret or a phone number."""
+
+
+class BodyError(AgenticMemoryError):
+    """The request has no body that can be kept; the text names the fault."""
+
+
+class SignatureError(AgenticMemoryError):
+    """The signature is in doubt. `reason`: missing, malformed, expired, future or mismatch."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(f"signature {reason}")
+        self.reason = reason
+
+
+class UnavailableError(AgenticMemoryError):
+    """A service that ingest cannot do without did not do its part. `service` names it."""
+
+    def __init__(self, service: str, fault: str) -> None:
+        super().__init__(f"{service}: {fault}")
+        self.service = service
+
+
+class PoisonError(AgenticMemoryError):
+    """A message that no retry can heal. `step` is where it was found, `error` one sentence without any of the input."""
+
+    def __init__(self, step: str, error: str) -> None:
+        super().__init__(f"{step}: {error}")
+        self.step = step
+        self.error = error
+
+
+class RetryError(AgenticMemoryError):
+    """Not now; another attempt may do."""
+
+
+class StorageError(RetryError):
+    """S3 refused or did not answer. AWS's own text is left out: it names the key, and the key is a phone number."""
+
+
+class LeaseError(RetryError):
+    """Whether this memory is written is for another worker, or for later, to say."""
+
+
+class NotSentError(RetryError):
+    """Mem0 certainly got nothing, so that the memory may be sent again at once."""

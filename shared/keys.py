@@ -1,0 +1,46 @@
+"""S3 keys: every name in the bucket is made here, and nothing gets into one that was not checked."""
+
+import re
+from datetime import datetime
+from typing import TypeGuard
+
+NO_PHONE = "no-phone"
+
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_STAGED = re.compile(r"staging/\d{4}/\d\d/\d\d/\d\d/[0-9a-f]{64}\.json", re.ASCII)
+
+
+def is_id(text: object) -> TypeGuard[str]:
+    """Whether `text` may stand in a key: ids and event names of ElevenLabs, never a path."""
+    return isinstance(text, str) and _ID.fullmatch(text) is not None
+
+
+def is_staged(key: str) -> bool:
+    """Whether `key` is one that `staged` makes."""
+    return _STAGED.fullmatch(key) is not None
+
+
+def staged(received_at: datetime, delivery_id: str) -> str:
+    """The raw body, in the UTC hour of its receipt, so that a repeat within the hour finds itself there already."""
+    return f"staging/{received_at:%Y/%m/%d/%H}/{delivery_id}.json"
+
+
+def call_json(folder: str, conversation_id: str) -> str:
+    """The call: the webhook's `data`."""
+    return f"{folder}/{conversation_id}.json"
+
+
+def call_mp3(folder: str, conversation_id: str) -> str:
+    """The call's recording."""
+    return f"{folder}/{conversation_id}.mp3"
+
+
+def event_json(folder: str, conversation_id: str, event: str) -> str:
+    """Another event about the call."""
+    return f"{folder}/{conversation_id}.{event}.json"
+
+
+def other_event(event: str, delivery_id: str, index: int | None) -> str:
+    """An event that names no conversation; `index` is its place in an array body."""
+    suffix = "" if index is None else f"-{index}"
+    return f"other-events/{event}/{delivery_id}{suffix}.json"

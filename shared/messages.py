@@ -1,0 +1,58 @@
+"""Our own messages. Plain dataclasses, for ingest does without pydantic; whoever receives one validates it."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+Audio = Literal["none", "pending", "archived", "unavailable"]
+
+_STRICT = {"extra": "forbid", "strict": True, "hide_input_in_errors": True}
+
+
+@dataclass(frozen=True)
+class ClaimCheck:
+    """A staged body in place of the body itself, which SQS could not carry.
+
+    `received_at` is ISO 8601 UTC. `force` rewrites what is archived at the same order, to repair it.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    delivery_id: str
+    staged_key: str
+    received_at: str
+    source: Literal["webhook", "reconciler", "replay"]
+    force: bool = False
+    version: Literal[1] = 1
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """What the archiver says once a call, or its audio, is archived. Read the call from `source_key`.
+
+    `source_key` is `json_key`, or the staged body while the final JSON cannot be written (`json_key` is null then).
+    """
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
+
+    event: Literal["transcript_archived", "audio_archived"]
+    conversation_id: str
+    agent_id: str | None
+    external_number: str | None
+    source_key: str
+    json_key: str | None
+    mp3_key: str | None
+    audio: Audio
+    version: Literal[1] = 1
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self))
+
+    def attributes(self) -> dict[str, str]:
+        """What subscribers may filter by. Never a number: attributes end up in logs and metrics of others."""
+        named = {"event": self.event, "agent_id": self.agent_id, "audio": self.audio}
+        return {name: value for name, value in named.items() if value is not None}

@@ -1,0 +1,30 @@
+"""The one logger, the one metrics object, and how a phone number may be shown."""
+
+import re
+
+from aws_lambda_powertools import Logger, Metrics, single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+
+logger = Logger(utc=True, serialize_stacktrace=False)
+metrics = Metrics()
+
+_FOLDER = re.compile(r"^(\d{7,15})(?=/)")
+
+
+def count(metric: str, reason: str | None = None) -> None:
+    """Count one outcome, and once more under its `reason`, so that alarms can watch the sum and people the causes."""
+    metrics.add_metric(name=metric, unit=MetricUnit.Count, value=1)
+    if reason:
+        with single_metric(name=metric, unit=MetricUnit.Count, value=1) as by_reason:
+            by_reason.add_dimension(name="reason", value=reason)
+
+
+def mask(number: str) -> str:
+    """`+12025550123` as `+1202…123`: enough to recognise a caller one knows, too little to learn one."""
+    shown = 5 if number.startswith("+") else 4
+    return f"{number[:shown]}…{number[-3:]}"
+
+
+def mask_key(key: str) -> str:
+    """An S3 key with the caller's number in it masked."""
+    return _FOLDER.sub(lambda match: mask(match[1]), key)

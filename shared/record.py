@@ -1,0 +1,121 @@
+"""The conversation record: item `call` of the ConversationTable, on which transcript and audio meet."""
+
+import re
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+ITEM = "call"
+
+
+@dataclass(frozen=True)
+class Parked:
+    """Audio that waits for its call's folder."""
+
+    staged_key: str
+    order: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """What the record says of a call. All but the id may be missing: audio may come before its call."""
+
+    conversation_id: str
+    folder: str | None = None
+    external_number: str | None = None
+    agent_id: str | None = None
+    started_at: str | None = None
+    json_key: str | None = None
+    mp3_key: str | None = None
+    audio: str | None = None
+    t_order: str | None = None
+    mp3_order: str | None = None
+    parked: Parked | None = None
+    erased_at: str | None = None
+
+
+class Records:
+    """The protocol of the join. Each method is one conditional update, and returns None when its condition failed."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def get(self, conversation_id: str) -> Call | None:
+        answer = self._table.get_item(Key=_key(conversation_id), ConsistentRead=True)
+        return _call(answer["Item"]) if "Item" in answer else None
+
+    def save_transcript(
+        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str
+    ) -> Call | None:
+        """Write `fields` (None removes one) and, where nothing is yet, `defaults`, unless a newer one was here."""
+        given = {name: value for name, value in fields.items() if value is not None} | {"t_order": order}
+        sets = [f"#{name} = :{name}" for name in given]
+        sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
+        removes = [f"#{name}" for name, value in fields.items() if value is None]
+        remove = f" REMOVE {', '.join(removes)}" if removes else ""
+        return self._update(
+            conversation_id,
+            f"SET {', '.join(sets)}{remove} ADD #staged_keys :staged",
+            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at)",
+            {f":{name}": value for name, value in (defaults | given).items()} | {":staged": {staged_key}},
+        )
+
+    def park_audio(self, conversation_id: str, parked: Parked, *, force: bool = False) -> Call | None:
+        """Leave audio for whoever finds the folder, unless the same or newer audio is archived or parked already."""
+        return self._update(
+            conversation_id,
+            "SET #parked = :parked ADD #staged_keys :staged",
+            f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
+            "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND attribute_not_exists(#erased_at)",
+            {":parked": asdict(parked), ":order": parked.order, ":staged": {parked.staged_key}},
+        )
+
+    def finish_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
+        """The parked audio of `order` is archived. None: somebody else finished it, or a newer one is parked."""
+        return self._update(
+            conversation_id,
+            "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived REMOVE #parked",
+            "#parked.#order = :order AND attribute_not_exists(#erased_at)",
+            {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
+        )
+
+    def save_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
+        """Audio that came inside its transcript, and was never parked, is archived. None: it was before."""
+        return self._update(
+            conversation_id,
+            "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived",
+            "(attribute_not_exists(#mp3_order) OR #mp3_order < :order) AND attribute_not_exists(#erased_at)",
+            {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
+        )
+
+    def note_staged(self, conversation_id: str, staged_key: str) -> Call | None:
+        """Remember a staged body that changed nothing else, so that an erasure finds it. None: the call is erased."""
+        return self._update(
+            conversation_id, "ADD #staged_keys :staged", "attribute_not_exists(#erased_at)", {":staged": {staged_key}}
+        )
+
+    def _update(self, conversation_id: str, expression: str, condition: str, values: dict[str, Any]) -> Call | None:
+        try:
+            answer = self._table.update_item(
+                Key=_key(conversation_id),
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={f"#{name}": name for name in re.findall(r"#(\w+)", expression + condition)},
+                ExpressionAttributeValues=values,
+                ReturnValues="ALL_NEW",
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+                return None
+            raise
+        return _call(answer["Attributes"])
+
+
+def _key(conversation_id: str) -> dict[str, str]:
+    return {"conversation_id": conversation_id, "item": ITEM}
+
+
+def _call(item: dict[str, Any]) -> Call:
+    known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
+    return Call(**known | ({"parked": Parked(**item["parked"])} if "parked" in item else {}))

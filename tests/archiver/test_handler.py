@@ -1,0 +1,499 @@
+"""The archiver through its handler: what each staged body becomes, and where each kind of trouble ends."""
+
+import base64
+import json
+import tracemalloc
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from botocore.exceptions import ClientError
+
+import archiver.handler
+from tests.archiver.conftest import NOW, stage, staged_key
+from tests.conftest import fixture_body
+
+FULL, FULL_ID = "12025550123", "conv_fixture00000000000000000full"
+MP3 = base64.b64decode(json.loads(fixture_body("08"))["data"]["full_audio"])
+
+
+def envelope(data: dict, event: str = "post_call_transcription", at: object = 1772550278) -> dict:
+    return {"type": event, "event_timestamp": at, "data": data}
+
+
+def transcript(conversation_id: str = "conv_1", at: object = 1772550278, **fields) -> dict:
+    phone_call = {"external_number": "+12025550123", "direction": "inbound"}
+    return envelope({"conversation_id": conversation_id, "metadata": {"phone_call": phone_call}} | fields, at=at)
+
+
+def audio(conversation_id: str = "conv_1", content: bytes = b"ID3 sound", at: object = 1772550281) -> dict:
+    full_audio = base64.b64encode(content).decode()
+    return envelope({"conversation_id": conversation_id, "full_audio": full_audio}, "post_call_audio", at)
+
+
+@pytest.mark.parametrize("order", [("02", "08"), ("08", "02")], ids=["transcript first", "audio first"])
+def test_transcript_and_audio_become_one_call_in_either_order(aws, archive, order):
+    for name in order:
+        assert archive(stage(aws, fixture_body(name))) == []
+
+    assert aws.object_keys() == {f"{FULL}/{FULL_ID}.json", f"{FULL}/{FULL_ID}.mp3"}
+    assert aws.json(f"{FULL}/{FULL_ID}.json") == json.loads(fixture_body("02"))["data"]
+    assert aws.body(f"{FULL}/{FULL_ID}.mp3") == MP3
+    call = aws.call(FULL_ID)
+    assert call["audio"] == "archived"
+    assert call["mp3_key"] == f"{FULL}/{FULL_ID}.mp3"
+    assert "parked" not in call
+    assert call["staged_keys"] == aws.object_keys("staging/")
+    assert [aws.tags(key) for key in call["staged_keys"]] == [{"archived": "true"}] * 2
+
+
+def test_the_json_is_compact_and_keeps_every_field_and_value(aws, archive):
+    data = {
+        "conversation_id": "conv_1", "unknown": {"a": [None, True, {}]}, "long": 12345678901234567890123,
+        "precise": Decimal("0.12345678901234567890123"), "huge": Decimal("1E+400"), "emoji": "🙂 \u2028 źdźbło",
+        "half": "\ud83d", "full_audio": None,
+    }  # fmt: skip
+    raw = json.dumps(envelope(data), default=lambda number: f"<{number}>").replace('"<', "").replace('>"', "").encode()
+
+    assert archive(stage(aws, raw)) == []
+
+    written = aws.body("no-phone/conv_1.json")
+    assert json.loads(written, parse_float=Decimal) == data
+    assert b", " not in written
+    assert b": " not in written
+
+
+def test_final_objects_say_what_they_are(aws, archive):
+    check = stage(aws, fixture_body("02"))
+    archive(check, stage(aws, fixture_body("08")))
+
+    delivery_id = json.loads(check)["delivery_id"]
+    head = aws.head(f"{FULL}/{FULL_ID}.json")
+    assert head["ContentType"] == "application/json"
+    assert head["Metadata"] == {
+        "external_number": "+12025550123", "conversation_id": FULL_ID, "agent_id": "agent_7001fixture0agent0alpha0001",
+        "timestamp": "2026-03-03T15:04:05Z", "event": "post_call_transcription", "event_timestamp": "1772550278",
+        "delivery_id": delivery_id, "order": f"1-1772550278000-{delivery_id}",
+    }  # fmt: skip
+    assert aws.head(f"{FULL}/{FULL_ID}.mp3")["ContentType"] == "audio/mpeg"
+    assert aws.tags(f"{FULL}/{FULL_ID}.json") == aws.tags(f"{FULL}/{FULL_ID}.mp3") == {"tier": "archive"}
+
+
+def test_announcements_name_the_call_and_never_a_number_in_their_attributes(aws, archive):
+    archive(stage(aws, fixture_body("02")))
+    archive(stage(aws, fixture_body("08")))
+
+    messages = aws.take("Announcements")
+    common = {
+        "version": 1, "conversation_id": FULL_ID, "agent_id": "agent_7001fixture0agent0alpha0001",
+        "external_number": "+12025550123", "source_key": f"{FULL}/{FULL_ID}.json", "json_key": f"{FULL}/{FULL_ID}.json",
+    }  # fmt: skip
+    assert [json.loads(message["Body"]) for message in messages] == [
+        common | {"event": "transcript_archived", "mp3_key": None, "audio": "pending"},
+        common | {"event": "audio_archived", "mp3_key": f"{FULL}/{FULL_ID}.mp3", "audio": "archived"},
+    ]
+
+
+@pytest.mark.parametrize("fixture", ["01", "02", "05", "07", "08", "09", "11", "12"])
+def test_a_duplicate_changes_no_object_no_version_and_no_record(aws, archive, fixture):
+    check = stage(aws, fixture_body(fixture))
+    archive(check)
+    before = aws.object_keys(), aws.versions(), aws.items()
+
+    assert archive(check, check) == []
+
+    assert (aws.object_keys(), aws.versions(), aws.items()) == before
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["newer last", "newer first"])
+def test_the_newest_transcript_wins_in_either_order(aws, archive, order):
+    checks = [stage(aws, transcript(at=1772550278, status="old")), stage(aws, transcript(at=1772550279, status="new"))]
+
+    for index in order:
+        assert archive(checks[index]) == []
+
+    assert aws.json(f"{FULL}/conv_1.json")["status"] == "new"
+    assert aws.call("conv_1")["status"] == "new"
+    assert aws.call("conv_1")["staged_keys"] == {staged_key(check) for check in checks}
+    assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * 2
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["newer last", "newer first"])
+def test_the_newest_audio_wins_in_either_order(aws, archive, order):
+    archive(stage(aws, transcript()))
+    checks = [stage(aws, audio(content=b"old", at=1772550281)), stage(aws, audio(content=b"new", at=1772550282))]
+
+    for index in order:
+        assert archive(checks[index]) == []
+
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"new"
+
+
+def test_a_webhook_wins_over_what_was_fetched_from_the_api(aws, archive):
+    archive(stage(aws, transcript(at=1772550279, status="webhook")))
+    archive(stage(aws, transcript(at=1772559999, status="api"), origin="api"))
+
+    assert aws.json(f"{FULL}/conv_1.json")["status"] == "webhook"
+
+
+def test_a_forced_replay_repairs_what_was_written_wrongly(aws, archive):
+    body = transcript(status="done")
+    archive(stage(aws, body))
+    order = aws.head(f"{FULL}/conv_1.json")["Metadata"]["order"]
+    aws.s3.put_object(Bucket=aws.bucket, Key=f"{FULL}/conv_1.json", Body=b"spoilt", Metadata={"order": order})
+
+    archive(stage(aws, body))
+    assert aws.body(f"{FULL}/conv_1.json") == b"spoilt"
+
+    archive(stage(aws, body, force=True))
+    assert aws.json(f"{FULL}/conv_1.json") == body["data"]
+
+
+def test_a_call_keeps_its_folder_and_learns_its_number(aws, archive):
+    archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=1)))
+    archive(stage(aws, transcript(at=2)))
+    archive(stage(aws, audio()))
+
+    assert aws.object_keys() == {"no-phone/conv_1.json", "no-phone/conv_1.mp3"}
+    assert aws.call("conv_1")["external_number"] == "+12025550123"
+    assert aws.head("no-phone/conv_1.mp3")["Metadata"]["external_number"] == "+12025550123"
+
+
+@pytest.mark.parametrize(
+    ("has_audio", "expected"), [({}, "pending"), ({"has_audio": True}, "pending"), ({"has_audio": False}, "none")]
+)
+def test_the_record_says_whether_audio_is_to_come(aws, archive, has_audio, expected):
+    archive(stage(aws, transcript(**has_audio)))
+
+    assert aws.call("conv_1")["audio"] == expected
+
+
+def test_inline_audio_is_stored_and_leaves_the_json(aws, archive):
+    archive(stage(aws, fixture_body("07")))
+
+    folder, conversation_id = "12025550167", "conv_fixture00000000000000legacy7"
+    sent = json.loads(fixture_body("07"))
+    assert aws.body(f"{folder}/{conversation_id}.mp3") == base64.b64decode(sent.pop("full_audio"))
+    assert aws.json(f"{folder}/{conversation_id}.json") == sent
+    assert aws.call(conversation_id)["audio"] == "archived"
+    assert [each["event"] for each in aws.announcements()] == ["audio_archived", "transcript_archived"]
+
+
+@pytest.mark.parametrize("full_audio", ["no base64!", "QUJ", 7, {"a": 1}], ids=repr)
+def test_invalid_inline_audio_never_costs_the_json(aws, archive, logs, full_audio):
+    body = transcript(full_audio=full_audio)
+
+    assert archive(stage(aws, body)) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert aws.json(f"{FULL}/conv_1.json") == body["data"]
+    assert "full_audio is not base64" in logs.getvalue()
+
+
+def test_an_array_is_archived_element_by_element(aws, archive):
+    elements = [transcript("conv_1"), transcript("conv_2")["data"], envelope({"a": 1}, "voice_removed")]
+    check = stage(aws, elements)
+
+    assert archive(check) == []
+
+    other = f"other-events/voice_removed/{json.loads(check)['delivery_id']}-2.json"
+    assert aws.object_keys() == {f"{FULL}/conv_1.json", f"{FULL}/conv_2.json", other}
+    assert aws.json(other) == elements[2]
+    assert aws.tags(staged_key(check)) == {"archived": "true"}
+
+
+@pytest.mark.parametrize("bad", [{"type": "post_call_transcription", "data": {}}, 7, None], ids=repr)
+def test_one_bad_element_does_not_hold_back_its_array(aws, archive, bad):
+    check = stage(aws, [bad, transcript("conv_1")])
+
+    assert archive(check) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert len(aws.reasons()) == 1
+    assert aws.tags(staged_key(check)) == {}
+
+
+def test_an_array_with_parked_audio_stays_untagged_until_it_is_handled_again(aws, archive):
+    array, late = stage(aws, [audio("conv_1"), transcript("conv_2")]), stage(aws, transcript("conv_1"))
+
+    assert archive(array, late) == []
+    assert aws.tags(staged_key(array)) == {}
+
+    assert archive(array) == []
+    assert aws.tags(staged_key(array)) == {"archived": "true"}
+    assert f"{FULL}/conv_1.mp3" in aws.object_keys()
+
+
+def test_other_events_lie_with_their_call_or_under_their_own_number(aws, archive):
+    digest, failure = {"conversation_id": "conv_1", "mood": "calm"}, {"metadata": {"body": {"To": "+12025550178"}}}
+    archive(stage(aws, transcript("conv_1")))
+    archive(stage(aws, envelope(digest, "sentiment")))
+    archive(stage(aws, envelope(failure | {"conversation_id": "conv_2"}, "call_initiation_failure")))
+    archive(stage(aws, envelope({"conversation_id": "conv_3"}, "post_call_transcription_otel")))
+
+    assert aws.object_keys() == {
+        f"{FULL}/conv_1.json", f"{FULL}/conv_1.sentiment.json",
+        "12025550178/conv_2.call_initiation_failure.json", "no-phone/conv_3.post_call_transcription_otel.json",
+    }  # fmt: skip
+    assert aws.json(f"{FULL}/conv_1.sentiment.json") == digest
+    assert set(aws.items()) == {("conv_1", "call")}
+
+
+@pytest.mark.parametrize("body", [{"type": "voice_removed", "voice": "v1"}, {"type": "voice_removed", "data": ["v1"]}])
+def test_an_event_about_no_conversation_is_kept_raw(aws, archive, body):
+    raw = json.dumps(body, indent=3).encode()
+    check = stage(aws, raw)
+
+    archive(check)
+
+    key = f"other-events/voice_removed/{json.loads(check)['delivery_id']}.json"
+    assert aws.body(key) == raw
+    assert aws.tags(key) == {"tier": "archive"}
+
+
+EVIL_IDS = ["../../etc", "a/b", "", ".", "..", "conv\n1", "conv\u00001", "x" * 10_000, "kön", 7, ["conv_1"]]
+
+
+@pytest.mark.parametrize("evil", EVIL_IDS, ids=lambda value: repr(value)[:20])
+@pytest.mark.parametrize("event", ["post_call_transcription", "post_call_audio", "call_initiation_failure", "future"])
+def test_ids_that_are_no_ids_never_become_a_path(aws, archive, evil, event):
+    check = stage(aws, envelope({"conversation_id": evil, "full_audio": "QUJD"}, event))
+
+    assert archive(check) == []
+
+    assert aws.object_keys() == set()
+    assert aws.items() == {}
+    ((step, error),) = aws.reasons()
+    assert step == "webhook"
+    assert error.startswith("The conversation_id is not an id")
+    assert aws.tags(staged_key(check)) == {}
+
+
+@pytest.mark.parametrize("evil", [*EVIL_IDS, None], ids=lambda value: repr(value)[:20])
+def test_event_names_that_are_no_names_never_become_a_path(aws, archive, evil):
+    archive(stage(aws, envelope({"conversation_id": "conv_1"}, evil)))
+
+    assert aws.object_keys() == set()
+    assert [step for step, _ in aws.reasons()] == ["webhook"]
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"not json", "The body is not JSON."),
+        (b"", "The body is not JSON."),
+        (b"\xff\xfe", "The body is not JSON."),
+        (b'{"type": "future", "data": {"conversation_id": "conv_1", "x": NaN}}', "The body is not JSON."),
+        (b"[" * 100_000, "The body is not JSON."),
+        (b"[]", "The body is an empty array."),
+        (b'"text"', "The body is JSON, but no object."),
+        (b"7", "The body is JSON, but no object."),
+        (b"null", "The body is JSON, but no object."),
+        (b"[[]]", "The body is JSON, but no object."),
+        (b"{}", "The event has no type that is a name: letters, digits, _ and -, 128 at most."),
+        (b'{"type": "post_call_transcription"}', "The event's data is no object."),
+        (b'{"type": "post_call_audio", "data": []}', "The event's data is no object."),
+        (b'{"type": "post_call_transcription", "data": {"agent_id": "a"}}', "The event names no conversation."),
+        (b'{"type": "post_call_audio", "data": {"full_audio": "QUJD"}}', "The event names no conversation."),
+    ],
+    ids=lambda value: str(value)[:40],
+)  # fmt: skip
+def test_what_cannot_be_read_goes_to_the_dlq_at_once_with_its_reason(aws, archive, body, error):
+    check = stage(aws, body)
+
+    assert archive(check) == []
+
+    (message,) = aws.take("ArchiveDlqUrl")
+    assert message["Body"] == check
+    assert {name: each["StringValue"] for name, each in message["MessageAttributes"].items()} == {
+        "step": "webhook", "error": error,
+    }  # fmt: skip
+    assert aws.body(staged_key(check)) == body
+    assert aws.tags(staged_key(check)) == {}
+
+
+@pytest.mark.parametrize("full_audio", [None, "", "no base64!", "QUJ", 7], ids=repr)
+def test_audio_that_is_no_audio_goes_to_the_dlq(aws, archive, full_audio):
+    check = stage(aws, envelope({"conversation_id": "conv_1", "full_audio": full_audio}, "post_call_audio"))
+
+    assert archive(check) == []
+
+    assert aws.reasons() == [("audio", "full_audio is missing, empty or not base64.")]
+    assert aws.items() == {}
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "", "not json", "{}", "[]", '{"version": 2}',
+        '{"version":1,"delivery_id":"a","staged_key":"12025550123/conv_1.json","received_at":"","source":"webhook","force":false}',
+        '{"version":1,"delivery_id":"a","staged_key":"staging/../12025550123/x.json","received_at":"","source":"webhook"}',
+    ],
+    ids=lambda value: value[:30],
+)  # fmt: skip
+def test_what_is_no_claim_check_goes_to_the_dlq(aws, archive, message):
+    assert archive(message) == []
+
+    assert [step for step, _ in aws.reasons()] == ["claim check"]
+
+
+def test_a_staged_body_that_is_gone_goes_to_the_dlq(aws, archive):
+    check = stage(aws, transcript())
+    aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check))
+
+    assert archive(check) == []
+
+    assert aws.reasons() == [("staged body", "There is no staged body under the claim check's key.")]
+
+
+def test_one_poison_record_does_not_hold_back_its_batch(aws, archive):
+    assert archive("not json", stage(aws, transcript("conv_1")), stage(aws, b"7")) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert len(aws.reasons()) == 2
+
+
+def refuse(operation: str, on: str) -> None:
+    """Let S3 refuse `operation` for keys that end in `on`, as a broken policy would."""
+
+    def refused(params: dict, model: object, **_: object) -> None:
+        if str(params["url_path"]).endswith(on):
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": f"not yours: {params['url_path']}"}}, operation
+            )
+
+    archiver.handler.aws().bucket._s3.meta.events.register(f"before-call.s3.{operation}", refused, unique_id="refuse")
+
+
+def heal(operation: str) -> None:
+    archiver.handler.aws().bucket._s3.meta.events.unregister(f"before-call.s3.{operation}", unique_id="refuse")
+
+
+@pytest.mark.parametrize("on", [".json", ".mp3"])
+def test_a_storage_fault_fails_its_record_and_does_not_hold_the_memories_back(aws, archive, logs, on):
+    checks = stage(aws, fixture_body("07")), stage(aws, envelope({"conversation_id": "conv_2"}, "future"))
+    refuse("PutObject", on="legacy7" + on)
+
+    assert archive(*checks) == ["message-1"]
+
+    (announcement,) = aws.announcements()
+    assert announcement["source_key"] == staged_key(checks[0])
+    assert announcement["json_key"] is None
+    assert "Error saving to S3: PutObject: AccessDenied" in logs.getvalue()
+    assert "12025550167" not in logs.getvalue()
+    assert aws.tags(staged_key(checks[0])) == {}
+
+    heal("PutObject")
+    assert archive(checks[0]) == []
+    assert aws.announcements()[-1]["json_key"] == "12025550167/conv_fixture00000000000000legacy7.json"
+
+
+def test_a_fault_in_parked_audio_does_not_hold_its_transcript_back(aws, archive):
+    parked, check = stage(aws, audio()), stage(aws, transcript())
+    archive(parked)
+    refuse("PutObject", on=".mp3")
+
+    assert archive(check) == ["message-1"]
+    assert [each["event"] for each in aws.announcements()] == ["transcript_archived"]
+
+    heal("PutObject")
+    assert archive(check) == []
+    assert aws.call("conv_1")["audio"] == "archived"
+
+
+def test_nothing_of_an_erased_call_comes_back(aws, archive):
+    aws.dynamodb.put_item(
+        TableName="conversations",
+        Item={name: {"S": text} for name, text in
+              {"conversation_id": "conv_1", "item": "call", "erased_at": "2026-11-22T10:00:00Z"}.items()},
+    )  # fmt: skip
+    before = aws.items()
+
+    failed = archive(
+        *(stage(aws, body) for body in (transcript(), audio(), envelope({"conversation_id": "conv_1"}, "x")))
+    )
+
+    assert failed == []
+    assert aws.object_keys() == set()
+    assert aws.items() == before
+    assert aws.announcements() == []
+
+
+def test_the_log_has_the_lines_that_operators_know_with_the_number_masked(aws, archive, logs):
+    archive(stage(aws, fixture_body("02")), stage(aws, fixture_body("08")))
+
+    messages = [json.loads(line)["message"] for line in logs.getvalue().splitlines()]
+    assert messages[:6] == [
+        "No full_audio field found",
+        f"Saving JSON to S3: s3://{aws.bucket}/1202…123/{FULL_ID}.json",
+        f"Successfully saved JSON for conversation {FULL_ID}",
+        "Call archived",
+        f"Saving MP3 to S3: s3://{aws.bucket}/1202…123/{FULL_ID}.mp3 ({len(MP3)} bytes)",
+        f"Successfully saved MP3 for conversation {FULL_ID}",
+    ]
+    for private in ("2025550123", "mooring", 'full_audio":'):
+        assert private not in logs.getvalue()
+
+
+@pytest.mark.parametrize("summary", ["é" * 5000, "🙂" * 5000, "half \ud83d"], ids=["two bytes", "four bytes", "half"])
+def test_the_record_keeps_4_kb_of_the_summary(aws, archive, summary):
+    archive(stage(aws, transcript(analysis={"transcript_summary": summary})))
+
+    kept = aws.call("conv_1")["summary"]
+    assert len(kept.encode()) <= 4096
+    assert summary.startswith(kept.rstrip())
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"metadata": "none"}, {"metadata": {"start_time_unix_secs": "soon", "call_duration_secs": -1}},
+        {"analysis": []},
+        {"metadata": {"start_time_unix_secs": 1e300}}, {"transcript": "text"}, {"transcript": [None, 7, {"role": 1}]},
+        {"has_audio": "perhaps"}, {"agent_id": "../x"}, {"analysis": {"evaluation_criteria_results": {"a": 1}}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_fields_that_are_not_what_they_used_to_be_never_cost_the_call(aws, archive, odd):
+    body = envelope({"conversation_id": "conv_1"} | odd)
+
+    assert archive(stage(aws, body)) == []
+
+    assert aws.json("no-phone/conv_1.json") == body["data"]
+
+
+@pytest.mark.parametrize(
+    ("at", "milliseconds"),
+    [
+        (1772550278, 1772550278000), (1772550278.5, 1772550278500), ("1772550278", 1772550278000),
+        ("2026-03-03T15:04:38Z", 1772550278000), (None, 0), ("soon", 0), (-5, 0), (1e300, 0), ([], 0),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_order_is_made_of_whatever_time_there_is(aws, archive, at, milliseconds):
+    archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=at)))
+
+    assert aws.head("no-phone/conv_1.json")["Metadata"]["order"].startswith(f"1-{milliseconds:013d}-")
+
+
+def test_without_an_event_time_the_order_is_made_of_the_calls_end(aws, archive):
+    metadata = {"start_time_unix_secs": 1772550245, "call_duration_secs": 21}
+    archive(stage(aws, {"conversation_id": "conv_1", "metadata": metadata}))
+
+    assert aws.head("no-phone/conv_1.json")["Metadata"]["order"].startswith("1-1772550266000-")
+
+
+def test_a_body_of_6_mb_is_held_about_three_times_at_most(aws, archive):
+    size = 6_000_000
+    archive(stage(aws, transcript()))
+    check = stage(aws, audio(content=bytes(size * 3 // 4)), now=NOW + timedelta(hours=1))
+    delivery = archiver.handler.load_staged(archiver.handler.read_claim_check(check))
+
+    tracemalloc.start()
+    webhook = archiver.handler.read_webhook(delivery.body)
+    decoded = archiver.archive.decode_audio(webhook[0][1]["data"]["full_audio"])
+    peak = tracemalloc.get_traced_memory()[1] + len(delivery.body)
+    tracemalloc.stop()
+
+    assert len(decoded) == size * 3 // 4
+    assert peak < 3.2 * size

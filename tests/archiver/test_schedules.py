@@ -1,0 +1,159 @@
+"""The join under every schedule: workers interleaved call by call, crashing between any two, duplicated and retried.
+
+Each worker is the real handler in a thread of its own. Before every call to AWS it waits for its turn; a crash ends it
+there, and nothing it does afterwards reaches AWS, as when Lambda kills a process.
+"""
+
+import threading
+from datetime import timedelta
+from itertools import count
+
+import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import archiver.handler
+from archiver.handler import handle_record
+from tests.archiver.conftest import NOW, stage, staged_key
+from tests.archiver.test_handler import FULL, audio, transcript
+from tests.conftest import Stack, sqs_event
+
+conversations = count(1)
+
+
+class Crash(BaseException):
+    """The process is gone. No `except Exception` sees it."""
+
+
+class Worker(threading.Thread):
+    """Handles one claim check; takes a step, that is one call to AWS, when it is told to."""
+
+    def __init__(self, check: str, crash_before: int | None) -> None:
+        super().__init__(daemon=True)
+        self._check, self._crash_before = check, crash_before
+        self._go, self._waiting = threading.Semaphore(0), threading.Semaphore(0)
+        self.steps, self.alive, self.error = 0, True, None
+
+    def run(self) -> None:
+        try:
+            self._go.acquire()
+            handle_record(SQSRecord(sqs_event(self._check)["Records"][0]))
+        except Crash:
+            pass
+        except Exception as error:
+            self.error = error
+        finally:
+            self.alive = False
+            self._waiting.release()
+
+    def step(self) -> None:
+        self._go.release()
+        self._waiting.acquire()
+
+    def before_call(self) -> None:
+        if self._crash_before is not None and self.steps >= self._crash_before:
+            raise Crash
+        self._waiting.release()
+        self._go.acquire()
+        self.steps += 1
+
+
+def before_call(**_: object) -> None:
+    worker = threading.current_thread()
+    if isinstance(worker, Worker):
+        worker.before_call()
+
+
+def watch() -> None:
+    """Let every AWS client of the archiver ask its worker first."""
+    found = archiver.handler.aws()
+    table = found.archiver._records._table.meta.client
+    for client in (found.bucket._s3, found.archiver._sns, found.sqs, table):
+        client.meta.events.register_first("before-call", before_call, unique_id="schedule")
+
+
+def run_all(workers: list[Worker], turns: list[int]) -> None:
+    """Let the workers step in the order of `turns`, then the rest one after the other."""
+    for worker in workers:
+        worker.start()
+    for turn in turns:
+        alive = [worker for worker in workers if worker.alive]
+        if alive:
+            alive[turn % len(alive)].step()
+    for worker in workers:
+        while worker.alive:
+            worker.step()
+        worker.join()
+
+
+def settle(aws: Stack, checks: list[str]) -> None:
+    """What SQS and the hourly sweep do: bring back all that is not tagged until it is."""
+    for _ in range(len(checks) + 2):
+        for check in checks:
+            if not aws.tags(staged_key(check)):
+                worker = Worker(check, None)
+                run_all([worker], [])
+                assert worker.error is None
+    assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * len(checks)
+
+
+deliveries = st.lists(
+    st.tuples(st.integers(0, 3), st.none() | st.integers(0, 14)), min_size=1, max_size=5
+)  # which body, and before which call its worker crashes
+
+
+@given(
+    transcripts=st.integers(1, 2), audios=st.integers(1, 2), rounds=st.lists(deliveries, min_size=1, max_size=3),
+    turns=st.lists(st.integers(0, 4), max_size=60),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def check_schedule(aws: Stack, transcripts: int, audios: int, rounds: list, turns: list[int]) -> None:
+    conversation_id = f"conv_{next(conversations)}"
+    bodies = [transcript(conversation_id, at=1772550278 + n, status=f"version {n}") for n in range(transcripts)]
+    bodies += [audio(conversation_id, b"sound %d" % n, at=1772550281 + n) for n in range(audios)]
+    checks = [stage(aws, body, now=NOW + timedelta(hours=n)) for n, body in enumerate(bodies)]
+
+    for round_ in rounds:
+        run_all([Worker(checks[body % len(checks)], crash) for body, crash in round_], turns)
+    settle(aws, checks)
+
+    folder = f"{FULL}/{conversation_id}"
+    assert aws.json(f"{folder}.json")["status"] == f"version {transcripts - 1}"
+    assert aws.body(f"{folder}.mp3") == b"sound %d" % (audios - 1)
+    call = aws.call(conversation_id)
+    assert call["status"] == f"version {transcripts - 1}"
+    assert (call["audio"], call["mp3_key"], call["json_key"]) == ("archived", f"{folder}.mp3", f"{folder}.json")
+    assert "parked" not in call
+    assert call["staged_keys"] == {staged_key(check) for check in checks}
+    events = {each["event"] for each in aws.announcements() if each["conversation_id"] == conversation_id}
+    assert events == {"transcript_archived", "audio_archived"}
+    versions = [key for key, _ in aws.versions(folder)]
+    assert versions.count(f"{folder}.json") <= transcripts
+    assert versions.count(f"{folder}.mp3") <= audios
+
+
+def test_no_schedule_loses_a_call_or_leaves_an_older_one(aws):
+    watch()
+
+    check_schedule(aws)
+
+
+@pytest.mark.parametrize(
+    ("order", "longest"), [((0, 1), 6), ((1, 0), 10)], ids=["transcript first", "audio first"]
+)  # the second of the two makes that many calls to AWS
+def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longest):
+    watch()
+
+    for step in count():
+        conversation_id = f"conv_{next(conversations)}"
+        checks = [stage(aws, body) for body in (transcript(conversation_id), audio(conversation_id))]
+        workers = [Worker(checks[index], step) for index in order]
+        for worker in workers:
+            run_all([worker], [])
+        settle(aws, checks)
+        assert aws.call(conversation_id)["audio"] == "archived"
+        assert f"{FULL}/{conversation_id}.mp3" in aws.object_keys()
+        if all(worker.steps < step for worker in workers):
+            assert step > longest
+            break

@@ -1,0 +1,211 @@
+"""What the tests share: a stack's resources in moto, and Lambda events as AWS sends them."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from functools import cached_property
+from io import StringIO
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import boto3.dynamodb.types
+import pytest
+from moto import mock_aws
+
+os.environ |= {
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    "POWERTOOLS_METRICS_NAMESPACE": "AgenticMemory/test",
+    "POWERTOOLS_SERVICE_NAME": "test",
+}
+
+from shared.observability import logger
+
+FIXTURES = Path(__file__).parent / "fixtures"
+SECRET = "wsec_0123456789abcdef"
+
+
+def fixture_body(name: str) -> bytes:
+    """The fixture whose file name begins with `name`, for example "02"."""
+    return next(FIXTURES.glob(f"{name}*.json")).read_bytes()
+
+
+class Stack:
+    """The resources that the handlers are pointed to, in moto or the embedded AWS, and what became of them."""
+
+    def __init__(self, client: Callable[[str], Any], outputs: dict[str, str]) -> None:
+        self._client, self.outputs = client, outputs
+
+    @cached_property
+    def s3(self) -> Any:
+        return self._client("s3")
+
+    @cached_property
+    def sqs(self) -> Any:
+        return self._client("sqs")
+
+    @cached_property
+    def dynamodb(self) -> Any:
+        return self._client("dynamodb")
+
+    @property
+    def bucket(self) -> str:
+        return self.outputs["BucketName"]
+
+    def object_keys(self, prefix: str = "") -> set[str]:
+        """All keys but those of staged bodies, unless they are asked for."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
+        found = {item["Key"] for page in pages for item in page.get("Contents", [])}
+        return found if prefix else {key for key in found if not key.startswith("staging/")}
+
+    def body(self, key: str) -> bytes:
+        return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+
+    def json(self, key: str) -> Any:
+        return json.loads(self.body(key))
+
+    def head(self, key: str) -> dict[str, Any]:
+        return self.s3.head_object(Bucket=self.bucket, Key=key)
+
+    def tags(self, key: str) -> dict[str, str]:
+        tags = self.s3.get_object_tagging(Bucket=self.bucket, Key=key)["TagSet"]
+        return {tag["Key"]: tag["Value"] for tag in tags}
+
+    def versions(self, prefix: str = "") -> set[tuple[str, str]]:
+        """Every version of every object outside staging."""
+        pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
+        versions = [version for page in pages for version in page.get("Versions", []) + page.get("DeleteMarkers", [])]
+        return {(each["Key"], each["VersionId"]) for each in versions if not each["Key"].startswith("staging/")}
+
+    def items(self) -> dict[tuple[str, str], dict[str, Any]]:
+        """The whole table, by conversation_id and item."""
+        deserialise = boto3.dynamodb.types.TypeDeserializer().deserialize
+        pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.outputs["ConversationTableName"])
+        rows = [{name: deserialise(value) for name, value in row.items()} for page in pages for row in page["Items"]]
+        return {(row["conversation_id"], row["item"]): row for row in rows}
+
+    def call(self, conversation_id: str) -> dict[str, Any]:
+        return self.items().get((conversation_id, "call"), {})
+
+    def take(self, output: str) -> list[dict[str, Any]]:
+        """All messages of the queue named by a stack output, removed from it."""
+        url = self.outputs[output]
+        taken: list[dict[str, Any]] = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, MessageAttributeNames=["All"]
+        ).get("Messages"):
+            taken += messages
+            for message in messages:
+                self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return taken
+
+    def announcements(self) -> list[dict[str, Any]]:
+        return [json.loads(message["Body"]) for message in self.take("Announcements")]
+
+    def reasons(self, output: str = "ArchiveDlqUrl") -> list[tuple[str, str]]:
+        """`step` and `error` of each message in a dead-letter queue."""
+        attributes = [message["MessageAttributes"] for message in self.take(output)]
+        return [(each["step"]["StringValue"], each["error"]["StringValue"]) for each in attributes]
+
+
+@pytest.fixture
+def context() -> Any:
+    return SimpleNamespace(
+        function_name="test", memory_limit_in_mb=512, aws_request_id="request-1",
+        invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:test",
+        get_remaining_time_in_millis=lambda: 60_000,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def logs() -> Iterator[StringIO]:
+    """What the functions log, from here on."""
+    handler, written = logger.registered_handler, StringIO()
+    before = handler.setStream(written)
+    yield written
+    handler.setStream(before)
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
+    """A fresh stack in moto; the handlers' environment points to it, and they forget every other."""
+    with mock_aws():
+        outputs = create_resources()
+        for name, value in environment(outputs).items():
+            monkeypatch.setenv(name, value)
+        forget()
+        yield Stack(boto3.client, outputs)
+    forget()
+
+
+def create_resources() -> dict[str, str]:
+    bucket = "elevenlabs-agentic-memory-test"
+    s3, sqs, sns = boto3.client("s3"), boto3.client("sqs"), boto3.client("sns")
+    s3.create_bucket(Bucket=bucket)
+    s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+    key = [("conversation_id", "HASH"), ("item", "RANGE")]
+    boto3.client("dynamodb").create_table(
+        TableName="conversations", BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in key],
+        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in key],
+    )  # fmt: skip
+    queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in QUEUES}
+    topic = sns.create_topic(Name="call-archived")["TopicArn"]
+    sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Attributes={"RawMessageDelivery": "true"},
+        Endpoint="arn:aws:sqs:us-east-1:123456789012:Announcements",
+    )  # fmt: skip
+    secret = boto3.client("secretsmanager").create_secret(Name="webhook", SecretString=SECRET)["ARN"]
+    return queues | {
+        "BucketName": bucket, "ConversationTableName": "conversations", "CallArchivedTopicArn": topic,
+        "WebhookSecretArn": secret,
+    }  # fmt: skip
+
+
+QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "Announcements")
+
+
+def environment(outputs: dict[str, str]) -> dict[str, str]:
+    return {
+        "BUCKET_NAME": outputs["BucketName"],
+        "ARCHIVE_QUEUE_URL": outputs["ArchiveQueueUrl"],
+        "WEBHOOK_SECRET_ARN": outputs["WebhookSecretArn"],
+        "SIGNATURE_MAX_AGE_SECONDS": "3600",
+        "SIGNATURE_MAX_AHEAD_SECONDS": "300",
+        "SECRET_OVERLAP_SECONDS": "86400",
+        "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
+        "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
+        "DLQ_URL": outputs["ArchiveDlqUrl"],
+        "MEMORY_INFERENCE": "false",
+        "MEMORY_LEASE_SECONDS": "180",
+        "MEMORY_UNKNOWN_SECONDS": "3600",
+    }
+
+
+def forget() -> None:
+    """End what the handlers keep from one invocation to the next: a new execution environment."""
+    import archiver.handler
+    import ingest.handler
+    import memory_writer.handler
+
+    for handler in (ingest.handler, archiver.handler, memory_writer.handler):
+        handler.settings.cache_clear()
+        handler.aws.cache_clear()
+
+
+def sqs_event(*bodies: str) -> dict[str, Any]:
+    """An SQS batch as Lambda gets it; the messages are message-1, message-2, ..."""
+    return {"Records": [_sqs_record(number, body) for number, body in enumerate(bodies, start=1)]}
+
+
+def _sqs_record(number: int, body: str) -> dict[str, Any]:
+    return {
+        "messageId": f"message-{number}", "receiptHandle": f"handle-{number}", "body": body,
+        "attributes": {"ApproximateReceiveCount": "1", "SentTimestamp": "1772550280000",
+                       "SenderId": "test", "ApproximateFirstReceiveTimestamp": "1772550280001"},
+        "messageAttributes": {}, "md5OfBody": "", "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:ArchiveQueue", "awsRegion": "us-east-1",
+    }  # fmt: skip

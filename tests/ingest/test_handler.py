@@ -1,0 +1,256 @@
+"""Ingest through its handler: what is durable before the 200, and what every other answer leaves behind."""
+
+import base64
+import hashlib
+import json
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+
+import boto3
+import pytest
+
+import ingest.handler
+from ingest.handler import lambda_handler
+from ingest.signature import sign
+from tests.conftest import SECRET, fixture_body
+
+BODY = fixture_body("02")
+DELIVERY_ID = hashlib.sha256(BODY).hexdigest()
+
+
+def http_event(body: bytes | str | None, header: str | None = None, *, encode: bool = False) -> dict:
+    """A request as an HTTP API hands it on, payload format 2.0."""
+    text = body.decode() if isinstance(body, bytes) and not encode else body
+    headers = {"content-type": "application/json"} | ({"elevenlabs-signature": header} if header is not None else {})
+    return {
+        "version": "2.0", "routeKey": "POST /post-call", "rawPath": "/post-call", "headers": headers,
+        "body": base64.b64encode(body).decode() if encode else text, "isBase64Encoded": encode,
+    }  # fmt: skip
+
+
+def signed(body: bytes = BODY, secret: str = SECRET, late: int = 0, **options) -> dict:
+    timestamp = str(int(datetime.now(timezone.utc).timestamp()) - late)
+    return http_event(body, f"t={timestamp},v0={sign(body, timestamp, secret)}", **options)
+
+
+def claim_checks(aws) -> list[dict]:
+    return [json.loads(message["Body"]) for message in aws.take("ArchiveQueueUrl")]
+
+
+def assert_nothing_was_stored(aws) -> None:
+    assert aws.object_keys("staging/") == set()
+    assert claim_checks(aws) == []
+
+
+def test_a_signed_webhook_is_staged_and_its_claim_check_sent_before_the_200(aws, context):
+    response = lambda_handler(signed(), context)
+
+    assert response["statusCode"] == 200
+    assert json.loads(response["body"]) == {"status": "ok", "delivery_id": DELIVERY_ID}
+    (key,) = aws.object_keys("staging/")
+    hour = datetime.now(timezone.utc)
+    assert key in {f"staging/{hour - timedelta(hours=h):%Y/%m/%d/%H}/{DELIVERY_ID}.json" for h in (0, 1)}
+    assert aws.body(key) == BODY
+    assert aws.head(key)["Metadata"] == {"origin": "webhook"}
+    (check,) = claim_checks(aws)
+    received_at = check.pop("received_at")
+    assert datetime.fromisoformat(received_at) <= datetime.now(timezone.utc)
+    assert check == {
+        "version": 1, "delivery_id": DELIVERY_ID, "staged_key": key, "source": "webhook", "force": False,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("body", [BODY, b"\xff\xfe\x00", b"not json", b'{"emoji": "\xf0\x9f\x99\x82"}'])
+def test_a_base64_body_is_kept_byte_for_byte_whatever_it_holds(aws, context, body):
+    response = lambda_handler(signed(body, encode=True), context)
+
+    assert response["statusCode"] == 200
+    (key,) = aws.object_keys("staging/")
+    assert aws.body(key) == body
+
+
+def test_the_same_delivery_is_staged_once_and_handed_on_twice(aws, context):
+    answers = [lambda_handler(signed(), context) for _ in range(2)]
+
+    assert [answer["statusCode"] for answer in answers] == [200, 200]
+    (key,) = aws.object_keys("staging/")
+    versions = aws.s3.list_object_versions(Bucket=aws.bucket, Prefix="staging/")["Versions"]
+    assert len(versions) == 1
+    assert [check["staged_key"] for check in claim_checks(aws)] == [key, key]
+
+
+def test_exactly_one_put_and_one_send_are_made_for_a_webhook(aws, context):
+    lambda_handler(signed(), context)
+    calls: list[str] = []
+    for client in (ingest.handler.aws().s3, ingest.handler.aws().sqs):
+        client.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
+
+    lambda_handler(signed(b'{"another": "call"}'), context)
+
+    assert calls == ["PutObject", "SendMessage"]
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        pytest.param(signed(secret="wsec_forged"), id="forged"),
+        pytest.param(signed(late=3605), id="expired"),
+        pytest.param(signed(late=-310), id="future-dated"),
+        pytest.param(http_event(BODY, "v0=abc"), id="malformed"),
+        pytest.param(http_event(BODY, "t=1772550280,v0=é🙂"), id="not ASCII"),
+        pytest.param(http_event(BODY, ""), id="empty"),
+        pytest.param(http_event(BODY), id="missing"),
+        pytest.param({"body": BODY.decode(), "isBase64Encoded": False}, id="no headers at all"),
+    ],
+)
+def test_doubtful_signatures_get_one_uniform_401_and_nothing_is_stored(aws, context, event):
+    response = lambda_handler(event, context)
+
+    assert response["statusCode"] == 401
+    assert json.loads(response["body"]) == {"error": "The signature is missing, wrong or out of date."}
+    assert_nothing_was_stored(aws)
+
+
+@pytest.mark.parametrize(
+    ("event", "error"),
+    [
+        pytest.param(signed(b""), "The body is empty.", id="empty"),
+        pytest.param(signed(b"") | {"body": None}, "The body is empty.", id="none"),
+        pytest.param({"headers": {}}, "The body is empty.", id="no body at all"),
+        pytest.param(signed() | {"isBase64Encoded": True}, "The body could not be decoded.", id="not base64"),
+        pytest.param(signed() | {"body": "\ud800"}, "The body could not be decoded.", id="no text either"),
+    ],
+)
+def test_bodies_that_cannot_be_kept_get_a_400_that_names_the_fault(aws, context, event, error):
+    response = lambda_handler(event, context)
+
+    assert response["statusCode"] == 400
+    assert json.loads(response["body"]) == {"error": error}
+    assert_nothing_was_stored(aws)
+
+
+def delete_secret(aws) -> None:
+    arn = aws.outputs["WebhookSecretArn"]
+    boto3.client("secretsmanager").delete_secret(SecretId=arn, ForceDeleteWithoutRecovery=True)
+
+
+def delete_bucket(aws) -> None:
+    aws.s3.delete_bucket(Bucket=aws.bucket)
+
+
+def delete_queue(aws) -> None:
+    aws.sqs.delete_queue(QueueUrl=aws.outputs["ArchiveQueueUrl"])
+
+
+@pytest.mark.parametrize("breakage", [delete_secret, delete_bucket, delete_queue])
+def test_a_service_out_of_reach_is_a_503(aws, context, breakage):
+    breakage(aws)
+
+    response = lambda_handler(signed(), context)
+
+    assert response["statusCode"] == 503
+    assert json.loads(response["body"]) == {"error": "The webhook could not be stored now. Please send it again."}
+
+
+def test_an_unreadable_secret_is_never_a_401_not_even_for_forgeries(aws, context):
+    delete_secret(aws)
+
+    assert lambda_handler(signed(secret="wsec_forged"), context)["statusCode"] == 503
+    assert_nothing_was_stored(aws)
+
+
+@pytest.mark.parametrize("value", [" ", "\n"])
+def test_an_empty_secret_is_a_503_for_whoever_signs_with_nothing(aws, context, value):
+    put_secret(aws, value)
+
+    response = lambda_handler(signed(secret=""), context)
+
+    assert response["statusCode"] == 503
+    assert_nothing_was_stored(aws)
+
+
+def put_secret(aws, value: str) -> None:
+    boto3.client("secretsmanager").put_secret_value(SecretId=aws.outputs["WebhookSecretArn"], SecretString=value)
+
+
+def let_time_pass(seconds: float) -> None:
+    """The cached secret was read, and asked for, that much earlier."""
+    secret = ingest.handler.aws().secret
+    secret._read_at -= timedelta(seconds=seconds)
+    secret._tried_at -= timedelta(seconds=seconds)
+
+
+def test_old_and_new_secret_sign_during_the_overlap_of_a_rotation(aws, context):
+    lambda_handler(signed(), context)
+    put_secret(aws, "wsec_new")
+    let_time_pass(11)
+
+    assert lambda_handler(signed(secret="wsec_new"), context)["statusCode"] == 200
+    assert lambda_handler(signed(), context)["statusCode"] == 200
+
+
+def test_the_old_secret_is_refused_once_the_overlap_is_over(aws, context, monkeypatch):
+    monkeypatch.setenv("SECRET_OVERLAP_SECONDS", "0")
+    put_secret(aws, "wsec_new")
+
+    assert lambda_handler(signed(), context)["statusCode"] == 401
+    assert lambda_handler(signed(secret="wsec_new"), context)["statusCode"] == 200
+
+
+def test_a_flood_of_forgeries_does_not_read_the_secret_again(aws, context):
+    lambda_handler(signed(), context)
+    calls: list[str] = []
+    secret = ingest.handler.aws().secret
+    secret._client.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
+
+    for _ in range(5):
+        assert lambda_handler(signed(secret="wsec_forged"), context)["statusCode"] == 401
+
+    assert calls == []
+
+
+def test_a_mismatch_that_cannot_be_checked_against_a_fresh_secret_is_a_503(aws, context):
+    lambda_handler(signed(), context)
+    delete_secret(aws)
+    let_time_pass(11)
+
+    answers = [lambda_handler(signed(secret="wsec_new"), context)["statusCode"] for _ in range(2)]
+
+    assert answers == [503, 503]
+
+
+def test_the_cached_secret_is_read_again_after_five_minutes(aws, context):
+    lambda_handler(signed(), context)
+    delete_secret(aws)
+
+    assert lambda_handler(signed(), context)["statusCode"] == 200
+    let_time_pass(301)
+    assert lambda_handler(signed(), context)["statusCode"] == 503
+
+
+def test_logs_hold_no_secret_no_signature_and_nothing_of_the_body(aws, context, logs):
+    for event in (signed(), signed(secret="wsec_forged"), http_event(BODY), signed(b"")):
+        lambda_handler(event, context)
+
+    logged = logs.getvalue()
+    assert "Webhook staged" in logged
+    for private in (SECRET, "v0=", "12025550123", "mooring"):
+        assert private not in logged
+
+
+def test_each_refusal_is_counted_under_its_reason(aws, context, capsys):
+    lambda_handler(signed(late=3605), context)
+
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert [(each["SignatureRejected"], each.get("reason")) for each in metrics] == [([1.0], "expired"), ([1.0], None)]
+
+
+def test_ingest_imports_neither_pydantic_nor_an_event_handler_framework():
+    code = "import ingest.handler, sys; print(*sys.modules)"
+
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+
+    heavy = ("pydantic", "mem0", "simplejson", "httpx", "aws_lambda_powertools.event_handler",
+             "aws_lambda_powertools.utilities.batch", "aws_lambda_powertools.utilities.parser")  # fmt: skip
+    assert [name for name in modules if name.startswith(heavy)] == []

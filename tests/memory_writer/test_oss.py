@@ -1,0 +1,225 @@
+"""The open-source backend, on the real mem0 with the embedded configuration."""
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from memory_writer.embedded import embedded_config
+from memory_writer.memory import Memory, Message
+from memory_writer.oss import OssBackend, open_memory
+
+ALICE, BOB = "+12025550123", "+12025550188"
+TURNS = {
+    "fridge": "My refrigerator stopped cooling last night and the milk went bad.",
+    "birthday": "It is my daughter's birthday on Saturday, she turns seven.",
+    "invoice": "You charged my credit card twice for the same order.",
+    "address": "We moved house, please send everything to the new street from now on.",
+}
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    return embedded_config(str(tmp_path / "memories"))
+
+
+@pytest.fixture
+def backend(config: dict[str, Any]) -> OssBackend:
+    return OssBackend(config)
+
+
+def remembered(config: dict[str, Any], user_id: str) -> list[dict[str, Any]]:
+    """Return all that mem0 holds of `user_id`, in the order it was said."""
+    with open_memory(config) as store:
+        found = store.get_all(filters={"user_id": user_id}, top_k=1000)["results"]
+    return sorted(found, key=lambda memory: memory["created_at"])
+
+
+def texts(config: dict[str, Any], user_id: str = ALICE) -> list[str]:
+    return [memory["memory"] for memory in remembered(config, user_id)]
+
+
+def call(
+    *turns: str,
+    user_id: str = ALICE,
+    conversation_id: str = "conv_1",
+    kind: Literal["factual", "semantic"] = "semantic",
+    infer: bool = False,
+) -> Memory:
+    messages: list[Message] = [
+        {"role": "assistant" if index % 2 else "user", "content": turn} for index, turn in enumerate(turns)
+    ]
+    metadata: dict[str, str | int | None] = {
+        "type": kind,
+        "agent_id": "agent_7",
+        "conversation_id": conversation_id,
+        "call_duration": 93,
+        "timestamp": "2026-11-22T10:00:00Z",
+    }
+    return Memory(user_id, kind, messages, metadata, infer)
+
+
+@pytest.mark.parametrize(
+    ("question", "topic"),
+    [
+        pytest.param("Which kitchen appliance is broken?", "fridge", id="appliance"),
+        pytest.param("When is the child's party?", "birthday", id="party"),
+        pytest.param("Was a payment taken two times?", "invoice", id="billing"),
+        pytest.param("Where does the customer live now?", "address", id="home"),
+    ],
+)
+def test_a_plain_question_finds_what_the_asked_caller_said(
+    config: dict[str, Any], backend: OssBackend, question: str, topic: str
+) -> None:
+    backend.add(call(*TURNS.values()))
+    backend.add(call(*TURNS.values(), user_id=BOB, conversation_id="conv_2"))
+
+    with open_memory(config) as store:
+        found = store.search(question, filters={"user_id": BOB})["results"]
+
+    assert found[0]["memory"] == TURNS[topic]
+    assert {memory["user_id"] for memory in found} == {BOB}
+
+
+def test_the_metadata_comes_back_as_it_went_in(config: dict[str, Any], backend: OssBackend) -> None:
+    memory = call("Hello.", "Good morning.")
+
+    backend.add(memory)
+
+    for stored in remembered(config, ALICE):
+        assert {**stored["metadata"], "agent_id": stored["agent_id"]} == memory.metadata
+    assert [stored["role"] for stored in remembered(config, ALICE)] == ["user", "assistant"]
+
+
+def test_a_call_without_an_agent_is_remembered(config: dict[str, Any], backend: OssBackend) -> None:
+    memory = call("Hello.")
+
+    backend.add(replace(memory, metadata={**memory.metadata, "agent_id": None}))
+
+    assert "agent_id" not in remembered(config, ALICE)[0]
+
+
+def test_find_returns_the_ids_of_a_whole_memory_in_the_order_of_its_messages(backend: OssBackend) -> None:
+    ids = backend.add(call(*TURNS.values()))
+
+    assert len(set(ids)) == 4
+    assert backend.find(call(*TURNS.values())) == ids
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(call("Hello.", user_id=BOB), id="another caller"),
+        pytest.param(call("Hello.", conversation_id="conv_2"), id="another call"),
+        pytest.param(call("Hello.", kind="factual"), id="the same call's facts"),
+    ],
+)
+def test_find_and_add_leave_other_memories_alone(config: dict[str, Any], backend: OssBackend, other: Memory) -> None:
+    ids = backend.add(call("Hello."))
+
+    assert backend.find(other) == []
+    backend.add(other)
+
+    assert backend.find(call("Hello.")) == ids
+    assert len(texts(config, ALICE) + texts(config, BOB)) == 2
+
+
+def test_a_part_of_a_memory_does_not_count_as_found(backend: OssBackend) -> None:
+    backend.add(call("Hello.", "Good morning."))
+
+    assert backend.find(call("Hello.", "Good morning.", "I need help.")) == []
+
+
+def test_with_inference_any_part_counts_as_found(backend: OssBackend) -> None:
+    ids = backend.add(call("Hello."))
+
+    assert backend.find(call("Hello.", "Good morning.", infer=True)) == ids
+
+
+def test_an_add_after_an_interrupted_one_leaves_exactly_the_messages(
+    config: dict[str, Any], backend: OssBackend
+) -> None:
+    backend.add(call("Hello.", "Good morning."))
+
+    ids = backend.add(call("Hello.", "Good morning.", "I need help."))
+
+    assert texts(config) == ["Hello.", "Good morning.", "I need help."]
+    assert backend.find(call("Hello.", "Good morning.", "I need help.")) == ids
+
+
+def test_repeated_texts_are_all_kept_and_counted(config: dict[str, Any], backend: OssBackend) -> None:
+    backend.add(call("Yes.", "Really?", "Yes.", "Really?"))
+
+    assert texts(config) == ["Yes.", "Really?", "Yes.", "Really?"]
+    assert len(backend.find(call("Yes.", "Really?", "Yes.", "Really?"))) == 4
+
+
+def test_a_call_of_300_turns_is_found_whole_and_in_order(config: dict[str, Any], backend: OssBackend) -> None:
+    turns = [f"Turn {number}." for number in range(300)]
+
+    ids = backend.add(call(*turns))
+
+    assert backend.find(call(*turns)) == ids
+    assert texts(config) == turns
+    backend.add(call(*turns))
+    assert texts(config) == turns
+
+
+def test_any_script_comes_back_as_it_was_said(config: dict[str, Any], backend: OssBackend) -> None:
+    turns = ["Danke 👍🏽 👨‍👩‍👧‍👦", "שלום, אני צריך עזרה", "مرحبا بكم \u202eabc\u202c", "…", ""]
+
+    ids = backend.add(call(*turns))
+
+    assert texts(config) == turns
+    assert backend.find(call(*turns)) == ids
+
+
+def test_two_processes_add_at_once(config: dict[str, Any], backend: OssBackend) -> None:
+    calls = [call(*["Hello."] * 25, conversation_id=f"conv_{number}") for number in range(12)]
+
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+        added = list(workers.map(backend.add, calls))
+
+    assert [backend.find(each) for each in calls] == added
+    assert len(texts(config)) == 12 * 25
+
+
+def test_a_folder_is_free_again_when_its_block_ends(config: dict[str, Any]) -> None:
+    with open_memory(config) as first:
+        pass
+
+    with open_memory(config) as second:
+        assert second is not first  # kept alive here, `first` cannot have been freed by its collection
+
+
+def test_asking_the_embedded_mem0_to_infer_is_refused_in_clear_words(backend: OssBackend) -> None:
+    with pytest.raises(Exception, match="no language model: write memories with infer=False"):
+        backend.add(call("Hello.", infer=True))
+
+
+@pytest.fixture
+def logs(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    with caplog.at_level(logging.DEBUG):
+        yield caplog
+
+
+def test_nothing_of_a_memory_is_logged_or_printed(
+    config: dict[str, Any],
+    backend: OssBackend,
+    logs: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    backend.add(call("My password is Rumpelstiltskin."))
+    backend.add(call("My password is Rumpelstiltskin."))
+    with open_memory(config) as store:
+        store.search("Rumpelstiltskin", filters={"user_id": ALICE})
+
+    written = "".join([logs.text, *capfd.readouterr()])
+
+    assert "Rumpelstiltskin" not in written
+    assert ALICE not in written
