@@ -49,7 +49,7 @@ build: .venv-sam/ready  ## sam build
 	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/sam build
 
 deploy: build  ## sam deploy --guided
-	.venv-sam/bin/sam deploy --guided --capabilities CAPABILITY_IAM
+	.venv-sam/bin/sam deploy --guided
 
 clean:  ## removes what the other targets made
 	rm -rf .venv .venv-sam .local .aws-sam

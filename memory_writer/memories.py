@@ -62,12 +62,14 @@ def turns(conversation: Conversation) -> list[Message]:
 
 def _spoken(conversation: Conversation) -> Iterator[Message]:
     for turn in conversation.transcript or []:
-        role = _ROLES.get((turn.role if turn else None) or "")
-        text = ((turn.message if turn else None) or "").strip()
+        role = _ROLES.get(turn.role or "") if turn else None
+        text = (turn.message or "").strip() if turn else ""
         if role and text.strip(".… "):
             yield {"role": role, "content": text}
 
 
-def _criterion(name: str, criterion: Criterion) -> str:
+def _criterion(name: str, criterion: Criterion | None) -> str:
+    if criterion is None:
+        return ""
     said = ". ".join(part.strip().rstrip(".") for part in (criterion.result, criterion.rationale) if part)
     return f"{name}: {said}." if said else ""

@@ -57,7 +57,7 @@ class Criterion(Sent):
 class Analysis(Sent):
     call_successful: Loose[str] = None
     transcript_summary: Loose[str] = Field(None, validation_alias=AliasChoices("transcript_summary", "summary"))
-    evaluation_criteria_results: Loose[dict[str, Criterion]] = None
+    evaluation_criteria_results: Loose[dict[str, Loose[Criterion]]] = None
     evaluation: Loose[Criterion] = None
 
 
@@ -77,7 +77,7 @@ class Conversation(Sent):
     status: Loose[str] = None
     user_id: Loose[str] = None
     has_audio: Loose[bool] = None
-    transcript: Loose[list[Turn]] = None
+    transcript: Loose[list[Loose[Turn]]] = None
     metadata: Loose[Metadata] = None
     analysis: Loose[Analysis] = None
     call_duration: Loose[Seconds] = None

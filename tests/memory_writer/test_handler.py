@@ -1,0 +1,325 @@
+"""The memory writer through its handler, with the real Mem0 on its embedded configuration."""
+
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import memory_writer.handler
+from memory_writer.embedded import embedded_config
+from memory_writer.handler import lambda_handler
+from memory_writer.memories import build_memories, facts, find_user, turns
+from memory_writer.oss import open_memory
+from shared.messages import Announcement
+from shared.webhooks import Conversation
+from tests.conftest import Stack, fixture_body, forget, sqs_event
+
+FULL_ID = "conv_fixture00000000000000000full"
+CALLER = "+12025550123"
+
+
+@pytest.fixture
+def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]:
+    """Point the handler to an empty embedded Mem0; returns what is remembered of a user."""
+    config = embedded_config(str(tmp_path / "mem0"))
+    monkeypatch.setenv("MEMORY_CONFIG", json.dumps(config))
+    monkeypatch.setenv("DLQ_URL", aws.outputs["MemoryDlqUrl"])
+    forget()
+
+    def remembered(user_id: str) -> list[dict]:
+        with open_memory(config) as store:
+            return store.get_all(filters={"user_id": user_id}, top_k=1000, show_expired=True)["results"]
+
+    return remembered
+
+
+@pytest.fixture
+def remember(context: Any) -> Callable[..., list[str]]:
+    def run(*bodies: str) -> list[str]:
+        response = lambda_handler(sqs_event(*bodies), context)
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    return run
+
+
+def announce(aws: Stack, data: dict, number: str | None = CALLER, **changes: Any) -> str:
+    """Put a call's JSON into the archive and announce it as the archiver does."""
+    key = f"{(number or 'no-phone').lstrip('+')}/{data['conversation_id']}.json"
+    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=json.dumps(data).encode())
+    fields = {
+        "event": "transcript_archived", "conversation_id": data["conversation_id"], "agent_id": data.get("agent_id"),
+        "external_number": number, "source_key": key, "json_key": key, "mp3_key": None, "audio": "pending",
+    }  # fmt: skip
+    return Announcement(**(fields | changes)).to_json()
+
+
+def full_call() -> dict:
+    return json.loads(fixture_body("02"))["data"]
+
+
+def small_call(**fields: Any) -> dict:
+    turn = {"role": "user", "message": "Please move my boat."}
+    return {"conversation_id": "conv_1", "agent_id": "agent_1", "transcript": [turn]} | fields
+
+
+def ledger(aws: Stack, conversation_id: str = "conv_1", kind: str = "semantic") -> dict:
+    return aws.items().get((conversation_id, f"memory#{kind}"), {})
+
+
+def test_a_call_is_remembered_by_its_facts_and_its_turns(aws, mem0, remember):
+    assert remember(announce(aws, full_call())) == []
+
+    memories = mem0(CALLER)
+    factual = [each for each in memories if each["metadata"]["type"] == "factual"]
+    assert [each["memory"] for each in factual] == [
+        "The caller moved a mooring to Thursday.\n"
+        "goal_met: success. The mooring was moved.\n"
+        "name_captured: unknown. Name given late in the call."
+    ]
+    assert factual[0]["metadata"] == {
+        "type": "factual", "conversation_id": FULL_ID, "call_duration": 21, "timestamp": "2026-03-03T15:04:05Z",
+    }  # fmt: skip
+    assert {each["agent_id"] for each in memories} == {"agent_7001fixture0agent0alpha0001"}
+    said = [(turn["role"], turn["message"].strip()) for turn in full_call()["transcript"] if turn["message"]]
+    semantic = {each["memory"] for each in memories if each["metadata"]["type"] == "semantic"}
+    assert semantic == {text for _, text in said if text != "..."}
+
+
+def test_the_ledger_keeps_what_mem0_answered(aws, mem0, remember):
+    remember(announce(aws, full_call()))
+
+    ids = {each["id"] for each in mem0(CALLER)}
+    entries = [ledger(aws, FULL_ID, kind) for kind in ("factual", "semantic")]
+    assert {each["state"] for each in entries} == {"done"}
+    assert {id_ for each in entries for id_ in each["memory_ids"]} == ids
+    assert all("owner" not in each and "lease_until" not in each for each in entries)
+
+
+def test_a_duplicate_or_a_later_version_is_not_remembered_again(aws, mem0, remember):
+    remember(announce(aws, small_call()))
+    before = mem0(CALLER), aws.items()
+    later = small_call(transcript=[{"role": "user", "message": "Another text altogether."}])
+
+    assert remember(announce(aws, small_call())) == []
+    assert remember(announce(aws, later)) == []
+
+    assert (mem0(CALLER), aws.items()) == before
+
+
+def test_two_workers_at_the_same_moment_remember_a_call_once(aws, mem0, context):
+    message = announce(aws, full_call())
+
+    def work(number: int) -> dict:
+        own = SimpleNamespace(**(vars(context) | {"aws_request_id": f"request-{number}"}))
+        return lambda_handler(sqs_event(message), own)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    remaining = work(3)["batchItemFailures"]
+
+    assert remaining == []
+    expected = build_memories(json_announcement(message), Conversation.model_validate(full_call()), CALLER, False)
+    assert len(mem0(CALLER)) == sum(len(memory.messages) for memory in expected)
+
+
+def json_announcement(message: str) -> Announcement:
+    return Announcement(**json.loads(message))
+
+
+def test_the_staged_body_serves_while_the_final_json_cannot_be_written(aws, mem0, remember):
+    staged = "staging/2026/11/22/10/" + "0" * 64 + ".json"
+    body = [{"type": "future", "data": 7}, {"type": "post_call_transcription", "data": small_call()}]
+    aws.s3.put_object(Bucket=aws.bucket, Key=staged, Body=json.dumps(body).encode())
+
+    assert remember(announce(aws, small_call(), json_key=None, source_key=staged)) == []
+
+    assert [each["memory"] for each in mem0(CALLER)] == ["Please move my boat."]
+
+
+def interrupted(aws: Stack, minutes_ago: float) -> None:
+    """The ledger as a worker leaves it that died while it sent the semantic memory."""
+    started = datetime.now(timezone.utc) - timedelta(minutes=minutes_ago)
+    item = {
+        "conversation_id": "conv_1", "item": "memory#semantic", "state": "sending", "owner": "request-0",
+        "started": started.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "lease_until": (started + timedelta(minutes=3)).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+    }  # fmt: skip
+    aws.dynamodb.put_item(TableName="conversations", Item={name: {"S": text} for name, text in item.items()})
+
+
+def write_without_ledger(aws: Stack) -> None:
+    message = json_announcement(announce(aws, small_call()))
+    _, semantic = build_memories(message, Conversation.model_validate(small_call()), CALLER, False)
+    memory_writer.handler.aws().backend.add(semantic)
+
+
+@pytest.mark.parametrize("minutes_ago", [4, 61])
+def test_what_mem0_got_before_a_crash_is_found_and_not_sent_again(aws, mem0, remember, minutes_ago):
+    write_without_ledger(aws)
+    interrupted(aws, minutes_ago)
+
+    assert remember(announce(aws, small_call())) == []
+
+    (memory,) = mem0(CALLER)
+    assert ledger(aws)["memory_ids"] == [memory["id"]]
+
+
+def test_what_mem0_does_not_have_is_sent_again_only_after_an_hour(aws, mem0, remember):
+    interrupted(aws, minutes_ago=4)
+    assert remember(announce(aws, small_call())) == ["message-1"]
+    assert mem0(CALLER) == []
+    assert ledger(aws)["state"] == "sending"
+
+    interrupted(aws, minutes_ago=61)
+    assert remember(announce(aws, small_call())) == []
+    assert len(mem0(CALLER)) == 1
+
+
+def test_a_memory_that_another_worker_has_is_left_to_it(aws, mem0, remember):
+    interrupted(aws, minutes_ago=1)
+    before = ledger(aws)
+
+    assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert ledger(aws) == before
+    assert mem0(CALLER) == []
+
+
+def test_a_backend_that_fails_gives_the_lease_back_and_stays_undecided(aws, mem0, remember, monkeypatch):
+    config = json.loads(memory_writer.handler.settings().memory_config)
+    config["embedder"] = {"provider": "no such provider", "config": {}}
+    monkeypatch.setenv("MEMORY_CONFIG", json.dumps(config))
+    forget()
+
+    assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert ledger(aws)["state"] == "sending"
+    assert "owner" not in ledger(aws)
+
+
+def test_a_folder_that_others_keep_locked_leaves_nothing_undecided(aws, mem0, remember, monkeypatch):
+    config = json.loads(memory_writer.handler.settings().memory_config)
+    monkeypatch.setattr("memory_writer.oss.LOCK_SECONDS", 0.1)
+
+    with open_memory(config):
+        assert remember(announce(aws, small_call())) == ["message-1"]
+    assert ledger(aws)["state"] == "idle"
+
+    assert remember(announce(aws, small_call())) == []
+    assert len(mem0(CALLER)) == 1
+
+
+@pytest.mark.parametrize(
+    "silent",
+    [
+        {"transcript": None}, {"transcript": []}, {"transcript": [{"role": "user", "message": "..."}]},
+        {"transcript": [{"role": "agent", "message": None, "tool_calls": [{"tool_name": "find"}]}]},
+        {"transcript": [{"role": "system", "message": "not one of the two"}]},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_call_with_nothing_to_say_is_done_and_says_why(aws, mem0, remember, silent):
+    assert remember(announce(aws, small_call(**silent))) == []
+
+    assert mem0(CALLER) == []
+    assert [ledger(aws, kind=kind)["reason"] for kind in ("factual", "semantic")] == ["nothing_to_say"] * 2
+
+
+@pytest.mark.parametrize(
+    ("number", "fields", "user_id"),
+    [
+        ("+12025550123", {"user_id": "crm-1"}, "+12025550123"),
+        ("12025550123", {}, "12025550123"),
+        (None, {"user_id": "crm-1"}, "user:crm-1"),
+        (None, {"user_id": "+12025550123"}, "user:+12025550123"),
+        (None, {"conversation_initiation_client_data": {"user_id": "web-1"}}, "user:web-1"),
+        (None, {"user_id": "two words"}, "user:two%20words"),
+        (None, {"user_id": ""}, None),
+        (None, {}, None),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_memories_belong_to_the_caller_and_never_to_a_number_that_a_client_named(number, fields, user_id):
+    announcement = Announcement("transcript_archived", "conv_1", None, number, "k", "k", None, "none")
+
+    assert find_user(announcement, Conversation.model_validate(fields)) == user_id
+
+
+def test_a_call_of_nobody_is_remembered_for_nobody(aws, mem0, remember, logs):
+    assert remember(announce(aws, small_call(), number=None)) == []
+
+    assert aws.items() == {}
+    assert "Nobody to remember this call for" in logs.getvalue()
+
+
+def test_a_call_of_a_client_with_spaces_in_its_id_is_remembered(aws, mem0, remember):
+    assert remember(announce(aws, small_call(user_id="two words"), number=None)) == []
+
+    assert len(mem0("user:two%20words")) == 1
+
+
+def test_turns_keep_their_roles_and_order_and_leave_out_what_was_not_understood():
+    transcript = [
+        {"role": "agent", "message": " Hello. "}, {"role": "user", "message": "..."}, {"role": "user", "message": "…"},
+        {"role": "user", "content": "سلام 🙂"}, {"role": "agent", "message": None}, None,
+        {"role": "agent", "message": ""},
+    ]  # fmt: skip
+
+    assert turns(Conversation.model_validate({"transcript": transcript})) == [
+        {"role": "assistant", "content": "Hello."},
+        {"role": "user", "content": "سلام 🙂"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("analysis", "text"),
+    [
+        ({"summary": "Sam called.", "evaluation": {"rationale": "Greeted."}}, "Sam called.\nevaluation: Greeted."),
+        ({"transcript_summary": "Sam called."}, "Sam called."),
+        ({"evaluation_criteria_results": {"a": {"result": "success", "rationale": None}, "b": {}}}, "a: success."),
+    ],
+    ids=["legacy", "summary only", "criteria only"],
+)
+def test_facts_are_the_summary_and_a_line_for_each_criterion(analysis, text):
+    assert facts(Conversation.model_validate({"analysis": analysis})) == [{"role": "assistant", "content": text}]
+
+
+@pytest.mark.parametrize("analysis", [None, {}, {"transcript_summary": " "}], ids=str)
+def test_no_analysis_gives_no_facts(analysis):
+    assert facts(Conversation.model_validate({"analysis": analysis})) == []
+
+
+@pytest.mark.parametrize("message", ["", "not json", "[]", '{"version": 2, "event": "transcript_archived"}'])
+def test_what_is_no_announcement_goes_to_the_dlq_with_its_reason(aws, mem0, remember, message):
+    assert remember(message) == []
+
+    assert aws.reasons("MemoryDlqUrl") == [("announcement", "The message is not an announcement of version 1.")]
+
+
+def test_an_announced_object_that_is_gone_goes_to_the_dlq(aws, mem0, remember):
+    assert remember(announce(aws, small_call(), source_key="12025550123/other.json")) == []
+
+    assert aws.reasons("MemoryDlqUrl") == [("source", "The object under the announcement's source_key is gone.")]
+
+
+def test_an_erased_call_is_not_remembered(aws, mem0, remember):
+    tombstone = {"conversation_id": "conv_1", "item": "call", "erased_at": "2026-11-22T10:00:00Z"}
+    aws.dynamodb.put_item(TableName="conversations", Item={name: {"S": text} for name, text in tombstone.items()})
+
+    assert remember(announce(aws, small_call())) == []
+
+    assert mem0(CALLER) == []
+    assert ledger(aws) == {}
+
+
+def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, mem0, remember, logs, capfd):
+    remember(announce(aws, full_call()), announce(aws, small_call(), source_key="gone"))
+
+    logged = logs.getvalue() + "".join(capfd.readouterr())
+    assert "Memory done" in logged
+    for private in ("2025550123", "mooring", "boat"):
+        assert private not in logged

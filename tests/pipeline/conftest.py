@@ -1,0 +1,79 @@
+"""The whole way: template.yaml on the embedded AWS, its functions under their own roles, webhooks over HTTP."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from memory_writer.oss import open_memory
+from scripts.deployment import deploy, memory_config
+from scripts.embedded import EmbeddedAws
+from scripts.webhooks import send
+from tests.conftest import Stack
+
+PATIENCE_SECONDS = 90
+
+
+class Pipeline(Stack):
+    """A deployed stack, with a consumer of our own on its topic."""
+
+    def __init__(self, emulator: EmbeddedAws, name: str, parameters: dict[str, str]) -> None:
+        super().__init__(emulator.client, deploy(emulator, name, parameters))
+        self._memory = json.loads(memory_config(emulator.folder / "memory" / name))
+        self.outputs["Announcements"] = self._subscribe(f"{name}-announcements")
+
+    def post(self, body: bytes, secret: str | None = None, **options: Any) -> httpx.Response:
+        return send(self.outputs["PostCallUrl"], secret or self.outputs["WebhookSecret"], body, **options)
+
+    def depth(self, output: str) -> int:
+        """Messages in a queue, waiting or at work."""
+        names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
+        answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs[output], AttributeNames=names)
+        return sum(int(answer["Attributes"][name]) for name in names)
+
+    def settle(self) -> None:
+        """Wait until nothing is left to be archived or remembered."""
+        wait_until(lambda: all(self.depth(queue) == 0 for queue in ("ArchiveQueueUrl", "MemoryQueueUrl")))
+
+    def memories(self, user_id: str) -> list[dict[str, Any]]:
+        with open_memory(self._memory) as store:
+            return store.get_all(filters={"user_id": user_id}, top_k=1000, show_expired=True)["results"]
+
+    def _subscribe(self, name: str) -> str:
+        topic = self.outputs["CallArchivedTopicArn"]
+        url = self.sqs.create_queue(QueueName=name)["QueueUrl"]
+        arn = self.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        statement = {
+            "Effect": "Allow", "Principal": {"Service": "sns.amazonaws.com"}, "Action": "sqs:SendMessage",
+            "Resource": arn, "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+        }  # fmt: skip
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        self.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": policy})
+        self._client("sns").subscribe(
+            TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes={"RawMessageDelivery": "true"}
+        )
+        return url
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait for `holds` to hold twice in a row, for a queue's depth is told a moment late; fails after a while."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    in_a_row = 0
+    while in_a_row < 2:
+        in_a_row = in_a_row + 1 if holds() else 0
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.3)
+
+
+@pytest.fixture(scope="session")
+def emulator() -> Iterator[EmbeddedAws]:
+    with EmbeddedAws() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def pipeline(emulator: EmbeddedAws) -> Pipeline:
+    return Pipeline(emulator, "pipeline", {})

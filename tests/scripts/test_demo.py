@@ -1,0 +1,228 @@
+"""The demo's sample calls are what they promise to be, and its checks see what is wrong."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from scripts.demo_checks import check, expected_objects, expected_record
+from scripts.demo_report import conclude, open_console, show
+from scripts.demo_scenes import Answer, Found, Kept, Webhook, new_calls, questions, repeats
+from scripts.sample_calls import SampleCall, harbour_call, long_call, web_call
+
+ROOT = Path(__file__).parent.parent.parent
+CALLS = [harbour_call(), long_call(), web_call()]
+WEBHOOKS = [*new_calls(*CALLS), *repeats(CALLS[0])]
+HASH_BODIES = """
+import hashlib
+from scripts.sample_calls import harbour_call, long_call, web_call
+calls = harbour_call(), long_call(), web_call()
+bodies = [body for call in calls for body in (call.transcript_body(), call.audio_body())]
+print(hashlib.sha256(b"".join(bodies)).hexdigest())
+"""
+
+
+def frames(mp3: bytes) -> Iterator[tuple[int, int]]:
+    """Bytes and samples of each frame, as a decoder would find them: from header to header."""
+    at = 0
+    while at < len(mp3):
+        first, second, third, _ = mp3[at : at + 4]
+        assert (first, second & 0b11111110) == (0xFF, 0b11110010), f"no MPEG-2 Layer III header at {at}"
+        kbps = (None, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160, None)[third >> 4]
+        hertz = (22050, 24000, 16000, None)[third >> 2 & 0b11]
+        assert kbps is not None, f"no bit rate at {at}"
+        assert hertz is not None, f"no sample rate at {at}"
+        length = 72000 * kbps // hertz + (third >> 1 & 1)
+        yield length, 576
+        at += length
+    assert at == len(mp3)
+
+
+def test_the_long_call_has_the_size_of_a_real_one() -> None:
+    call = long_call()
+
+    assert 95_000 < len(call.transcript_body()) < 110_000
+    assert call.data["metadata"]["call_duration_secs"] == 20 * 60
+    assert 19 * 60 < call.data["transcript"][-1]["time_in_call_secs"] < 20 * 60
+    assert len(call.spoken) > 100
+    assert len(set(call.spoken)) == len(call.spoken)
+    assert len(call.recording or b"") == pytest.approx(3_840_000, rel=0.01)
+    assert 5_000_000 < len(call.audio_body()) < 6_000_000
+
+
+@pytest.mark.parametrize("call", CALLS, ids=["harbour", "long", "web"])
+def test_a_sample_call_has_every_field_of_its_fixture(call: SampleCall) -> None:
+    name = "02_transcription_full_twilio_inbound" if call.number else "05_transcription_web_no_phone"
+    fixture = json.loads((ROOT / "tests" / "fixtures" / f"{name}.json").read_text())
+
+    data = json.loads(call.transcript_body())["data"]
+
+    assert data.keys() == fixture["data"].keys()
+    assert {frozenset(turn) for turn in data["transcript"]} == {frozenset(fixture["data"]["transcript"][0])}
+    assert data["metadata"].keys() == fixture["data"]["metadata"].keys()
+
+
+def test_the_times_in_a_call_never_run_backwards() -> None:
+    for call in CALLS:
+        times = [turn["time_in_call_secs"] for turn in call.data["transcript"]]
+
+        assert times == sorted(times)
+
+
+def test_every_process_makes_the_same_calls() -> None:
+    run = [sys.executable, "-c", HASH_BODIES]
+    made = {subprocess.check_output(run, cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": seed}) for seed in ("1", "2")}
+
+    bodies = b"".join(body for call in CALLS for body in (call.transcript_body(), call.audio_body()))
+    assert made == {f"{hashlib.sha256(bodies).hexdigest()}\n".encode()}
+
+
+@pytest.mark.parametrize(("call", "seconds"), [(CALLS[0], 48), (CALLS[1], 240)], ids=["harbour", "long"])
+def test_a_recording_is_a_whole_mp3_without_two_equal_frames(call: SampleCall, seconds: int) -> None:
+    recording = call.recording or b""
+
+    found = list(frames(recording))
+
+    assert sum(samples for _, samples in found) / 16000 == pytest.approx(seconds, abs=0.04)
+    assert {length for length, _ in found} == {576}
+    assert len({recording[at : at + 576] for at in range(0, len(recording), 576)}) == len(found)
+
+
+class Outcome:
+    """What the demo looks at, all of it as it should be until a test spoils it."""
+
+    def __init__(self) -> None:
+        self.answers = [answer(webhook) for webhook in WEBHOOKS]
+        self.before, self.after = kept(), kept()
+        self.found = [Found(question, f"... {question.expected} ...", 0.4) for question in questions(*CALLS)]
+
+    def check(self) -> list[str]:
+        return check(CALLS, self.answers, self.before, self.after, self.found)
+
+
+def answer(webhook: Webhook) -> Answer:
+    if webhook.forged:
+        return Answer(webhook, 401, {"error": "The signature is not valid."})
+    return Answer(webhook, 200, {"status": "ok", "delivery_id": webhook.delivery_id})
+
+
+def kept() -> Kept:
+    finals = expected_objects(CALLS)
+    return Kept(
+        finals,
+        versions={key: ["1"] for key in finals},
+        staged={f"staging/2026/11/22/10/{webhook.delivery_id}.json": True for webhook in WEBHOOKS[:5]},
+        records={key: item for call in CALLS for key, item in records(call)},
+        messages=dict.fromkeys(("ArchiveQueue", "ArchiveDlq", "MemoryQueue", "MemoryDlq"), 0),
+        memories={call.user_id: 1 + len(call.spoken) for call in CALLS},
+    )
+
+
+def records(call: SampleCall) -> Iterator[tuple[tuple[str, str], dict[str, object]]]:
+    yield (call.conversation_id, "call"), expected_record(call) | {"staged_keys": {"staging/1"}}
+    for kind, number in (("factual", 1), ("semantic", len(call.spoken))):
+        yield (call.conversation_id, f"memory#{kind}"), {"state": "done", "memory_ids": ["id"] * number}
+
+
+JSON, MP3 = "12025550123/conv_demo_mooring.json", "12025550142/conv_demo_winter.mp3"
+RECORD, LEDGER = ("conv_demo_mooring", "call"), ("conv_demo_winter", "memory#semantic")
+
+
+def spoil_json(outcome: Outcome) -> None:
+    outcome.after.finals[JSON] = outcome.after.finals[JSON].replace(b'"visits": 3', b'"visits": 3.0')
+
+
+def spoil_audio(outcome: Outcome) -> None:
+    outcome.after.finals[MP3] = outcome.after.finals[MP3][576:]
+
+
+def answer_forgery(outcome: Outcome) -> None:
+    outcome.answers[-1] = Answer(WEBHOOKS[-1], 200, {"status": "ok", "delivery_id": WEBHOOKS[-1].delivery_id})
+
+
+def stage_forgery(outcome: Outcome) -> None:
+    outcome.after.staged[f"staging/2026/11/22/10/{WEBHOOKS[-1].delivery_id}.json"] = True
+
+
+def untag(outcome: Outcome) -> None:
+    outcome.after.staged |= dict.fromkeys(list(outcome.after.staged)[:1], False)
+
+
+def refuse_first(outcome: Outcome) -> None:
+    outcome.answers[0] = Answer(WEBHOOKS[0], 503, {"error": "Storage could not be reached."})
+
+
+def write_again(outcome: Outcome) -> None:
+    outcome.after.versions[JSON] = ["2"]
+
+
+def find_nothing(outcome: Outcome) -> None:
+    outcome.found[0] = Found(outcome.found[0].question, "", 0.0)
+
+
+SPOILED: dict[str, tuple[Callable[[Outcome], object], str]] = {
+    "json missing": (lambda outcome: outcome.after.finals.pop(JSON), "is missing"),
+    "object too many": (lambda outcome: outcome.after.finals.update({"1/x.json": b"{}"}), "should not be there"),
+    "json changed": (spoil_json, "does not hold what was sent"),
+    "audio shorter": (spoil_audio, "does not hold what was sent"),
+    "two versions": (lambda outcome: outcome.after.versions[JSON].append("2"), "was written 2 times"),
+    "duplicate written": (write_again, "wrote an object again"),
+    "body not tagged": (untag, "is not tagged"),
+    "forgery staged": (stage_forgery, "not the 5 that were sent"),
+    "forgery accepted": (answer_forgery, "answered with 200 instead of 401"),
+    "webhook refused": (refuse_first, "answered with 503 instead of 200"),
+    "audio parked": (lambda outcome: outcome.after.records[RECORD].update(parked={}), "has parked"),
+    "other folder": (lambda outcome: outcome.after.records[RECORD].update(folder="no-phone"), "has folder 'no-phone'"),
+    "record missing": (lambda outcome: outcome.after.records.pop(RECORD), "8 items instead of 9"),
+    "record changed": (lambda outcome: outcome.after.records[RECORD].update(status="x"), "changed a record"),
+    "not remembered": (lambda outcome: outcome.after.records[LEDGER].update(state="sending"), "is not written"),
+    "remembered twice": (lambda outcome: outcome.after.memories.update({"+12025550123": 9}), "remembered again"),
+    "nothing found": (find_nothing, "without 'Thursday at nine'"),
+    "dead letter": (lambda outcome: outcome.after.messages.update(ArchiveDlq=1), "ArchiveDlq holds 1"),
+}
+
+
+def test_the_checks_have_nothing_to_say_when_all_is_as_it_should_be() -> None:
+    assert Outcome().check() == []
+
+
+def test_a_repeat_after_the_full_hour_may_stage_its_body_once_more() -> None:
+    outcome = Outcome()
+    outcome.after.staged[f"staging/2026/11/22/11/{WEBHOOKS[0].delivery_id}.json"] = True
+    outcome.after.records[RECORD]["staged_keys"] = {"staging/1", "staging/2"}
+
+    assert outcome.check() == []
+
+
+@pytest.mark.parametrize(("spoil", "complaint"), SPOILED.values(), ids=SPOILED)
+def test_the_checks_see_what_is_wrong(spoil: Callable[[Outcome], object], complaint: str) -> None:
+    outcome = Outcome()
+
+    spoil(outcome)
+
+    assert any(complaint in failure for failure in outcome.check())
+
+
+def test_the_report_fits_a_hundred_columns_and_about_two_screens(capsys: pytest.CaptureFixture[str]) -> None:
+    console, outcome = open_console(), Outcome()
+
+    show(console, "a-bucket", CALLS[0], outcome.answers, outcome.after, outcome.found)
+    conclude(console, outcome.check(), 12)
+
+    lines = capsys.readouterr().out.splitlines()
+    assert max(len(line) for line in lines) <= 100
+    assert len(lines) < 80
+
+
+def test_the_report_shows_what_is_there_even_if_nothing_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console = open_console()
+
+    show(console, "a-bucket", CALLS[0], [], Kept(), [])
+    conclude(console, check(CALLS, [], Kept(), Kept(), []), 12)
+
+    assert "Not as it should be" in capsys.readouterr().out
