@@ -25,14 +25,14 @@ class Finals:
         key = keys.call_json(str(call.folder), call.conversation_id)
         data = {name: value for name, value in event.data.items() if not (drop_audio and name == "full_audio")}
         logger.info(f"Saving JSON to S3: s3://{self._bucket.name}/{mask_key(key)}")
-        self._put(key, dump(data), "application/json", describe(event, call, order), force)
-        logger.info(f"Successfully saved JSON for conversation {call.conversation_id}")
+        outcome = self._put(key, dump(data), "application/json", describe(event, call, order), force)
+        _say(outcome, f"Successfully saved JSON for conversation {call.conversation_id}")
 
     def put_mp3(self, call: Call, event: WebhookEvent, audio: bytes, order: str, *, force: bool) -> None:
         key = keys.call_mp3(str(call.folder), call.conversation_id)
         logger.info(f"Saving MP3 to S3: s3://{self._bucket.name}/{mask_key(key)} ({len(audio)} bytes)")
-        self._put(key, audio, "audio/mpeg", describe(event, call, order), force)
-        logger.info(f"Successfully saved MP3 for conversation {call.conversation_id}")
+        outcome = self._put(key, audio, "audio/mpeg", describe(event, call, order), force)
+        _say(outcome, f"Successfully saved MP3 for conversation {call.conversation_id}")
 
     def put_event(self, key: str, body: bytes, event: WebhookEvent, call: Call, order: str, *, force: bool) -> None:
         """Whatever else ElevenLabs said, kept under a key of its own."""
@@ -44,6 +44,11 @@ class Finals:
         except StorageError as error:
             logger.error(f"Error saving to S3: {error}")
             raise
+
+
+def _say(outcome: Outcome, success: str) -> None:
+    """The retry of a put that was made already is a success too."""
+    logger.info("A newer object is there" if outcome == "stale" else success)
 
 
 def describe(event: WebhookEvent, call: Call, order: str) -> dict[str, str]:

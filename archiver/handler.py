@@ -1,4 +1,12 @@
-"""Archiver: turn a staged body into the call's final objects, its record and an announcement."""
+"""Archiver: turn a staged body into the call's final objects, its record and an announcement.
+
+Audio names no caller. It meets its transcript in the call's record, in whichever order they come (`archiver.archive`):
+the transcript enters the folder there, audio that finds no folder is parked there, and whoever comes second finishes.
+A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
+without harm: records are updated conditionally, objects written only over older ones.
+
+A record that raises is retried, and ends in the DLQ; a PoisonError sets it aside there at once (`shared.batch`).
+"""
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -23,8 +31,8 @@ from shared.record import Records
 from shared.settings import read_settings
 from shared.webhooks import read_event, read_webhook
 
-# Three attempts of 22 s at most stay below the function's 120 s.
-_PATIENCE = Config(connect_timeout=2, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
+# A silent service fails a record after 3 x 7 s, and a whole batch of five within the function's 120 s.
+_PATIENCE = Config(connect_timeout=1, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 3})
 _CLAIM_CHECK = TypeAdapter(ClaimCheck)
 
 

@@ -1,4 +1,10 @@
-"""Memory writer: turn an announced call into its memories in Mem0, once."""
+"""Memory writer: turn an announced call into its memories in Mem0, once.
+
+SQS delivers twice and Mem0 adds again whatever it is sent again, so each memory has a line in a ledger
+(`memory_writer.ledger`): what is `done` is never sent again, and what may have been sent is looked for in Mem0 first.
+
+A record that raises is retried, and ends in the DLQ; a PoisonError sets it aside there at once (`shared.batch`).
+"""
 
 import json
 from dataclasses import dataclass
@@ -27,7 +33,7 @@ from shared.record import Records
 from shared.settings import read_settings
 from shared.webhooks import TRANSCRIPTION, Conversation, find_event, read_conversation, read_webhook
 
-# Three attempts of 12 s at most leave most of the function's 120 s to Mem0.
+# A silent service of AWS fails the record after 3 x 12 s, well within the function's 120 s.
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 _ANNOUNCEMENT = TypeAdapter(Announcement)
 
@@ -88,7 +94,7 @@ def read_announcement(body: str) -> Announcement:
 
 
 def load_conversation(announcement: Announcement) -> Conversation:
-    """The announced call: its final JSON, or its staged body meanwhile. Raises PoisonError if it is gone."""
+    """The announced call: its final JSON, or its staged body (no `json_key` then). Raises PoisonError if it is gone."""
     source = aws().bucket.read(announcement.source_key)
     if source is None:
         raise PoisonError("source", "The object under the announcement's source_key is gone.")
