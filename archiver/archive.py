@@ -5,17 +5,19 @@ The order of the steps is the protocol. Each step may run twice; a crash between
 
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, cast
+from typing import Any
 
+from archiver.announcer import Announcer
 from archiver.caller import find_caller
 from archiver.finals import Finals, decode_audio, dump, utc
 from shared import keys
 from shared.bucket import Bucket
+from shared.conversation import Conversation
 from shared.errors import PoisonError, StorageError
-from shared.messages import Announcement, Audio, ClaimCheck
+from shared.messages import ClaimCheck
 from shared.observability import count, logger
 from shared.record import Call, Parked, Records
-from shared.webhooks import AUDIO, TRANSCRIPTION, Conversation, Elements, WebhookEvent, find_event, read_webhook
+from shared.webhooks import AUDIO, TRANSCRIPTION, Elements, WebhookEvent, find_event, read_webhook
 
 SUMMARY_BYTES = 4096
 
@@ -38,9 +40,8 @@ class Delivery:
 class Archiver:
     """Archives events, one at a time."""
 
-    def __init__(self, bucket: Bucket, records: Records, sns: Any, topic_arn: str) -> None:
-        self._bucket, self._finals, self._records = bucket, Finals(bucket), records
-        self._sns, self._topic_arn = sns, topic_arn
+    def __init__(self, bucket: Bucket, records: Records, announcer: Announcer) -> None:
+        self._bucket, self._finals, self._records, self._announcer = bucket, Finals(bucket), records, announcer
 
     def archive(self, event: WebhookEvent, delivery: Delivery, now: datetime) -> bool:
         """Archive one event; False if its staged body is still needed, for its audio is parked.
@@ -71,38 +72,29 @@ class Archiver:
             self._finals.put_json(call, event, order, drop_audio=bool(audio), force=delivery.check.force)
         except StorageError:
             # A storage fault must not hold memories back: they are written from the staged body meanwhile.
-            self._announce("transcript_archived", replace(call, json_key=None), delivery.check.staged_key)
+            self._announcer.say("transcript_archived", replace(call, json_key=None), delivery.check.staged_key)
             raise
         try:
             call = self._join(call, order if audio else None)
         finally:
-            self._announce("transcript_archived", call)
+            self._announcer.say("transcript_archived", call)
         count("CallArchived")
         logger.info("Call archived", conversation_id=conversation_id, audio=call.audio)
 
     def _save(
-        self, event: WebhookEvent, conversation_id: str, conversation: Conversation, order: str, staged_key: str,
-        now: datetime,
-    ) -> Call | None:  # fmt: skip
+        self, event: WebhookEvent, call_id: str, conversation: Conversation, order: str, staged_key: str, now: datetime
+    ) -> Call | None:
         """Enter the call in its record, which says whether this is the newest version, and in which folder it lives."""
         caller = find_caller(event.data)
-        analysis = conversation.analysis
-        fields = {
-            "agent_id": event.agent_id,
-            "started_at": utc(conversation.started_at),
-            "duration_secs": conversation.duration_secs,
-            "status": _text(conversation.status),
-            "call_successful": _text(analysis.call_successful) if analysis else None,
-            "summary": _text(analysis.transcript_summary) if analysis else None,
-        }
         learnt = {"external_number": caller.number} if caller.number else {}  # a number is never unlearnt
         defaults = {
             "folder": caller.folder,
-            "json_key": keys.call_json(caller.folder, conversation_id),
+            "json_key": keys.call_json(caller.folder, call_id),
             "audio": "none" if conversation.has_audio is False else "pending",
             "archived_at": utc(now),
         }
-        return self._records.save_transcript(conversation_id, fields | learnt, defaults, order, staged_key)
+        fields = summarise(conversation) | {"agent_id": event.agent_id} | learnt
+        return self._records.save_transcript(call_id, fields, defaults, order, staged_key)
 
     def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> bytes | None:
         """The recording that older payloads carry in the transcript. A fault in it never costs the JSON."""
@@ -119,7 +111,7 @@ class Archiver:
     def _join(self, call: Call, inline_order: str | None) -> Call:
         """The call with its audio: the transcript's own, just put, and what was parked before."""
         if inline_order:
-            mp3_key = self._announce_audio(call)
+            mp3_key = self._announcer.say_audio(call)
             call = self._records.save_audio(call.conversation_id, mp3_key, inline_order) or call
         if call.parked is None:
             return call
@@ -157,7 +149,7 @@ class Archiver:
     ) -> Call:
         """Put parked audio in its place. `parked` is removed last, for whoever retries finds the work by it."""
         self._finals.put_mp3(call, event, audio, parked.order, force=force)
-        mp3_key = self._announce_audio(call)
+        mp3_key = self._announcer.say_audio(call)
         if tag:
             self._bucket.tag_archived(parked.staged_key)
         finished = self._records.finish_audio(call.conversation_id, mp3_key, parked.order)
@@ -189,23 +181,17 @@ class Archiver:
         count("ErasedDropped" if erased else metric)
         logger.info("Nothing to archive", conversation_id=conversation_id, erased=erased)
 
-    def _announce_audio(self, call: Call) -> str:
-        mp3_key = keys.call_mp3(str(call.folder), call.conversation_id)
-        self._announce("audio_archived", replace(call, audio="archived", mp3_key=mp3_key))
-        return mp3_key
 
-    def _announce(self, event: Any, call: Call, source_key: str | None = None) -> None:
-        announcement = Announcement(
-            event, call.conversation_id, call.agent_id, call.external_number,
-            source_key=source_key or str(call.json_key), json_key=call.json_key,
-            mp3_key=call.mp3_key, audio=cast(Audio, call.audio or "pending"),
-        )  # fmt: skip
-        attributes = announcement.attributes().items()
-        self._sns.publish(
-            TopicArn=self._topic_arn,
-            Message=announcement.to_json(),
-            MessageAttributes={name: {"DataType": "String", "StringValue": value} for name, value in attributes},
-        )
+def summarise(conversation: Conversation) -> dict[str, Any]:
+    """What the record says of a call, besides where it is. None for what ElevenLabs did not say."""
+    analysis = conversation.analysis
+    return {
+        "started_at": utc(conversation.started_at),
+        "duration_secs": conversation.duration_secs,
+        "status": _text(conversation.status),
+        "call_successful": _text(analysis.call_successful) if analysis else None,
+        "summary": _text(analysis.transcript_summary) if analysis else None,
+    }
 
 
 def _text(text: str | None) -> str | None:

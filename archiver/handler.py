@@ -20,6 +20,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from pydantic import TypeAdapter, ValidationError
 
+from archiver.announcer import Announcer
 from archiver.archive import Archiver, Delivery
 from shared.batch import process_batch
 from shared.bucket import Bucket
@@ -62,8 +63,8 @@ def settings() -> Settings:
 def aws() -> Aws:
     bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
-    sns = boto3.client("sns", config=_PATIENCE)
-    archiver = Archiver(bucket, Records(table), sns, settings().call_archived_topic_arn)
+    announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
+    archiver = Archiver(bucket, Records(table), announcer)
     return Aws(bucket, archiver, boto3.client("sqs", config=_PATIENCE))
 
 

@@ -26,12 +26,13 @@ from memory_writer.oss import OssBackend
 from memory_writer.remember import Writer
 from shared.batch import process_batch
 from shared.bucket import Bucket
+from shared.conversation import Conversation
 from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.record import Records
 from shared.settings import read_settings
-from shared.webhooks import TRANSCRIPTION, Conversation, find_event, read_conversation, read_webhook
+from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_webhook
 
 # A silent service of AWS fails the record after 3 x 12 s, well within the function's 120 s.
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})

@@ -6,8 +6,8 @@ from typing import Literal
 from urllib.parse import quote
 
 from memory_writer.memory import Memory, Message
+from shared.conversation import Conversation, Criterion
 from shared.messages import Announcement
-from shared.webhooks import Conversation, Criterion
 
 _SPACE = re.compile(r"\s")
 _ROLES: dict[str, Literal["user", "assistant"]] = {"agent": "assistant", "user": "user"}

@@ -160,6 +160,20 @@ def test_a_call_keeps_its_folder_and_learns_its_number(aws, archive):
 
 
 @pytest.mark.parametrize(
+    "withheld",
+    [None, "", "anonymous", "restricted", "sip:bob@example.com", "12345", "+266696687", "../../12025550123", 7],
+)
+def test_calls_with_a_withheld_number_or_none_lie_under_no_phone(aws, archive, withheld):
+    phone_call = {"external_number": withheld, "direction": "inbound"}
+
+    assert archive(stage(aws, envelope({"conversation_id": "conv_1", "metadata": {"phone_call": phone_call}}))) == []
+
+    assert aws.object_keys() == {"no-phone/conv_1.json"}
+    assert "external_number" not in aws.call("conv_1")
+    assert "external_number" not in aws.head("no-phone/conv_1.json")["Metadata"]
+
+
+@pytest.mark.parametrize(
     ("has_audio", "expected"), [({}, "pending"), ({"has_audio": True}, "pending"), ({"has_audio": False}, "none")]
 )
 def test_the_record_says_whether_audio_is_to_come(aws, archive, has_audio, expected):

@@ -69,7 +69,7 @@ def watch() -> None:
     """Let every AWS client of the archiver ask its worker first."""
     found = archiver.handler.aws()
     table = found.archiver._records._table.meta.client
-    for client in (found.bucket._s3, found.archiver._sns, found.sqs, table):
+    for client in (found.bucket._s3, found.archiver._announcer._sns, found.sqs, table):
         client.meta.events.register_first("before-call", before_call, unique_id="schedule")
 
 

@@ -14,8 +14,8 @@ from memory_writer.embedded import embedded_config
 from memory_writer.handler import lambda_handler
 from memory_writer.memories import build_memories, facts, find_user, turns
 from memory_writer.oss import open_memory
+from shared.conversation import Conversation
 from shared.messages import Announcement
-from shared.webhooks import Conversation
 from tests.conftest import Stack, fixture_body, forget, sqs_event
 
 FULL_ID = "conv_fixture00000000000000000full"
