@@ -62,10 +62,14 @@ class Archiver:
     def _archive_transcript(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> None:
         conversation = Conversation.model_validate(event.data)
         order = delivery.order(event, conversation)
+        audio = self._inline_audio(event, conversation_id)
         call = self._save(event, conversation_id, conversation, order, delivery.check.staged_key, now)
         if call is None:
-            return self._leave(conversation_id, delivery, "CallSuperseded")
-        audio = self._inline_audio(event, conversation_id)
+            newer = self._leave(conversation_id, delivery, "CallSuperseded")
+            if newer and audio:  # the newer transcript may have come without
+                self._finals.put_mp3(newer, event, audio, order, force=delivery.check.force)
+                self._join(newer, order)
+            return
         try:
             if audio:
                 self._finals.put_mp3(call, event, audio, order, force=delivery.check.force)
@@ -94,7 +98,10 @@ class Archiver:
             "archived_at": utc(now),
         }
         fields = summarise(conversation) | {"agent_id": event.agent_id} | learnt
-        return self._records.save_transcript(call_id, fields, defaults, order, staged_key)
+        call = self._records.save_transcript(call_id, fields, defaults, order, staged_key)
+        if call and call.audio == "none" and defaults["audio"] == "pending":  # an older version knew of no audio
+            call = self._records.expect_audio(call_id) or call
+        return call
 
     def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> bytes | None:
         """The recording that older payloads carry in the transcript. A fault in it never costs the JSON."""
@@ -167,19 +174,23 @@ class Archiver:
         else:
             call = self._records.get(conversation_id) or Call(conversation_id)
             if call.erased_at:
-                return self._leave(conversation_id, delivery, "EventSuperseded")
+                self._leave(conversation_id, delivery, "EventSuperseded")
+                return
             call = replace(call, external_number=call.external_number or caller.number)
-            key = keys.event_json(call.folder or caller.folder, conversation_id, event.type)
+            key = keys.event_json(caller.folder, conversation_id, event.type)
+            if call.folder not in (None, caller.folder) and not self._bucket.exists(key):  # nothing ever moves
+                key = keys.event_json(str(call.folder), conversation_id, event.type)
             body = dump(event.data)
         self._finals.put_event(key, body, event, call, delivery.order(event), force=delivery.check.force)
         count("EventArchived")
         logger.info("Event archived", event_type=event.type, conversation_id=conversation_id)
 
-    def _leave(self, conversation_id: str, delivery: Delivery, metric: str) -> None:
-        """A newer version is archived, or the call is erased: only its staged body has to be remembered."""
-        erased = self._records.note_staged(conversation_id, delivery.check.staged_key) is None
-        count("ErasedDropped" if erased else metric)
-        logger.info("Nothing to archive", conversation_id=conversation_id, erased=erased)
+    def _leave(self, conversation_id: str, delivery: Delivery, metric: str) -> Call | None:
+        """A newer version is archived, or the call is erased (None): only its staged body has to be remembered."""
+        newer = self._records.note_staged(conversation_id, delivery.check.staged_key)
+        count(metric if newer else "ErasedDropped")
+        logger.info("Nothing to archive", conversation_id=conversation_id, erased=newer is None)
+        return newer
 
 
 def summarise(conversation: Conversation) -> dict[str, Any]:

@@ -32,8 +32,9 @@ from shared.record import Records
 from shared.settings import read_settings
 from shared.webhooks import read_event, read_webhook
 
-# A silent service fails a record after 3 x 7 s, and a whole batch of five within the function's 120 s.
-_PATIENCE = Config(connect_timeout=1, read_timeout=6, retries={"mode": "standard", "total_max_attempts": 3})
+# Two attempts of 5 s and a second between them: a record that meets a silent service twice (it announces even when the
+# audio could not be) fails after 22 s, and a whole batch of five after 110 s of the function's 120.
+_PATIENCE = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
 _CLAIM_CHECK = TypeAdapter(ClaimCheck)
 
 
@@ -81,8 +82,8 @@ def read_claim_check(body: str) -> ClaimCheck:
         check = _CLAIM_CHECK.validate_json(body)
     except ValidationError:
         raise PoisonError("claim check", "The message is not a claim check of version 1.") from None
-    if not is_staged(check.staged_key):
-        raise PoisonError("claim check", "The staged_key is not one of the staging prefix.")
+    if not is_staged(check.staged_key) or not check.staged_key.endswith(f"/{check.delivery_id}.json"):
+        raise PoisonError("claim check", "The staged_key is not that of the delivery_id's staged body.")
     return check
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import boto3
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from ingest.secret import SigningSecret
 from ingest.signature import verify
@@ -114,14 +115,28 @@ def stage(body: bytes, now: datetime) -> ClaimCheck:
     delivery_id = hashlib.sha256(body).hexdigest()
     key = keys.staged(now, delivery_id)
     try:
-        aws().s3.put_object(
-            Bucket=settings().bucket_name, Key=key, Body=body, ContentType="application/json",
-            Metadata={"origin": "webhook"}, IfNoneMatch="*",
-        )  # fmt: skip
+        _put_new(key, body)
     except AwsError as error:
-        if error_code(error) != "PreconditionFailed":  # it is there already
-            raise UnavailableError("S3", error_code(error)) from error
+        raise UnavailableError("S3", error_code(error)) from error
     return ClaimCheck(delivery_id, key, now.strftime("%Y-%m-%dT%H:%M:%SZ"), source="webhook")
+
+
+def _put_new(key: str, body: bytes, attempts: int = 2) -> None:
+    """Write the object unless it is there. S3 may refuse one of two puts at the same moment with a conflict."""
+    try:
+        aws().s3.put_object(
+            Bucket=settings().bucket_name,
+            Key=key,
+            Body=body,
+            ContentType="application/json",
+            Metadata={"origin": "webhook"},
+            IfNoneMatch="*",
+        )
+    except ClientError as error:
+        if error_code(error) == "ConditionalRequestConflict" and attempts > 1:
+            _put_new(key, body, attempts - 1)
+        elif error_code(error) != "PreconditionFailed":
+            raise
 
 
 def hand_on(check: ClaimCheck) -> None:

@@ -36,7 +36,7 @@ def register(config: dict[str, Any]) -> dict[str, Any]:
     EmbedderFactory.provider_to_class["wordllama"] = f"{__name__}.{WordllamaEmbedding.__name__}"
     LlmFactory.register_provider("none", f"{__name__}.{NoLanguageModel.__name__}")
     admitted: dict[str, Any] = {"embedder": EmbedderConfig.model_construct(**config["embedder"])}
-    if config["llm"]["provider"] == "none":
+    if config.get("llm", {}).get("provider") == "none":
         admitted["llm"] = LlmConfig.model_construct(**config["llm"])
     return {**config, **admitted}
 

@@ -41,12 +41,10 @@ _ANNOUNCEMENT = TypeAdapter(Announcement)
 
 @dataclass(frozen=True)
 class Settings:
-    """`memory_config` is the JSON that `mem0.Memory.from_config` takes."""
-
     bucket_name: str
     conversation_table_name: str
     dlq_url: str
-    memory_config: str
+    memory_config_secret_arn: str
     memory_inference: bool
     memory_lease_seconds: int
     memory_unknown_seconds: int
@@ -73,8 +71,16 @@ def aws() -> Aws:
         bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
         table=boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name),
         sqs=boto3.client("sqs", config=_PATIENCE),
-        backend=OssBackend(json.loads(settings().memory_config)),
+        backend=OssBackend(read_memory_config()),
     )
+
+
+def read_memory_config() -> dict[str, Any]:
+    """What `mem0.Memory.from_config` takes, from Secrets Manager: it may hold keys."""
+    secrets_manager = boto3.client("secretsmanager", config=_PATIENCE)
+    secret = secrets_manager.get_secret_value(SecretId=settings().memory_config_secret_arn)
+    config: dict[str, Any] = json.loads(secret["SecretString"])
+    return config
 
 
 def handle_record(record: SQSRecord, owner: str) -> None:

@@ -22,7 +22,7 @@ def find_user(announcement: Announcement, conversation: Conversation) -> str | N
     if announcement.external_number:
         return announcement.external_number
     given = conversation.client_user_id
-    return f"user:{_SPACE.sub(lambda space: quote(space[0]), given)}" if given else None
+    return f"user:{_SPACE.sub(lambda space: quote(space[0]), _whole(given))}" if given else None
 
 
 def build_memories(announcement: Announcement, conversation: Conversation, user_id: str, infer: bool) -> list[Memory]:
@@ -51,7 +51,7 @@ def facts(conversation: Conversation) -> list[Message]:
     lines += [_criterion(name, criterion) for name, criterion in (analysis.evaluation_criteria_results or {}).items()]
     if analysis.evaluation:
         lines.append(_criterion("evaluation", analysis.evaluation))
-    text = "\n".join(line for line in lines if line.strip())
+    text = _whole("\n".join(line for line in lines if line.strip()))
     return [{"role": "assistant", "content": text}] if text else []
 
 
@@ -63,7 +63,7 @@ def turns(conversation: Conversation) -> list[Message]:
 def _spoken(conversation: Conversation) -> Iterator[Message]:
     for turn in conversation.transcript or []:
         role = _ROLES.get(turn.role or "") if turn else None
-        text = (turn.message or "").strip() if turn else ""
+        text = _whole((turn.message or "").strip()) if turn else ""
         if role and text.strip(".… "):
             yield {"role": role, "content": text}
 
@@ -73,3 +73,8 @@ def _criterion(name: str, criterion: Criterion | None) -> str:
         return ""
     said = ". ".join(part.strip().rstrip(".") for part in (criterion.result, criterion.rationale) if part)
     return f"{name}: {said}." if said else ""
+
+
+def _whole(text: str) -> str:
+    """Half an emoji, which JSON can hold and UTF-8 cannot, becomes a question mark."""
+    return text.encode(errors="replace").decode()

@@ -72,7 +72,8 @@ def _forget(store: "Mem0", memory: Memory) -> None:
 def open_memory(config: dict[str, Any]) -> Iterator["Mem0"]:
     """Yield the mem0.Memory of `config`; a Qdrant folder is ours alone until the block ends, among all processes.
 
-    Raises NotSentError when others hold the folder for LOCK_SECONDS. Never open a folder again inside the block.
+    Raises NotSentError when Mem0 cannot be opened, or others hold the folder for LOCK_SECONDS. Never open a folder
+    again inside the block.
     """
     path = _folder(config)
     if path is None:
@@ -101,9 +102,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _folder(config: dict[str, Any]) -> Path | None:
-    store = config["vector_store"]
-    is_local = store["provider"] == "qdrant" and "path" in store["config"]
-    return Path(store["config"]["path"]) if is_local else None
+    store = config.get("vector_store", {})
+    path = store.get("config", {}).get("path") if store.get("provider") == "qdrant" else None
+    return Path(path) if path else None
 
 
 @cache
@@ -119,9 +120,12 @@ def _open(config: dict[str, Any]) -> "Mem0":
 
     # Its INFO lines and warnings quote memories, its errors quote the configuration. What matters it raises.
     logging.getLogger("mem0").setLevel(logging.CRITICAL)
-    if config["embedder"]["provider"] == "wordllama":
+    if config.get("embedder", {}).get("provider") == "wordllama":
         from memory_writer.embedded import register
 
         config = register(config)
-    opened: Mem0 = Mem0.from_config({"history_db_path": ":memory:", **config})
+    try:
+        opened: Mem0 = Mem0.from_config({"history_db_path": ":memory:", **config})
+    except Exception as error:  # its text may quote the configuration
+        raise NotSentError(f"Mem0 could not be opened: {type(error).__name__}") from None
     return opened

@@ -6,7 +6,8 @@ from typing import Any
 
 from memory_writer.ledger import Entry, Ledger, iso
 from memory_writer.memory import Memory, MemoryBackend
-from shared.errors import LeaseError, NotSentError
+from shared.aws_errors import AwsError, error_code
+from shared.errors import LeaseError, MemoryBackendError, NotSentError, RetryError
 from shared.observability import count, logger
 
 
@@ -30,9 +31,12 @@ class Writer:
         held = self.ledger.acquire(conversation_id, memory.type, seen, now)
         try:
             outcome = self._write(memory, conversation_id, seen, held, now)
-        except Exception as error:
+        except RetryError as error:
             self.ledger.release(conversation_id, memory.type, held, sent=not isinstance(error, NotSentError))
             raise
+        except Exception as error:
+            self.ledger.release(conversation_id, memory.type, held, sent=True)
+            raise MemoryBackendError(name(error)) from None
         self.ledger.finish(conversation_id, memory.type, held, outcome)
         count("MemoryWritten" if "memory_ids" in outcome else "MemorySkipped", reason=memory.type)
         logger.info("Memory done", conversation_id=conversation_id, memory_type=memory.type)
@@ -42,10 +46,21 @@ class Writer:
         if not memory.messages:
             return {"reason": "nothing_to_say", "done_at": iso(now)}
         if seen.state == "sending":  # somebody sent it and did not live to say so
-            found = self.backend.find(memory)
+            found = self._find(memory)
             if found:
                 return {"memory_ids": found, "done_at": iso(now)}
             if (seen.started or "") > iso(now - self.unknown):
                 raise LeaseError("it is not known yet whether Mem0 has this memory")
             self.ledger.restart(conversation_id, memory.type, held, now)
         return {"memory_ids": self.backend.add(memory), "done_at": iso(now)}
+
+    def _find(self, memory: Memory) -> list[str]:
+        try:
+            return self.backend.find(memory)
+        except NotSentError as error:  # true of the question, not of the memory
+            raise MemoryBackendError(str(error)) from None
+
+
+def name(error: Exception) -> str:
+    """All of a backend's error that may be logged: its text may quote the memory."""
+    return error_code(error) if isinstance(error, AwsError) else type(error).__name__

@@ -1,5 +1,7 @@
 """The archive's bucket: reading, the newest wins, and the tags that lifecycle rules look for."""
 
+import random
+import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,6 +13,8 @@ from shared.errors import StorageError
 Outcome = Literal["written", "equal", "stale"]
 _GONE = {"NoSuchKey", "404"}
 _RACES = 10
+# Another put came first, is under way on the same key, or the object was deleted since we looked: look again.
+_LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,11 @@ class Bucket:
                 return "stale"
             if stored and stored.order == metadata["order"] and not force:
                 return "equal"
+            time.sleep(random.uniform(0, 0.2))  # noqa: S311 (not for cryptography)
         raise StorageError("too many others write the same object")
+
+    def exists(self, key: str) -> bool:
+        return self._stored(key) is not None
 
     def tag_archived(self, staged_key: str) -> None:
         """Say that a staged body is done with; only then may it expire."""
@@ -74,7 +82,7 @@ class Bucket:
                 Metadata=metadata, Tagging="tier=archive", **condition,
             )  # fmt: skip
         except AwsError as error:
-            if error_code(error) in {"PreconditionFailed", "NoSuchKey"}:  # the latter: deleted since we looked
+            if error_code(error) in _LOST_RACE:
                 return False
             raise _storage_error(error) from None
         return True

@@ -13,7 +13,7 @@ from pydantic import (
     WrapValidator,
 )
 
-_LAST_SECOND = 253402300799  # 9999-12-31, the last one that a datetime can hold
+_LAST_SECOND = 9_999_999_999  # in 2286; its milliseconds are the last to fit the 13 digits of an `order`
 
 
 def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
@@ -88,7 +88,9 @@ class Conversation(Sent):
     @property
     def ended_ms(self) -> int | None:
         """Unix milliseconds of the call's end, or of its start if nobody knows how long it took."""
-        return round((self.started_at.timestamp() + (self.duration_secs or 0)) * 1000) if self.started_at else None
+        if self.started_at is None:
+            return None
+        return round(min(self.started_at.timestamp() + (self.duration_secs or 0), _LAST_SECOND) * 1000)
 
     @property
     def client_user_id(self) -> str | None:

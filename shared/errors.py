@@ -8,7 +8,8 @@ AgenticMemoryError
 └── RetryError          the record fails: SQS brings it back, and at last to the dead-letter queue
     ├── StorageError    S3 refused or did not answer
     ├── LeaseError      another worker has this memory, or nobody knows yet whether it was written
-    └── NotSentError    Mem0 was not reached at all
+    ├── NotSentError    Mem0 was not reached at all
+    └── MemoryBackendError  Mem0 failed, and perhaps has the memory all the same
 
 Whatever else is raised in a record is retried like a RetryError.
 """
@@ -61,3 +62,7 @@ class LeaseError(RetryError):
 
 class NotSentError(RetryError):
     """Mem0 certainly got nothing, so that the memory may be sent again at once."""
+
+
+class MemoryBackendError(RetryError):
+    """Mem0 failed in the middle. Its own text is left out: it may quote the memory."""

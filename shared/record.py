@@ -89,6 +89,12 @@ class Records:
             {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
         )
 
+    def expect_audio(self, conversation_id: str) -> Call | None:
+        """A newer transcript says that there is audio after all."""
+        return self._update(
+            conversation_id, "SET #audio = :pending", "#audio = :none", {":pending": "pending", ":none": "none"}
+        )
+
     def note_staged(self, conversation_id: str, staged_key: str) -> Call | None:
         """Remember a staged body that changed nothing else, so that an erasure finds it. None: the call is erased."""
         return self._update(

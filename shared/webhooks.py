@@ -55,7 +55,7 @@ def read_webhook(body: bytes) -> Elements:
     """
     try:
         parsed = simplejson.loads(body, use_decimal=True, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # the second: an exponent that no Decimal can hold
         raise PoisonError("webhook", "The body is not JSON.") from None
     if parsed == []:
         raise PoisonError("webhook", "The body is an empty array.")
@@ -80,7 +80,10 @@ def read_event(element: Any, index: int | None = None) -> WebhookEvent:
 
 def read_conversation(body: bytes) -> Conversation:
     """The conversation in an archived JSON. Raises PoisonError."""
-    return Conversation.model_validate(read_webhook(body)[0][1])
+    ((_, data), *_) = read_webhook(body)
+    if not isinstance(data, dict):
+        raise PoisonError("source", "The archived JSON is no object.")
+    return Conversation.model_validate(data)
 
 
 def find_event(elements: Elements, event_type: str, conversation_id: str) -> WebhookEvent | None:

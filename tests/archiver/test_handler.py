@@ -10,6 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import archiver.handler
+from shared.messages import ClaimCheck
 from tests.archiver.conftest import NOW, stage, staged_key
 from tests.conftest import fixture_body
 
@@ -127,6 +128,28 @@ def test_the_newest_audio_wins_in_either_order(aws, archive, order):
         assert archive(checks[index]) == []
 
     assert aws.body(f"{FULL}/conv_1.mp3") == b"new"
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["newer last", "newer first"])
+def test_audio_inside_an_older_transcript_is_kept(aws, archive, order):
+    inline = base64.b64encode(b"ID3 sound").decode()
+    checks = [stage(aws, transcript(at=1, full_audio=inline)), stage(aws, transcript(at=2, status="new"))]
+
+    for index in order:
+        assert archive(checks[index]) == []
+
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"ID3 sound"
+    assert aws.json(f"{FULL}/conv_1.json")["status"] == "new"
+    assert aws.call("conv_1")["audio"] == "archived"
+    assert "audio_archived" in {each["event"] for each in aws.announcements()}
+
+
+def test_a_newer_transcript_that_knows_of_audio_makes_it_pending(aws, archive):
+    archive(stage(aws, transcript(at=1, has_audio=False)))
+    archive(stage(aws, transcript(at=2, has_audio=True)))
+
+    assert aws.call("conv_1")["audio"] == "pending"
+    assert [each["audio"] for each in aws.announcements()] == ["none", "pending"]
 
 
 def test_a_webhook_wins_over_what_was_fetched_from_the_api(aws, archive):
@@ -253,6 +276,16 @@ def test_other_events_lie_with_their_call_or_under_their_own_number(aws, archive
     assert set(aws.items()) == {("conv_1", "call")}
 
 
+def test_another_event_stays_where_it_was_first_kept(aws, archive):
+    check = stage(aws, envelope({"conversation_id": "conv_1"}, "sentiment"))
+    archive(check, stage(aws, transcript("conv_1")))
+
+    assert archive(check) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json", "no-phone/conv_1.sentiment.json"}
+    assert len(aws.versions()) == 2
+
+
 @pytest.mark.parametrize("body", [{"type": "voice_removed", "voice": "v1"}, {"type": "voice_removed", "data": ["v1"]}])
 def test_an_event_about_no_conversation_is_kept_raw(aws, archive, body):
     raw = json.dumps(body, indent=3).encode()
@@ -299,6 +332,7 @@ def test_event_names_that_are_no_names_never_become_a_path(aws, archive, evil):
         (b"\xff\xfe", "The body is not JSON."),
         (b'{"type": "future", "data": {"conversation_id": "conv_1", "x": NaN}}', "The body is not JSON."),
         (b"[" * 100_000, "The body is not JSON."),
+        (b'{"type": "future", "data": {"a": 1e99999999999999999999}}', "The body is not JSON."),
         (b"[]", "The body is an empty array."),
         (b'"text"', "The body is JSON, but no object."),
         (b"7", "The body is JSON, but no object."),
@@ -342,6 +376,7 @@ def test_audio_that_is_no_audio_goes_to_the_dlq(aws, archive, full_audio):
         "", "not json", "{}", "[]", '{"version": 2}',
         '{"version":1,"delivery_id":"a","staged_key":"12025550123/conv_1.json","received_at":"","source":"webhook","force":false}',
         '{"version":1,"delivery_id":"a","staged_key":"staging/../12025550123/x.json","received_at":"","source":"webhook"}',
+        ClaimCheck("../../12025550123/x", f"staging/2026/11/22/10/{'a' * 64}.json", "", "webhook").to_json(),
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip
@@ -400,6 +435,22 @@ def test_a_storage_fault_fails_its_record_and_does_not_hold_the_memories_back(aw
     heal("PutObject")
     assert archive(checks[0]) == []
     assert aws.announcements()[-1]["json_key"] == "12025550167/conv_fixture00000000000000legacy7.json"
+
+
+@pytest.mark.parametrize("conflicts", [1, 3])
+def test_a_put_that_meets_another_at_the_same_moment_looks_again(aws, archive, conflicts):
+    remaining = iter(range(conflicts))
+
+    def conflict(**_: object) -> None:
+        if next(remaining, None) is not None:
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict", "Message": ""}}, "PutObject")
+
+    check = stage(aws, transcript())
+    archiver.handler.aws().bucket._s3.meta.events.register("before-call.s3.PutObject", conflict)
+
+    assert archive(check) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
 
 
 def test_a_fault_in_parked_audio_does_not_hold_its_transcript_back(aws, archive):
@@ -480,6 +531,7 @@ def test_fields_that_are_not_what_they_used_to_be_never_cost_the_call(aws, archi
     ("at", "milliseconds"),
     [
         (1772550278, 1772550278000), (1772550278.5, 1772550278500), ("1772550278", 1772550278000),
+        (9_999_999_999, 9_999_999_999_000), (99_999_999_999, 0),
         ("2026-03-03T15:04:38Z", 1772550278000), (None, 0), ("soon", 0), (-5, 0), (1e300, 0), ([], 0),
     ],
     ids=str,
@@ -492,9 +544,11 @@ def test_the_order_is_made_of_whatever_time_there_is(aws, archive, at, milliseco
 
 def test_without_an_event_time_the_order_is_made_of_the_calls_end(aws, archive):
     metadata = {"start_time_unix_secs": 1772550245, "call_duration_secs": 21}
+    archive(stage(aws, {"conversation_id": "conv_2", "metadata": {"start_time_unix_secs": 99_999_999_999}}))
     archive(stage(aws, {"conversation_id": "conv_1", "metadata": metadata}))
 
     assert aws.head("no-phone/conv_1.json")["Metadata"]["order"].startswith("1-1772550266000-")
+    assert aws.head("no-phone/conv_2.json")["Metadata"]["order"].startswith("1-0000000000000-")
 
 
 def test_a_body_of_6_mb_is_held_about_three_times_at_most(aws, archive):

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 import ingest.handler
 from ingest.handler import lambda_handler
@@ -89,6 +90,19 @@ def test_exactly_one_put_and_one_send_are_made_for_a_webhook(aws, context):
     lambda_handler(signed(b'{"another": "call"}'), context)
 
     assert calls == ["PutObject", "SendMessage"]
+
+
+def test_a_put_that_meets_another_at_the_same_moment_looks_again(aws, context):
+    lambda_handler(signed(b"warm"), context)
+    remaining = iter(range(1))
+
+    def conflict(**_: object) -> None:
+        if next(remaining, None) is not None:
+            raise ClientError({"Error": {"Code": "ConditionalRequestConflict", "Message": ""}}, "PutObject")
+
+    ingest.handler.aws().s3.meta.events.register("before-call.s3.PutObject", conflict)
+
+    assert lambda_handler(signed(), context)["statusCode"] == 200
 
 
 @pytest.mark.parametrize(

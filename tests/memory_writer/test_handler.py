@@ -1,13 +1,17 @@
 """The memory writer through its handler, with the real Mem0 on its embedded configuration."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 import memory_writer.handler
 from memory_writer.embedded import embedded_config
@@ -26,7 +30,8 @@ CALLER = "+12025550123"
 def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]:
     """Point the handler to an empty embedded Mem0; returns what is remembered of a user."""
     config = embedded_config(str(tmp_path / "mem0"))
-    monkeypatch.setenv("MEMORY_CONFIG", json.dumps(config))
+    secret = boto3.client("secretsmanager").create_secret(Name="memory-config", SecretString=json.dumps(config))
+    monkeypatch.setenv("MEMORY_CONFIG_SECRET_ARN", secret["ARN"])
     monkeypatch.setenv("DLQ_URL", aws.outputs["MemoryDlqUrl"])
     forget()
 
@@ -189,20 +194,84 @@ def test_a_memory_that_another_worker_has_is_left_to_it(aws, mem0, remember):
     assert mem0(CALLER) == []
 
 
-def test_a_backend_that_fails_gives_the_lease_back_and_stays_undecided(aws, mem0, remember, monkeypatch):
-    config = json.loads(memory_writer.handler.settings().memory_config)
-    config["embedder"] = {"provider": "no such provider", "config": {}}
-    monkeypatch.setenv("MEMORY_CONFIG", json.dumps(config))
+@contextmanager
+def configured(**changes: Any) -> Iterator[None]:
+    """Mem0 configured otherwise, for a while."""
+    secrets_manager = boto3.client("secretsmanager")
+    before = secrets_manager.get_secret_value(SecretId="memory-config")["SecretString"]
+    secrets_manager.put_secret_value(SecretId="memory-config", SecretString=json.dumps(json.loads(before) | changes))
+    forget()
+    yield
+    secrets_manager.put_secret_value(SecretId="memory-config", SecretString=before)
+    forget()
+
+
+def test_a_mem0_that_cannot_be_opened_leaves_nothing_undecided(aws, mem0, remember, logs):
+    with configured(vector_store={"provider": "no such store", "config": {}}):
+        assert remember(announce(aws, small_call())) == ["message-1"]
+    assert ledger(aws)["state"] == "idle"
+    assert "Mem0 could not be opened" in logs.getvalue()
+
+    assert remember(announce(aws, small_call())) == []
+    assert len(mem0(CALLER)) == 1
+
+
+def test_a_mem0_that_cannot_be_asked_stays_undecided(aws, mem0, remember):
+    interrupted(aws, minutes_ago=61)
+
+    with configured(vector_store={"provider": "no such store", "config": {}}):
+        assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert ledger(aws)["state"] == "sending"
+    assert "owner" not in ledger(aws)
+
+
+def test_a_mem0_that_fails_in_the_middle_stays_undecided_and_is_not_quoted(aws, mem0, remember, logs, monkeypatch):
+    # Inference needs a language model, and the embedded one refuses. Other stores quote the memory when they fail.
+    monkeypatch.setenv("MEMORY_INFERENCE", "true")
     forget()
 
     assert remember(announce(aws, small_call())) == ["message-1"]
 
     assert ledger(aws)["state"] == "sending"
     assert "owner" not in ledger(aws)
+    assert "shared.errors.MemoryBackendError: " in logs.getvalue()
+    assert "no language model" not in logs.getvalue()
+
+
+def test_a_crash_after_mem0_answered_is_found_out(aws, mem0, remember):
+    """The answer is lost between Mem0 and the ledger: DynamoDB is gone for the last update."""
+    client = memory_writer.handler.aws().table.meta.client
+    calls = count()
+
+    def refuse(**_: Any) -> None:
+        if next(calls) == 3:  # factual: acquire, finish; semantic: acquire, finish
+            raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "UpdateItem")
+
+    client.meta.events.register("before-call.dynamodb.UpdateItem", refuse, unique_id="refuse")
+    transcript = [{"role": "user", "message": "Please move my boat."}]
+    call = small_call(analysis={"transcript_summary": "A boat is moved."}, transcript=transcript)
+    assert remember(announce(aws, call)) == ["message-1"]
+    client.meta.events.unregister("before-call.dynamodb.UpdateItem", unique_id="refuse")
+    assert ledger(aws)["state"] == "sending"
+
+    let_the_lease_run_out(aws)
+    assert remember(announce(aws, call)) == []
+
+    assert sorted(each["memory"] for each in mem0(CALLER)) == ["A boat is moved.", "Please move my boat."]
+
+
+def let_the_lease_run_out(aws: Stack) -> None:
+    aws.dynamodb.update_item(
+        TableName="conversations",
+        Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "memory#semantic"}},
+        UpdateExpression="SET lease_until = :past",
+        ExpressionAttributeValues={":past": {"S": "2026-01-01T00:00:00.000000Z"}},
+    )
 
 
 def test_a_folder_that_others_keep_locked_leaves_nothing_undecided(aws, mem0, remember, monkeypatch):
-    config = json.loads(memory_writer.handler.settings().memory_config)
+    config = memory_writer.handler.read_memory_config()
     monkeypatch.setattr("memory_writer.oss.LOCK_SECONDS", 0.1)
 
     with open_memory(config):
@@ -211,6 +280,14 @@ def test_a_folder_that_others_keep_locked_leaves_nothing_undecided(aws, mem0, re
 
     assert remember(announce(aws, small_call())) == []
     assert len(mem0(CALLER)) == 1
+
+
+def test_half_an_emoji_does_not_cost_the_memory(aws, mem0, remember):
+    call = small_call(transcript=[{"role": "user", "message": "half \ud83d"}], analysis={"summary": "\udc00"})
+
+    assert remember(announce(aws, call)) == []
+
+    assert sorted(each["memory"] for each in mem0(CALLER)) == ["?", "half ?"]
 
 
 @pytest.mark.parametrize(
