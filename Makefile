@@ -63,10 +63,10 @@ clean:  ## removes what the other targets made
 
 .PHONY: environment
 environment:
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed (3.13 is what Lambda runs), and none was found." >&2; exit 1; }
-	@echo "Setting up $(FOLDER) with $$($(PYTHON) --version) ..."
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found. With pyenv: pyenv install 3.13" >&2; exit 1; }
+	@echo "Setting up $(FOLDER) with $$($(PYTHON) --version), once; this takes a minute or two ..."
 	@$(PYTHON) -m venv --clear $(FOLDER) || { echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(FOLDER)/bin/python -m pip install -q --require-hashes -r $(REQUIREMENTS)
+	@$(FOLDER)/bin/python -m pip install -qq --require-hashes -r $(REQUIREMENTS)
 	@touch $(FOLDER)/ready
 
 # What `sam build` calls, once for each function: its own folder, shared, and its pinned requirements for Lambda's machine.

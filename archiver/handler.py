@@ -1,11 +1,15 @@
 """Archiver: turn a staged body into the call's final objects, its record and an announcement.
 
 Audio names no caller. It meets its transcript in the call's record, in whichever order they come (`archiver.archive`):
-the transcript enters the folder there, audio that finds no folder is parked there, and whoever comes second finishes.
-A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
-without harm: records are updated conditionally, objects written only over older ones.
+the transcript enters the call's S3 folder in the record; audio that finds no folder there is parked in the record, and
+its message is done. Whoever comes second puts the audio into the folder and tags its staged body.
 
-A record that raises is retried, and ends in the DLQ; a PoisonError sets it aside there at once (`shared.batch`).
+A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
+without harm: records are updated conditionally, objects written only over those of an older event.
+
+What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no JSON, an id that is no id, no
+audio in the audio) is set aside there at once (`shared.batch`). A call whose JSON cannot be written is announced all
+the same, from its staged body, so that S3 does not hold its memories back.
 """
 
 from dataclasses import dataclass
@@ -32,8 +36,8 @@ from shared.record import Records
 from shared.settings import read_settings
 from shared.webhooks import read_event, read_webhook
 
-# Two attempts of 5 s and a second between them: a record that meets a silent service twice (it announces even when the
-# audio could not be) fails after 22 s, and a whole batch of five after 110 s of the function's 120.
+# Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
+# fails after 22 s, and a whole batch of five such calls after 110 s of the function's 120.
 _PATIENCE = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
 _CLAIM_CHECK = TypeAdapter(ClaimCheck)
 

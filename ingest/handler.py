@@ -1,8 +1,8 @@
 """Ingest: prove that a webhook is ElevenLabs' own, stage its body, hand on its claim check.
 
 The 200 is given when the raw body is in S3 and the claim check in SQS. The JSON is not parsed here: whatever is signed
-is kept. The same delivery has the same id, and within the hour the same key: a repeat finds its body staged and sends
-the claim check all the same.
+is kept. The same bytes have the same id, and within the clock hour the same key: a repeat finds its body staged and
+sends the claim check all the same. In another hour it is staged once more, which harms nothing.
 """
 
 import base64

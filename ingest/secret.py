@@ -1,5 +1,6 @@
 """The webhook's signing secret: read from Secrets Manager as seldom as a rotation allows."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,6 +11,16 @@ CACHE_TIME = timedelta(minutes=5)
 REREAD_AFTER = timedelta(seconds=10)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What Secrets Manager held at `read_at`. `previous` is empty if there is none that could be accepted."""
+
+    current: str
+    previous: str
+    created_at: datetime
+    read_at: datetime
+
+
 class SigningSecret:
     """AWSCURRENT, and AWSPREVIOUS while AWSCURRENT is younger than `overlap`.
 
@@ -18,28 +29,27 @@ class SigningSecret:
 
     def __init__(self, client: Any, arn: str, overlap: timedelta) -> None:
         self._client, self._arn, self._overlap = client, arn, overlap
-        self._current, self._previous = "", ""
-        self._created_at: datetime | None = None
-        self._read_at: datetime | None = None
+        self._reading: Reading | None = None
         self._tried_at: datetime | None = None
 
     def keys(self, now: datetime) -> list[str]:
         """The keys that sign webhooks at `now`, the newest first."""
-        if self._read_at is None or now - self._read_at > CACHE_TIME:
-            self._read(now)
-        overlapping = self._created_at is not None and now - self._created_at < self._overlap
-        return [self._current, self._previous] if self._previous and overlapping else [self._current]
+        reading = self._reading
+        if reading is None or now - reading.read_at > CACHE_TIME:
+            reading = self._read(now)
+        overlapping = reading.previous and now - reading.created_at < self._overlap
+        return [reading.current, reading.previous] if overlapping else [reading.current]
 
     def reread(self, now: datetime) -> bool:
         """After a mismatch: read again unless that was just done, for floods of forgeries shall cost nothing."""
-        if self._tried_at is not None and now - self._tried_at <= REREAD_AFTER:
-            if self._tried_at != self._read_at:
-                raise UnavailableError("Secrets Manager", "the last reading failed a moment ago")
-            return False
-        self._read(now)
-        return True
+        if self._tried_at is None or now - self._tried_at > REREAD_AFTER:
+            self._read(now)
+            return True
+        if self._reading is None or self._reading.read_at != self._tried_at:
+            raise UnavailableError("Secrets Manager", "the last reading failed a moment ago")
+        return False
 
-    def _read(self, now: datetime) -> None:
+    def _read(self, now: datetime) -> Reading:
         self._tried_at = now
         try:
             answer = self._client.get_secret_value(SecretId=self._arn, VersionStage="AWSCURRENT")
@@ -50,8 +60,8 @@ class SigningSecret:
         current = answer.get("SecretString", "").strip()
         if not current:
             raise UnavailableError("Secrets Manager", "the secret is empty")
-        self._current, self._previous = current, previous
-        self._created_at, self._read_at = answer["CreatedDate"], now
+        self._reading = Reading(current, previous, answer["CreatedDate"], now)
+        return self._reading
 
     def _read_previous(self) -> str:
         try:

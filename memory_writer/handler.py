@@ -1,9 +1,11 @@
-"""Memory writer: turn an announced call into its memories in Mem0, once.
+"""Memory writer: turn an announced call into its memories in Mem0, effectively once.
 
 SQS delivers twice and Mem0 adds again whatever it is sent again, so each memory has a line in a ledger
-(`memory_writer.ledger`): what is `done` is never sent again, and what may have been sent is looked for in Mem0 first.
+(`memory_writer.ledger`): what is `done` is never sent again, and what may have been sent is looked for in Mem0 for an
+hour before it is sent again. A memory that another worker has on lease fails the record, for SQS to bring back.
 
-A record that raises is retried, and ends in the DLQ; a PoisonError sets it aside there at once (`shared.batch`).
+What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no announcement, its object gone) is
+set aside there at once (`shared.batch`).
 """
 
 import json
@@ -34,7 +36,7 @@ from shared.record import Records
 from shared.settings import read_settings
 from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_webhook
 
-# A silent service of AWS fails the record after 3 x 12 s, well within the function's 120 s.
+# A silent service of AWS fails the attempt after 3 x 12 s and the pauses, well within the function's 120 s.
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 _ANNOUNCEMENT = TypeAdapter(Announcement)
 

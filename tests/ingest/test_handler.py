@@ -12,8 +12,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 import ingest.handler
-from ingest.handler import lambda_handler
+from ingest.handler import lambda_handler, receive
 from ingest.signature import sign
+from shared.errors import UnavailableError
 from tests.conftest import SECRET, fixture_body
 
 BODY = fixture_body("02")
@@ -188,20 +189,17 @@ def put_secret(aws, value: str) -> None:
     boto3.client("secretsmanager").put_secret_value(SecretId=aws.outputs["WebhookSecretArn"], SecretString=value)
 
 
-def let_time_pass(seconds: float) -> None:
-    """The cached secret was read, and asked for, that much earlier."""
-    secret = ingest.handler.aws().secret
-    secret._read_at -= timedelta(seconds=seconds)
-    secret._tried_at -= timedelta(seconds=seconds)
+def receive_after(seconds: int, secret: str = SECRET) -> str:
+    """Take in a webhook that is signed, and comes, that many seconds from now."""
+    return receive(signed(secret=secret, late=-seconds), datetime.now(timezone.utc) + timedelta(seconds=seconds))
 
 
-def test_old_and_new_secret_sign_during_the_overlap_of_a_rotation(aws, context):
-    lambda_handler(signed(), context)
+def test_old_and_new_secret_sign_during_the_overlap_of_a_rotation(aws):
+    receive_after(0)
     put_secret(aws, "wsec_new")
-    let_time_pass(11)
 
-    assert lambda_handler(signed(secret="wsec_new"), context)["statusCode"] == 200
-    assert lambda_handler(signed(), context)["statusCode"] == 200
+    assert receive_after(11, "wsec_new") == DELIVERY_ID
+    assert receive_after(12) == DELIVERY_ID
 
 
 def test_the_old_secret_is_refused_once_the_overlap_is_over(aws, context, monkeypatch):
@@ -224,23 +222,23 @@ def test_a_flood_of_forgeries_does_not_read_the_secret_again(aws, context):
     assert calls == []
 
 
-def test_a_mismatch_that_cannot_be_checked_against_a_fresh_secret_is_a_503(aws, context):
-    lambda_handler(signed(), context)
-    delete_secret(aws)
-    let_time_pass(11)
-
-    answers = [lambda_handler(signed(secret="wsec_new"), context)["statusCode"] for _ in range(2)]
-
-    assert answers == [503, 503]
-
-
-def test_the_cached_secret_is_read_again_after_five_minutes(aws, context):
-    lambda_handler(signed(), context)
+def test_a_mismatch_that_cannot_be_checked_against_a_fresh_secret_is_no_401(aws):
+    receive_after(0)
     delete_secret(aws)
 
-    assert lambda_handler(signed(), context)["statusCode"] == 200
-    let_time_pass(301)
-    assert lambda_handler(signed(), context)["statusCode"] == 503
+    for seconds in (11, 12):  # the second time the failure is remembered
+        with pytest.raises(UnavailableError):
+            receive_after(seconds, "wsec_new")
+    assert receive_after(13) == DELIVERY_ID
+
+
+def test_the_cached_secret_is_read_again_after_five_minutes(aws):
+    receive_after(0)
+    delete_secret(aws)
+
+    assert receive_after(299) == DELIVERY_ID
+    with pytest.raises(UnavailableError):
+        receive_after(302)
 
 
 def test_logs_hold_no_secret_no_signature_and_nothing_of_the_body(aws, context, logs):
