@@ -20,9 +20,10 @@ def process_batch(
     def handle_or_set_aside(record: SQSRecord) -> None:
         logger.remove_keys(["delivery_id", "conversation_id"])  # of the record before
         try:
-            handle(record)
-        except PoisonError as error:
-            set_aside(record, error, sqs, dlq_url)
+            try:
+                handle(record)
+            except PoisonError as error:
+                set_aside(record, error, sqs, dlq_url)
         except Exception:
             count("RecordFailed")
             raise

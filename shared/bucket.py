@@ -11,7 +11,7 @@ from shared.aws_errors import AwsError, error_code
 from shared.errors import StorageError
 
 Outcome = Literal["written", "equal", "stale"]
-_GONE = {"NoSuchKey", "404"}
+_GONE = {"NoSuchKey", "404", "MethodNotAllowed"}  # the last is S3's answer where only a delete marker is left
 _RACES = 10
 # Another put came first, is under way on the same key, or the object was deleted since we looked: look again.
 _LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}

@@ -107,7 +107,9 @@ class Records:
                 Key=_key(conversation_id),
                 UpdateExpression=expression,
                 ConditionExpression=condition,
-                ExpressionAttributeNames={f"#{name}": name for name in re.findall(r"#(\w+)", expression + condition)},
+                ExpressionAttributeNames={
+                    f"#{name}": name for name in re.findall(r"#(\w+)", f"{expression} {condition}")
+                },
                 ExpressionAttributeValues=values,
                 ReturnValues="ALL_NEW",
             )

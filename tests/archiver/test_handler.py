@@ -7,12 +7,13 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.exceptions import ClientError
 
 import archiver.handler
 from shared.messages import ClaimCheck
 from tests.archiver.conftest import NOW, stage, staged_key
-from tests.conftest import fixture_body
+from tests.conftest import fixture_body, sqs_event
 
 FULL, FULL_ID = "12025550123", "conv_fixture00000000000000000full"
 MP3 = base64.b64decode(json.loads(fixture_body("08"))["data"]["full_audio"])
@@ -93,6 +94,12 @@ def test_announcements_name_the_call_and_never_a_number_in_their_attributes(aws,
         common | {"event": "transcript_archived", "mp3_key": None, "audio": "pending"},
         common | {"event": "audio_archived", "mp3_key": f"{FULL}/{FULL_ID}.mp3", "audio": "archived"},
     ]
+    attributes = [message["MessageAttributes"] for message in messages]
+    agent = {"agent_id": "agent_7001fixture0agent0alpha0001"}
+    assert [{name: value["StringValue"] for name, value in each.items()} for each in attributes] == [
+        agent | {"event": "transcript_archived", "audio": "pending"},
+        agent | {"event": "audio_archived", "audio": "archived"},
+    ]
 
 
 @pytest.mark.parametrize("fixture", ["01", "02", "05", "07", "08", "09", "11", "12"])
@@ -142,6 +149,71 @@ def test_audio_inside_an_older_transcript_is_kept(aws, archive, order):
     assert aws.json(f"{FULL}/conv_1.json")["status"] == "new"
     assert aws.call("conv_1")["audio"] == "archived"
     assert "audio_archived" in {each["event"] for each in aws.announcements()}
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["newer last", "newer first"])
+def test_of_two_audios_that_wait_for_their_call_the_newer_is_archived(aws, archive, order):
+    checks = [stage(aws, audio(content=b"old", at=1772550281)), stage(aws, audio(content=b"new", at=1772550282))]
+    for index in order:
+        assert archive(checks[index]) == []
+
+    archive(stage(aws, transcript()))
+
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"new"
+    assert aws.tags(staged_key(checks[1])) == {"archived": "true"}
+
+
+def test_audio_inside_a_transcript_never_replaces_newer_audio(aws, archive):
+    inline = base64.b64encode(b"older sound").decode()
+    archive(stage(aws, transcript(at=1)))
+    archive(stage(aws, audio(at=3)))
+    before = aws.call("conv_1")["mp3_order"]
+
+    archive(stage(aws, transcript(at=2, full_audio=inline)))
+
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"ID3 sound"
+    assert aws.call("conv_1")["mp3_order"] == before
+
+
+def test_a_duplicate_of_archived_audio_is_not_announced_again(aws, archive):
+    check = stage(aws, audio())
+    archive(stage(aws, transcript()), check)
+    aws.announcements()
+
+    assert archive(check) == []
+
+    assert aws.announcements() == []
+
+
+def test_a_newer_object_that_comes_between_a_look_and_a_put_stays(aws, archive):
+    archive(stage(aws, transcript(at=1)))
+    key, newer = f"{FULL}/conv_1.json", {"order": "1-9999999999999-f"}
+
+    def overtake(**_: object) -> None:
+        if aws.body(key) != b"newer":
+            aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=b"newer", Metadata=newer)
+
+    archiver.handler.aws().bucket._s3.meta.events.register("after-call.s3.HeadObject", overtake)
+
+    assert archive(stage(aws, transcript(at=2))) == []
+
+    assert aws.body(key) == b"newer"
+
+
+def test_audio_that_is_overtaken_by_newer_audio_leaves_the_record_to_it(aws, archive):
+    archive(stage(aws, transcript()))
+    remaining = iter([stage(aws, audio(content=b"new", at=1772550282))])
+
+    def overtake(**_: object) -> None:
+        for check in remaining:
+            archiver.handler.handle_record(SQSRecord(sqs_event(check)["Records"][0]))
+
+    archiver.handler.aws().bucket._s3.meta.events.register("before-call.s3.PutObject", overtake)
+
+    assert archive(stage(aws, audio(content=b"old", at=1772550281))) == []
+
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"new"
+    assert aws.call("conv_1")["mp3_order"] == aws.head(f"{FULL}/conv_1.mp3")["Metadata"]["order"]
 
 
 def test_a_newer_transcript_that_knows_of_audio_makes_it_pending(aws, archive):
@@ -376,6 +448,7 @@ def test_audio_that_is_no_audio_goes_to_the_dlq(aws, archive, full_audio):
         "", "not json", "{}", "[]", '{"version": 2}',
         '{"version":1,"delivery_id":"a","staged_key":"12025550123/conv_1.json","received_at":"","source":"webhook","force":false}',
         '{"version":1,"delivery_id":"a","staged_key":"staging/../12025550123/x.json","received_at":"","source":"webhook"}',
+        ClaimCheck("conv_1", "12025550123/conv_1.json", "", "webhook").to_json(),
         ClaimCheck("../../12025550123/x", f"staging/2026/11/22/10/{'a' * 64}.json", "", "webhook").to_json(),
     ],
     ids=lambda value: value[:30],
@@ -464,6 +537,148 @@ def test_a_fault_in_parked_audio_does_not_hold_its_transcript_back(aws, archive)
     heal("PutObject")
     assert archive(check) == []
     assert aws.call("conv_1")["audio"] == "archived"
+
+
+def test_a_faulty_element_is_set_aside_only_when_the_rest_of_its_array_is_archived(aws, archive):
+    check = stage(aws, [7, transcript("conv_1")])
+    refuse("PutObject", on="conv_1.json")
+
+    assert archive(check) == ["message-1"]
+    assert aws.reasons() == []
+
+    heal("PutObject")
+    assert archive(check) == []
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert aws.reasons() == [("webhook", "The body is JSON, but no object.")]
+
+
+def test_parked_audio_whose_body_is_gone_goes_to_the_dlq_and_costs_the_transcript_nothing(aws, archive):
+    parked = stage(aws, audio())
+    archive(parked)
+    aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(parked))
+
+    assert archive(stage(aws, transcript())) == []
+
+    assert aws.reasons() == [("parked audio", "The staged body of the parked audio is gone.")]
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert [each["event"] for each in aws.announcements()] == ["transcript_archived"]
+
+
+def test_a_message_that_the_dlq_refuses_is_not_lost(aws, archive, capsys):
+    aws.sqs.delete_queue(QueueUrl=aws.outputs["ArchiveDlqUrl"])
+
+    assert archive("not json", stage(aws, transcript())) == ["message-1"]
+    assert '"RecordFailed"' in capsys.readouterr().out
+
+
+def test_each_failure_is_counted_for_the_alarms(aws, archive, capsys):
+    check = stage(aws, transcript())
+    refuse("PutObject", on="conv_1.json")
+
+    archive(check, "not json")
+
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert [each["RecordFailed"] for each in metrics if "RecordFailed" in each] == [[1.0]]
+    reasons = [each.get("reason") for each in metrics if "RecordPoisoned" in each]
+    assert reasons == ["claim check", None]
+
+
+def test_the_log_of_a_record_does_not_name_the_one_before(aws, archive, logs):
+    archive(stage(aws, transcript()), "not json")
+
+    (line,) = [each for each in map(json.loads, logs.getvalue().splitlines()) if each.get("step") == "claim check"]
+    assert "delivery_id" not in line
+
+
+def test_a_staged_body_that_is_deleted_before_it_is_tagged_is_no_error(aws, archive):
+    check = stage(aws, transcript())
+    version = aws.head(staged_key(check))["VersionId"]
+
+    def delete(**_: object) -> None:
+        aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check), VersionId=version)
+
+    archiver.handler.aws().bucket._s3.meta.events.register("after-call.s3.PutObject", delete)
+
+    assert archive(check) == []
+
+
+def test_a_forced_replay_repairs_audio_too(aws, archive):
+    body = transcript(full_audio=base64.b64encode(b"inline").decode())
+    archive(stage(aws, body))
+    order = aws.head(f"{FULL}/conv_1.mp3")["Metadata"]["order"]
+    aws.s3.put_object(Bucket=aws.bucket, Key=f"{FULL}/conv_1.mp3", Body=b"spoilt", Metadata={"order": order})
+
+    archive(stage(aws, body, force=True))
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"inline"
+
+    archive(stage(aws, audio()))
+    order = aws.head(f"{FULL}/conv_1.mp3")["Metadata"]["order"]
+    aws.s3.put_object(Bucket=aws.bucket, Key=f"{FULL}/conv_1.mp3", Body=b"spoilt", Metadata={"order": order})
+
+    archive(stage(aws, audio(), force=True))
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"ID3 sound"
+
+
+def test_a_staged_body_behind_a_delete_marker_needs_no_tag(aws, archive):
+    check = stage(aws, transcript())
+
+    def delete(**_: object) -> None:
+        aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check))
+
+    archiver.handler.aws().bucket._s3.meta.events.register("after-call.s3.PutObject", delete)
+
+    assert archive(check) == []
+
+
+@pytest.mark.parametrize("inline", [True, False], ids=["inline", "by itself"])
+def test_a_call_that_is_erased_while_its_audio_is_put_learns_nothing_more(aws, archive, inline):
+    archive(stage(aws, transcript(at=1)))
+
+    def erase(**_: object) -> None:
+        aws.dynamodb.update_item(
+            TableName="conversations",
+            Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}},
+            UpdateExpression="SET erased_at = :now",
+            ExpressionAttributeValues={":now": {"S": "2026-11-22T10:00:00Z"}},
+        )
+
+    archiver.handler.aws().bucket._s3.meta.events.register("before-call.s3.PutObject", erase)
+
+    archive(stage(aws, transcript(at=2, full_audio=base64.b64encode(b"ID3 sound").decode()) if inline else audio()))
+
+    assert "mp3_key" not in aws.call("conv_1")
+
+
+def test_an_object_that_is_deleted_between_a_look_and_a_put_is_written(aws, archive):
+    archive(stage(aws, transcript(at=1)))
+    key = f"{FULL}/conv_1.json"
+
+    def delete(**_: object) -> None:
+        aws.s3.delete_object(Bucket=aws.bucket, Key=key)
+
+    archiver.handler.aws().bucket._s3.meta.events.register_first("after-call.s3.HeadObject", delete)
+
+    assert archive(stage(aws, transcript(at=2, status="new"))) == []
+
+    assert aws.json(key)["status"] == "new"
+
+
+def test_the_record_says_what_the_call_was(aws, archive):
+    archive(stage(aws, fixture_body("02")))
+
+    call = aws.call(FULL_ID)
+    told = {name: call[name] for name in ("started_at", "duration_secs", "status", "call_successful", "summary")}
+    assert told == {
+        "started_at": "2026-03-03T15:04:05Z", "duration_secs": 21, "status": "done", "call_successful": "success",
+        "summary": "The caller moved a mooring to Thursday.",
+    }  # fmt: skip
+
+
+def test_a_number_is_never_unlearnt(aws, archive):
+    archive(stage(aws, transcript(at=1)))
+    archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=2)))
+
+    assert aws.call("conv_1")["external_number"] == "+12025550123"
 
 
 def test_nothing_of_an_erased_call_comes_back(aws, archive):

@@ -154,6 +154,8 @@ def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longe
         settle(aws, checks)
         assert aws.call(conversation_id)["audio"] == "archived"
         assert f"{FULL}/{conversation_id}.mp3" in aws.object_keys()
+        events = {each["event"] for each in aws.announcements() if each["conversation_id"] == conversation_id}
+        assert events == {"transcript_archived", "audio_archived"}
         if all(worker.steps < step for worker in workers):
             assert step > longest
             break

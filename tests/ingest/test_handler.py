@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 import ingest.handler
 from ingest.handler import lambda_handler, receive
 from ingest.signature import sign
-from shared.errors import UnavailableError
+from shared.errors import SignatureError, UnavailableError
 from tests.conftest import SECRET, fixture_body
 
 BODY = fixture_body("02")
@@ -266,3 +266,47 @@ def test_ingest_imports_neither_pydantic_nor_an_event_handler_framework():
     heavy = ("pydantic", "mem0", "simplejson", "httpx", "aws_lambda_powertools.event_handler",
              "aws_lambda_powertools.utilities.batch", "aws_lambda_powertools.utilities.parser")  # fmt: skip
     assert [name for name in modules if name.startswith(heavy)] == []
+
+
+def test_the_signature_is_found_whatever_the_case_of_its_header(aws, context):
+    event = signed()
+    event["headers"] = {name.title(): value for name, value in event["headers"].items()}
+
+    assert lambda_handler(event, context)["statusCode"] == 200
+
+
+def test_a_cached_old_secret_is_refused_once_the_overlap_is_over(aws, monkeypatch):
+    monkeypatch.setenv("SECRET_OVERLAP_SECONDS", "100")
+    put_secret(aws, "wsec_new")
+    receive_after(0)
+
+    with pytest.raises(SignatureError):
+        receive_after(105)
+
+
+def test_an_old_secret_that_was_empty_signs_nothing(aws, context):
+    put_secret(aws, " ")
+    put_secret(aws, SECRET)
+
+    assert lambda_handler(signed(secret=""), context)["statusCode"] == 401
+    assert_nothing_was_stored(aws)
+
+
+def test_a_service_out_of_reach_is_counted_by_its_name(aws, context, capsys):
+    delete_bucket(aws)
+
+    lambda_handler(signed(), context)
+
+    metrics = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert [(each["WebhookUnavailable"], each.get("reason")) for each in metrics] == [([1.0], "S3"), ([1.0], None)]
+
+
+def test_the_old_secret_is_not_even_asked_for_once_the_overlap_is_over(aws, context, monkeypatch):
+    monkeypatch.setenv("SECRET_OVERLAP_SECONDS", "0")
+    calls: list[str] = []
+    secret = ingest.handler.aws().secret
+    secret._client.meta.events.register("before-call", lambda model, **_: calls.append(model.name))
+
+    assert lambda_handler(signed(), context)["statusCode"] == 200
+
+    assert calls == ["GetSecretValue"]

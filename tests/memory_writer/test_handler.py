@@ -400,3 +400,50 @@ def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, mem0, remember, l
     assert "Memory done" in logged
     for private in ("2025550123", "mooring", "boat"):
         assert private not in logged
+
+
+def started(aws: Stack) -> datetime:
+    return datetime.fromisoformat(ledger(aws)["started"])
+
+
+def test_the_hour_is_counted_from_the_first_sending_however_often_it_is_looked_for(aws, mem0, remember):
+    interrupted(aws, minutes_ago=4)
+    before = started(aws)
+
+    assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert started(aws) == before
+
+
+@pytest.mark.parametrize("state", ["sending", "idle"])
+def test_the_hour_begins_anew_with_what_is_sent_anew(aws, mem0, remember, monkeypatch, state):
+    interrupted(aws, minutes_ago=61)
+    aws.dynamodb.update_item(
+        TableName="conversations",
+        Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "memory#semantic"}},
+        UpdateExpression="SET #state = :state",
+        ExpressionAttributeNames={"#state": "state"},
+        ExpressionAttributeValues={":state": {"S": state}},
+    )
+    monkeypatch.setenv("MEMORY_INFERENCE", "true")  # the embedded Mem0 refuses it in the middle
+    forget()
+
+    assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert ledger(aws)["state"] == "sending"
+    assert datetime.now(timezone.utc) - started(aws) < timedelta(minutes=1)
+
+
+def test_a_memory_that_another_worker_takes_at_the_same_moment_is_left_to_it(aws, mem0, remember):
+    calls = count()
+
+    def take(**_: Any) -> None:
+        if next(calls) == 2:  # factual: acquire, finish; semantic: acquire
+            interrupted(aws, minutes_ago=0)
+
+    memory_writer.handler.aws().table.meta.client.meta.events.register("before-call.dynamodb.UpdateItem", take)
+
+    assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert ledger(aws)["owner"] == "request-0"
+    assert mem0(CALLER) == []
