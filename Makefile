@@ -8,7 +8,9 @@ PYTHON ?= $(shell for python in python3.13 python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export SAM_CLI_TELEMETRY := 0
-FUNCTIONS := ingest archiver memory_writer
+PACKAGES := ingest/requirements archiver/requirements memory_writer/requirements memory_writer/requirements-oss
+# Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
+MEMORY_BACKEND ?= platform
 
 .PHONY: help demo local test check format lock build deploy clean
 
@@ -41,11 +43,11 @@ lock: .venv/ready  ## pins every requirement anew
 	@for name in requirements-dev requirements-sam; do \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 			$$name.in -o $$name.txt || exit 1; done
-	@for name in $(FUNCTIONS); do \
+	@for name in $(PACKAGES); do \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header \
-			-c requirements-dev.txt $$name/requirements.in -o $$name/requirements.txt || exit 1; done
+			-c requirements-dev.txt $$name.in -o $$name.txt || exit 1; done
 
-build: .venv-sam/ready  ## sam build
+build: .venv-sam/ready  ## sam build (MEMORY_BACKEND=oss packages open-source Mem0)
 	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/sam build
 
 deploy: build  ## sam deploy --guided
@@ -71,11 +73,13 @@ environment:
 
 # What `sam build` calls, once for each function: its own folder, shared, and its pinned requirements for Lambda's machine.
 .PHONY: build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction
+PINNED := requirements.txt
 build-IngestFunction: PACKAGE := ingest
 build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
+build-MemoryWriterFunction: PINNED := $(if $(filter oss,$(MEMORY_BACKEND)),requirements-oss,requirements).txt
 build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction:
 	cp -R $(PACKAGE) shared "$(ARTIFACTS_DIR)"
 	rm -rf "$(ARTIFACTS_DIR)"/*/requirements.* "$(ARTIFACTS_DIR)"/*/__pycache__
 	python3.13 -m pip install -q --require-hashes --no-compile --only-binary=:all: --platform manylinux_2_28_aarch64 \
-		--platform manylinux2014_aarch64 --implementation cp --python-version 3.13 --target "$(ARTIFACTS_DIR)" -r $(PACKAGE)/requirements.txt
+		--platform manylinux2014_aarch64 --implementation cp --python-version 3.13 --target "$(ARTIFACTS_DIR)" -r $(PACKAGE)/$(PINNED)

@@ -9,9 +9,11 @@ set aside there at once (`shared.batch`).
 """
 
 import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cache, partial
+from functools import cache
 from typing import Any
 
 import boto3
@@ -21,10 +23,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from pydantic import TypeAdapter, ValidationError
 
-from memory_writer.ledger import Ledger
+from memory_writer.ledger import Line
 from memory_writer.memories import build_memories, find_user
-from memory_writer.memory import MemoryBackend
-from memory_writer.oss import OssBackend
+from memory_writer.memory import Memory, MemoryBackend
 from memory_writer.remember import Writer
 from shared.batch import process_batch
 from shared.bucket import Bucket
@@ -43,13 +44,23 @@ _ANNOUNCEMENT = TypeAdapter(Announcement)
 
 @dataclass(frozen=True)
 class Settings:
+    """`memory_secret_arn` holds the key of the platform, or the JSON that `mem0.Memory.from_config` takes."""
+
     bucket_name: str
     conversation_table_name: str
     dlq_url: str
-    memory_config_secret_arn: str
+    memory_backend: str
+    memory_secret_arn: str
+    mem0_host: str
+    memory_timeout_seconds: int
     memory_inference: bool
     memory_lease_seconds: int
     memory_unknown_seconds: int
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long Mem0 may take to answer: 30 s of the function's 120."""
+        return min(30, self.memory_timeout_seconds / 4)
 
 
 @dataclass(frozen=True)
@@ -73,25 +84,43 @@ def aws() -> Aws:
         bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
         table=boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name),
         sqs=boto3.client("sqs", config=_PATIENCE),
-        backend=OssBackend(read_memory_config()),
+        backend=make_backend(read_memory_secret()),
     )
 
 
-def read_memory_config() -> dict[str, Any]:
-    """What `mem0.Memory.from_config` takes, from Secrets Manager: it may hold keys."""
+def read_memory_secret() -> str:
     secrets_manager = boto3.client("secretsmanager", config=_PATIENCE)
-    secret = secrets_manager.get_secret_value(SecretId=settings().memory_config_secret_arn)
-    config: dict[str, Any] = json.loads(secret["SecretString"])
-    return config
+    secret = secrets_manager.get_secret_value(SecretId=settings().memory_secret_arn)
+    return str(secret["SecretString"]).strip()
 
 
-def handle_record(record: SQSRecord, owner: str) -> None:
+def make_backend(secret: str) -> MemoryBackend:
+    """The backend that the stack chose. Only its own packages are there to be imported."""
+    if settings().memory_backend == "oss":
+        from memory_writer.oss import OssBackend
+
+        return OssBackend(json.loads(secret))
+    from memory_writer.platform import PlatformBackend
+
+    return PlatformBackend(settings().mem0_host, secret, settings().answer_seconds)
+
+
+@dataclass(frozen=True)
+class Invocation:
+    """Who writes, what time it is, and how many seconds are left."""
+
+    owner: str
+    clock: Callable[[], datetime]
+    seconds_left: Callable[[], float]
+
+
+def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     announcement = read_announcement(record.body)
     logger.append_keys(conversation_id=announcement.conversation_id)
     call = Records(aws().table).get(announcement.conversation_id)
     if call and call.erased_at:
         return count("ErasedDropped")
-    remember_call(announcement, load_conversation(announcement), owner)
+    remember_call(announcement, load_conversation(announcement), invocation)
 
 
 def read_announcement(body: str) -> Announcement:
@@ -116,20 +145,49 @@ def load_conversation(announcement: Announcement) -> Conversation:
     return Conversation.model_validate(event.data)
 
 
-def remember_call(announcement: Announcement, conversation: Conversation, owner: str) -> None:
-    """Write the call's memories, each under a line of its own in the ledger."""
+def remember_call(announcement: Announcement, conversation: Conversation, invocation: Invocation) -> None:
+    """Write the call's memories side by side, each under a line of its own in the ledger.
+
+    Both are tried; then the first error that may heal is raised, else the first.
+    """
     user_id = find_user(announcement, conversation)
     if user_id is None:
         logger.info("Nobody to remember this call for")
         return count("MemorySkipped", reason="no_user")
-    ledger = Ledger(aws().table, owner, timedelta(seconds=settings().memory_lease_seconds))
-    writer = Writer(aws().backend, ledger, timedelta(seconds=settings().memory_unknown_seconds))
-    for memory in build_memories(announcement, conversation, user_id, settings().memory_inference):
-        writer.remember(memory, datetime.now(timezone.utc))
+    memories = build_memories(announcement, conversation, user_id, settings().memory_inference)
+    with ThreadPoolExecutor(len(memories)) as pool:
+        futures = [pool.submit(write, memory, invocation) for memory in memories]
+    errors = [future.exception() for future in futures]
+    for memory, future, error in zip(memories, futures, errors, strict=True):
+        if error is None:
+            count(future.result(), reason=memory.type)
+            logger.info("Memory done", memory_type=memory.type)
+    failed = [error for error in errors if error]
+    if failed:
+        raise next((error for error in failed if not isinstance(error, PoisonError)), failed[0])
+
+
+def write(memory: Memory, invocation: Invocation) -> str:
+    """Write one memory; returns the metric of what became of it."""
+    unknown = timedelta(seconds=settings().memory_unknown_seconds)
+    post_seconds = settings().answer_seconds + 5
+    writer = Writer(aws().backend, invocation.clock, invocation.seconds_left, unknown, post_seconds)
+    key = str(memory.metadata["conversation_id"]), memory.type
+    lease = timedelta(seconds=settings().memory_lease_seconds)
+    line = Line(aws().table.meta.client, settings().conversation_table_name, key, invocation.owner, lease)
+    return writer.remember(memory, line)
 
 
 @metrics.log_metrics
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
-    handle = partial(handle_record, owner=context.aws_request_id)
+    invocation = Invocation(
+        context.aws_request_id,
+        clock=lambda: datetime.now(timezone.utc),
+        seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
+    )
+
+    def handle(record: SQSRecord) -> None:
+        handle_record(record, invocation)
+
     return process_batch(event, context, handle, aws().sqs, settings().dlq_url)

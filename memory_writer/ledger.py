@@ -1,10 +1,13 @@
 """The ledger: items `memory#factual` and `memory#semantic` of the ConversationTable. Nothing is remembered twice.
 
-state: absent or `idle` -> `sending` -> `done`. Whoever holds the lease may send. A lease that ran out in `sending`
-means that nobody knows whether Mem0 got it.
+    absent or idle -> sending -> sent -> done
+
+Whoever holds the lease may act. `sending` without a running lease means that nobody knows whether Mem0 has the memory;
+`sent` that Mem0 has it and names the event under which it works on it.
 """
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -15,78 +18,72 @@ from shared.errors import LeaseError
 
 @dataclass(frozen=True)
 class Entry:
-    """One memory's line in the ledger. Times are ISO 8601 UTC."""
+    """What a line says. Times are ISO 8601 UTC; `failures` counts the events that Mem0 ended with FAILED."""
 
     state: str | None = None
     owner: str | None = None
     lease_until: str | None = None
     started: str | None = None
+    event_id: str | None = None
+    failures: int = 0
 
 
-class Ledger:
-    """Conditional updates of one table, for one owner: this execution environment's invocation."""
+class Line:
+    """One memory's line, for one owner: an invocation. `client` is a table's own, which takes Python values.
 
-    def __init__(self, table: Any, owner: str, lease: timedelta) -> None:
-        self._table, self._owner, self._lease = table, owner, lease
+    Each write carries the condition that state, owner and lease are as last seen; LeaseError says that they are not.
+    """
 
-    def read(self, conversation_id: str, kind: str) -> Entry:
-        answer = self._table.get_item(Key=_key(conversation_id, kind), ConsistentRead=True)
-        return _entry(answer.get("Item", {}))
+    def __init__(self, client: Any, table: str, key: tuple[str, str], owner: str, lease: timedelta) -> None:
+        conversation_id, kind = key
+        self._client, self._table, self._owner, self._lease = client, table, owner, lease
+        self._key = {"conversation_id": conversation_id, "item": f"memory#{kind}"}
+        self.entry = Entry()
 
-    def acquire(self, conversation_id: str, kind: str, seen: Entry, now: datetime) -> Entry:
-        """Take the lease on an entry as it was `seen`, and begin `sending`. Raises LeaseError if another has it."""
-        if seen.lease_until and seen.lease_until > iso(now):
-            raise LeaseError("another worker is writing this memory")
-        values = {"owner": self._owner, "lease_until": iso(now + self._lease), "state": "sending"}
-        if seen.state in (None, "idle"):
-            values["started"] = iso(now)
-        self._update(conversation_id, kind, values, seen)
-        return Entry(**(vars(seen) | values))
+    def read(self) -> Entry:
+        item = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True).get("Item", {})
+        self.entry = Entry(**{field.name: item[field.name] for field in fields(Entry) if field.name in item})
+        return self.entry
 
-    def restart(self, conversation_id: str, kind: str, held: Entry, now: datetime) -> None:
-        """Begin anew what turned out never to have been written."""
-        self._update(conversation_id, kind, {"started": iso(now)}, held)
+    def acquire(self, now: datetime) -> None:
+        """Take the lease; what is absent or idle begins `sending`. Raises LeaseError while another's lease runs."""
+        if self.entry.lease_until and self.entry.lease_until > iso(now):
+            raise LeaseError("another worker is at this memory")
+        values = {"owner": self._owner, "lease_until": iso(now + self._lease)}
+        if self.entry.state in (None, "idle"):
+            values |= {"state": "sending", "started": iso(now)}
+        self.note(**values)
 
-    def finish(self, conversation_id: str, kind: str, held: Entry, outcome: dict[str, Any]) -> None:
-        """It is written: keep what Mem0 answered, for good."""
-        self._update(conversation_id, kind, {"state": "done", **outcome}, held, give_up_lease=True)
+    def note(self, **values: Any) -> None:
+        """Write while holding the lease."""
+        self._write(values)
 
-    def release(self, conversation_id: str, kind: str, held: Entry, *, sent: bool) -> None:
-        """An orderly failure gives the lease back. `sending` stays unless it is certain that nothing was sent."""
-        self._update(conversation_id, kind, {} if sent else {"state": "idle"}, held, give_up_lease=True)
+    def release(self, **values: Any) -> None:
+        """Write for the last time and give the lease back."""
+        self._write(values, give_back=("owner", "lease_until"))
 
-    def _update(
-        self, conversation_id: str, kind: str, values: dict[str, Any], seen: Entry, *, give_up_lease: bool = False
-    ) -> None:
-        expected = {name: getattr(seen, name) for name in ("state", "owner", "lease_until")}
-        conditions = [
-            f"attribute_not_exists(#{name})" if value is None else f"#{name} = :seen_{name}"
-            for name, value in expected.items()
-        ]
-        given_up = ["owner", "lease_until"] if give_up_lease else []
+    def _write(self, values: dict[str, Any], give_back: tuple[str, ...] = ()) -> None:
+        seen = {name: getattr(self.entry, name) for name in ("state", "owner", "lease_until")}
+        conditions = [f"#{n} = :seen_{n}" if v is not None else f"attribute_not_exists(#{n})" for n, v in seen.items()]
         sets = f"SET {', '.join(f'#{name} = :{name}' for name in values)}" if values else ""
-        removes = f"REMOVE {', '.join(f'#{name}' for name in given_up)}" if given_up else ""
+        removes = f"REMOVE {', '.join(f'#{name}' for name in give_back)}" if give_back else ""
+        expression, condition = f"{sets} {removes}".strip(), " AND ".join(conditions)
         try:
-            self._table.update_item(
-                Key=_key(conversation_id, kind),
-                UpdateExpression=f"{sets} {removes}".strip(),
-                ConditionExpression=" AND ".join(conditions),
-                ExpressionAttributeNames={f"#{name}": name for name in {*expected, *values, *given_up}},
+            self._client.update_item(
+                TableName=self._table,
+                Key=self._key,
+                UpdateExpression=expression,
+                ConditionExpression=condition,
+                ExpressionAttributeNames={f"#{name}": name for name in re.findall(r"#(\w+)", expression + condition)},
                 ExpressionAttributeValues={f":{name}": value for name, value in values.items()}
-                | {f":seen_{name}": value for name, value in expected.items() if value is not None},
+                | {f":seen_{name}": value for name, value in seen.items() if value is not None},
             )
         except ClientError as error:
             if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
                 raise LeaseError("another worker took this memory over") from None
             raise
-
-
-def _key(conversation_id: str, kind: str) -> dict[str, str]:
-    return {"conversation_id": conversation_id, "item": f"memory#{kind}"}
-
-
-def _entry(item: dict[str, Any]) -> Entry:
-    return Entry(**{name: item[name] for name in Entry.__dataclass_fields__ if name in item})
+        known = {name: value for name, value in values.items() if name in Entry.__dataclass_fields__}
+        self.entry = replace(self.entry, **known | dict.fromkeys(give_back))
 
 
 def iso(moment: datetime) -> str:

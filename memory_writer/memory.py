@@ -1,6 +1,6 @@
 """What a call leaves in Mem0, and what every way of writing it there must be able to do."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
 
 
@@ -22,13 +22,30 @@ class Memory:
     infer: bool
 
 
-class MemoryBackend(Protocol):
-    """A Mem0 to write to, hosted or our own."""
+@dataclass(frozen=True)
+class Answer:
+    """How an add stands. PENDING has an `event_id` to ask for; SUCCEEDED the ids of what was stored, perhaps none."""
 
-    def add(self, memory: Memory) -> list[str]:
-        """Write `memory`, over whatever an interrupted add of it left, and return the ids Mem0 gave."""
+    status: Literal["PENDING", "SUCCEEDED", "FAILED"]
+    event_id: str | None = None
+    memory_ids: list[str] = field(default_factory=list)
+
+
+class MemoryBackend(Protocol):
+    """A Mem0 to write to, hosted or our own.
+
+    Each method raises NotSentError if Mem0 certainly got nothing, RefusedError if it will never take this, and anything
+    else if nobody knows.
+    """
+
+    def add(self, memory: Memory) -> Answer:
+        """Write `memory`, over whatever an interrupted add of it left."""
+        ...
+
+    def look(self, event_id: str) -> Answer:
+        """How the add of that event stands by now."""
         ...
 
     def find(self, memory: Memory) -> list[str]:
-        """Return the ids of `memory` in Mem0, found by user, conversation and type; none unless it is there whole."""
+        """The ids under which Mem0 has `memory` already, by user, conversation and type; none unless all is there."""
         ...

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from memory_writer.memory import Memory
-from shared.errors import NotSentError
+from memory_writer.memory import Answer, Memory
+from shared.errors import EventUnknownError, NotSentError
 
 if TYPE_CHECKING:
     from mem0.memory.main import Memory as Mem0
@@ -28,13 +28,17 @@ class OssBackend:
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
 
-    def add(self, memory: Memory) -> list[str]:
+    def add(self, memory: Memory) -> Answer:
         """As MemoryBackend says. Without inference mem0 writes message by message: what a crash left goes first."""
         with open_memory(self._config) as store:
             if not memory.infer:
                 _forget(store, memory)
             answer = store.add(memory.messages, user_id=memory.user_id, infer=memory.infer, **_tags(memory))
-        return [written["id"] for written in answer["results"]]
+        return Answer("SUCCEEDED", memory_ids=[written["id"] for written in answer["results"]])
+
+    def look(self, event_id: str) -> Answer:  # noqa: ARG002 (the interface's)
+        """The library answers at once, so that there are no events to ask for."""
+        raise EventUnknownError("this memory was sent to the hosted platform, and the backend is now oss")
 
     def find(self, memory: Memory) -> list[str]:
         """As MemoryBackend says, oldest first. Without inference there is one memory a message, repeated texts too."""

@@ -1,64 +1,128 @@
 """Effectively once: Mem0 adds again whatever it is sent again, so the ledger decides whether anything is sent."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from memory_writer.ledger import Entry, Ledger, iso
-from memory_writer.memory import Memory, MemoryBackend
+from memory_writer.ledger import Line, iso
+from memory_writer.memory import Answer, Memory, MemoryBackend
 from shared.aws_errors import AwsError, error_code
-from shared.errors import LeaseError, MemoryBackendError, NotSentError, RetryError
-from shared.observability import count, logger
+from shared.errors import (
+    EventUnknownError,
+    LeaseError,
+    MemoryBackendError,
+    NotSentError,
+    PendingError,
+    PoisonError,
+    RefusedError,
+    RetryError,
+)
+
+FAILURES = 3
+TIME_FOR_AN_EVENT = 20  # seconds that one invocation waits for it
+POLL = 1.0
 
 
 @dataclass(frozen=True)
 class Writer:
-    """Writes memories through one backend under one ledger.
+    """Writes memories through one backend.
 
-    `unknown` is how long a memory whose answer was lost is looked for before it is sent again.
+    `unknown` is how long a memory whose answer was lost is looked for before it is sent again. `seconds_left` says how
+    long this invocation may still take, `post_seconds` how much of that it takes to send a memory and write that down.
     """
 
     backend: MemoryBackend
-    ledger: Ledger
+    clock: Callable[[], datetime]
+    seconds_left: Callable[[], float]
     unknown: timedelta
+    post_seconds: float
 
-    def remember(self, memory: Memory, now: datetime) -> None:
-        """Write `memory` unless it is written. Raises LeaseError while that is not known, or for another to say."""
-        conversation_id = str(memory.metadata["conversation_id"])
-        seen = self.ledger.read(conversation_id, memory.type)
-        if seen.state == "done":
-            return count("MemoryAlreadyWritten")
-        held = self.ledger.acquire(conversation_id, memory.type, seen, now)
+    def remember(self, memory: Memory, line: Line) -> str:
+        """Write `memory` unless it is written; returns the metric of what became of it.
+
+        Raises RefusedError or PoisonError for what no retry can heal, RetryError for what may be decided later.
+        """
+        before = line.read().state
+        if before == "done":
+            return "MemoryAlreadyWritten"
+        line.acquire(self.clock())
         try:
-            outcome = self._write(memory, conversation_id, seen, held, now)
-        except RetryError as error:
-            self.ledger.release(conversation_id, memory.type, held, sent=not isinstance(error, NotSentError))
-            raise
+            outcome = self._settle(memory, line, before)
         except Exception as error:
-            self.ledger.release(conversation_id, memory.type, held, sent=True)
+            line.release()
+            if isinstance(error, RetryError | PoisonError):
+                raise
             raise MemoryBackendError(name(error)) from None
-        self.ledger.finish(conversation_id, memory.type, held, outcome)
-        count("MemoryWritten" if "memory_ids" in outcome else "MemorySkipped", reason=memory.type)
-        logger.info("Memory done", conversation_id=conversation_id, memory_type=memory.type)
+        line.release(state="done", done_at=iso(self.clock()), **outcome)
+        return "MemorySkipped" if "reason" in outcome else "MemoryWritten"
 
-    def _write(self, memory: Memory, conversation_id: str, seen: Entry, held: Entry, now: datetime) -> dict[str, Any]:
-        """What the ledger is to keep: Mem0's ids, or the reason why there are none."""
+    def _settle(self, memory: Memory, line: Line, before: str | None) -> dict[str, Any]:
+        """What the ledger is to keep of a memory that is written, or need not be."""
         if not memory.messages:
-            return {"reason": "nothing_to_say", "done_at": iso(now)}
-        if seen.state == "sending":  # somebody sent it and did not live to say so
+            return {"reason": "nothing_to_say"}
+        if before == "sent":
+            return receipt(self._follow(self._ask(memory, line), line))
+        if before == "sending":  # somebody sent it and did not live to say so
             found = self._find(memory)
             if found:
-                return {"memory_ids": found, "done_at": iso(now)}
-            if (seen.started or "") > iso(now - self.unknown):
+                return receipt(Answer("SUCCEEDED", line.entry.event_id, found))
+            if (line.entry.started or "") > iso(self.clock() - self.unknown):
                 raise LeaseError("it is not known yet whether Mem0 has this memory")
-            self.ledger.restart(conversation_id, memory.type, held, now)
-        return {"memory_ids": self.backend.add(memory), "done_at": iso(now)}
+            line.note(started=iso(self.clock()))
+        answer = self._post(memory, line)
+        if answer.status == "PENDING":
+            line.note(state="sent", event_id=answer.event_id)
+        return receipt(self._follow(answer, line))
+
+    def _post(self, memory: Memory, line: Line) -> Answer:
+        """Send it. Only what was certainly not taken goes back to idle; else `sending` stays."""
+        try:
+            if self.seconds_left() < self.post_seconds:
+                raise NotSentError("too little time is left to wait for Mem0's answer")
+            return self.backend.add(memory)
+        except (NotSentError, RefusedError):
+            line.note(state="idle")
+            raise
+
+    def _follow(self, answer: Answer, line: Line) -> Answer:
+        """Wait for the event's end. FAILED is tried again three times at most."""
+        give_up = time.monotonic() + min(TIME_FOR_AN_EVENT, self.seconds_left() - 5)
+        while answer.status == "PENDING" and time.monotonic() < give_up:
+            time.sleep(POLL)
+            answer = self.backend.look(str(answer.event_id))
+        if answer.status == "PENDING":
+            raise PendingError("Mem0 is still working on this memory")
+        if answer.status == "FAILED":
+            failures = int(line.entry.failures) + 1
+            line.note(state="idle", failures=failures)
+            if failures >= FAILURES:
+                raise PoisonError("mem0", f"Mem0 ended this memory's event with FAILED, {FAILURES} times.")
+            raise RetryError("Mem0 ended this memory's event with FAILED")
+        return answer
+
+    def _ask(self, memory: Memory, line: Line) -> Answer:
+        """How the event of a sent memory stands. It is never posted again, even if Mem0 does not know the event."""
+        try:
+            return self.backend.look(str(line.entry.event_id))
+        except EventUnknownError:
+            found = self._find(memory)
+            if not found:
+                raise
+            return Answer("SUCCEEDED", line.entry.event_id, found)
 
     def _find(self, memory: Memory) -> list[str]:
         try:
             return self.backend.find(memory)
         except NotSentError as error:  # true of the question, not of the memory
             raise MemoryBackendError(str(error)) from None
+
+
+def receipt(answer: Answer) -> dict[str, Any]:
+    """What Mem0 answered, as the ledger keeps it."""
+    kept = {"memory_ids": answer.memory_ids, "memories": len(answer.memory_ids)}
+    return kept | ({"event_id": answer.event_id} if answer.event_id else {})
 
 
 def name(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 import sys
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -74,19 +74,25 @@ def show_bucket(console: Console, bucket_name: str, kept: Kept) -> None:
 
 
 def show_record(console: Console, call: SampleCall, kept: Kept) -> None:
-    heading(console, 3, "The record of the first call")
+    heading(console, 3, "The record of the first call, with the receipts of its memories")
     record = kept.records.get((call.conversation_id, "call"), {})
     table = plain_table("", "")
     for name in SHOWN:
         table.add_row(f"[dim]{name}[/]", Text(str(record.get(name, "-"))))
-    table.add_row("[dim]memories[/]", ", ".join(ledger_lines(call, kept.records)))
+    for kind, line in receipts(call, kept.records):
+        table.add_row(f"[dim]memory#{kind}[/]", Text(line))
     console.print(table)
     console.print(f"[dim]In logs the number is never whole: {mask(call.number or '')}[/]")
 
 
-def ledger_lines(call: SampleCall, records: Mapping[tuple[str, str], Mapping[str, Any]]) -> list[str]:
-    entries = {kind: records.get((call.conversation_id, f"memory#{kind}"), {}) for kind in ("factual", "semantic")}
-    return [f"{kind} {entry.get('state')} ({len(entry.get('memory_ids', []))})" for kind, entry in entries.items()]
+def receipts(call: SampleCall, records: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
+    """What the ledger keeps of Mem0's answers, a line for each of the call's two memories."""
+    for kind in ("factual", "semantic"):
+        entry = records.get((call.conversation_id, f"memory#{kind}"), {})
+        ids = entry.get("memory_ids", [])
+        first = f", {ids[0]}" if ids else ""
+        more = f" and {len(ids) - 1} more" if len(ids) > 1 else ""
+        yield kind, f"{entry.get('state', '-')} at {entry.get('done_at', '-')[:19]}Z: {len(ids)} in Mem0{first}{more}"
 
 
 def show_memories(console: Console, found: Iterable[Found]) -> None:

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,8 @@ def complete(template: Template, parameters: Mapping[str, str], memory: Path) ->
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise UnknownParameterError(f"No such parameter: {', '.join(unknown)}. There are: {', '.join(sorted(known))}.")
-    local = {name: value(memory) for name, value in LOCAL_PARAMETERS.items() if name in known}
-    return local | dict(parameters)
+    local = {} if "Mem0ApiKey" in parameters else embedded_memory(memory)
+    return {name: value for name, value in local.items() if name in known} | dict(parameters)
 
 
 def memory_config(memory: Path) -> str:
@@ -84,8 +84,17 @@ def memory_config(memory: Path) -> str:
     return json.dumps(embedded_config(str(memory)))
 
 
-# A qdrant folder has one opener at a time, so few memory writers; two is the least that SQS allows.
-LOCAL_PARAMETERS: dict[str, Callable[[Path], str]] = {"MemoryConfig": memory_config, "MemoryConcurrency": lambda _: "2"}
+def embedded_memory(memory: Path) -> dict[str, str]:
+    """The embedded Mem0, unless a stack is given a key for another.
+
+    A qdrant folder has one opener at a time, so few memory writers; two is the least that SQS allows.
+    """
+    return {
+        "MemoryBackend": "oss",
+        "MemoryConfig": memory_config(memory),
+        "MemoryInference": "false",
+        "MemoryConcurrency": "2",
+    }
 
 
 def create(

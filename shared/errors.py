@@ -1,14 +1,17 @@
 """All errors, and what each leads to.
 
 AgenticMemoryError
-├── BodyError           ingest: 400, nothing stored
-├── SignatureError      ingest: 401, nothing stored
-├── UnavailableError    ingest: 503, ElevenLabs may send again
-├── PoisonError         straight to the dead-letter queue, with its step and error
-└── RetryError          the record fails: SQS brings it back, and at last to the dead-letter queue
-    ├── StorageError    S3 refused or did not answer
-    ├── LeaseError      another worker has this memory, or nobody knows yet whether it was written
-    ├── NotSentError    Mem0 was not reached at all
+├── BodyError               ingest: 400, nothing stored
+├── SignatureError          ingest: 401, nothing stored
+├── UnavailableError        ingest: 503, ElevenLabs may send again
+├── PoisonError             straight to the dead-letter queue, with its step and error
+│   └── RefusedError        Mem0 will never take this request, or this key
+└── RetryError              the record fails: SQS brings it back, and at last to the dead-letter queue
+    ├── StorageError        S3 refused or did not answer
+    ├── LeaseError          another worker has this memory, or nobody knows yet whether it was written
+    ├── PendingError        Mem0 has this memory and is not done with it
+    ├── EventUnknownError   Mem0 does not know the event of a memory that it took
+    ├── NotSentError        Mem0 certainly got nothing
     └── MemoryBackendError  Mem0 failed, and perhaps has the memory all the same
 
 Whatever else is raised in a record is retried like a RetryError.
@@ -66,3 +69,15 @@ class NotSentError(RetryError):
 
 class MemoryBackendError(RetryError):
     """Mem0 failed in the middle. Its own text is left out: it may quote the memory."""
+
+
+class PendingError(RetryError):
+    """Mem0 has taken the memory; its event is looked at again later, and the memory not sent again."""
+
+
+class EventUnknownError(RetryError):
+    """Not yet, or not any more: neither says what became of the memory."""
+
+
+class RefusedError(PoisonError):
+    """Mem0 refused for good: 400 and 422 are about the request, 401 and 403 about the key."""

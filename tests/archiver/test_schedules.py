@@ -1,10 +1,5 @@
-"""The join under every schedule: workers interleaved call by call, crashing between any two, duplicated and retried.
+"""The join under every schedule: workers interleaved call by call, crashing between any two, duplicated and retried."""
 
-Each worker is the real handler in a thread of its own. Before every call to AWS it waits for its turn; a crash ends it
-there, and nothing it does afterwards reaches AWS, as when Lambda kills a process.
-"""
-
-import threading
 from datetime import timedelta
 from itertools import count
 
@@ -18,73 +13,20 @@ from archiver.handler import handle_record
 from tests.archiver.conftest import NOW, stage, staged_key
 from tests.archiver.test_handler import FULL, audio, transcript
 from tests.conftest import Stack, sqs_event
+from tests.schedules import Worker, run_all, watch
 
 conversations = count(1)
 
 
-class Crash(BaseException):
-    """The process is gone. No `except Exception` sees it."""
-
-
-class Worker(threading.Thread):
-    """Handles one claim check; takes a step, that is one call to AWS, when it is told to."""
-
-    def __init__(self, check: str, crash_before: int | None) -> None:
-        super().__init__(daemon=True)
-        self._check, self._crash_before = check, crash_before
-        self._go, self._waiting = threading.Semaphore(0), threading.Semaphore(0)
-        self.steps, self.alive, self.error = 0, True, None
-
-    def run(self) -> None:
-        try:
-            self._go.acquire()
-            handle_record(SQSRecord(sqs_event(self._check)["Records"][0]))
-        except Crash:
-            pass
-        except Exception as error:
-            self.error = error
-        finally:
-            self.alive = False
-            self._waiting.release()
-
-    def step(self) -> None:
-        self._go.release()
-        self._waiting.acquire()
-
-    def before_call(self) -> None:
-        if self._crash_before is not None and self.steps >= self._crash_before:
-            raise Crash
-        self._waiting.release()
-        self._go.acquire()
-        self.steps += 1
-
-
-def before_call(**_: object) -> None:
-    worker = threading.current_thread()
-    if isinstance(worker, Worker):
-        worker.before_call()
-
-
-def watch() -> None:
+def watched() -> None:
     """Let every AWS client of the archiver ask its worker first."""
     found = archiver.handler.aws()
     table = found.archiver._records._table.meta.client
-    for client in (found.bucket._s3, found.archiver._announcer._sns, found.sqs, table):
-        client.meta.events.register_first("before-call", before_call, unique_id="schedule")
+    watch(found.bucket._s3, found.archiver._announcer._sns, found.sqs, table)
 
 
-def run_all(workers: list[Worker], turns: list[int]) -> None:
-    """Let the workers step in the order of `turns`, then the rest one after the other."""
-    for worker in workers:
-        worker.start()
-    for turn in turns:
-        alive = [worker for worker in workers if worker.alive]
-        if alive:
-            alive[turn % len(alive)].step()
-    for worker in workers:
-        while worker.alive:
-            worker.step()
-        worker.join()
+def handling(check: str, crash_before: int | None = None) -> Worker:
+    return Worker(lambda: handle_record(SQSRecord(sqs_event(check)["Records"][0])), crash_before)
 
 
 def settle(aws: Stack, checks: list[str]) -> None:
@@ -92,7 +34,7 @@ def settle(aws: Stack, checks: list[str]) -> None:
     for _ in range(len(checks) + 2):
         for check in checks:
             if not aws.tags(staged_key(check)):
-                worker = Worker(check, None)
+                worker = handling(check)
                 run_all([worker], [])
                 assert worker.error is None
     assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * len(checks)
@@ -115,7 +57,7 @@ def check_schedule(aws: Stack, transcripts: int, audios: int, rounds: list, turn
     checks = [stage(aws, body, now=NOW + timedelta(hours=n)) for n, body in enumerate(bodies)]
 
     for round_ in rounds:
-        run_all([Worker(checks[body % len(checks)], crash) for body, crash in round_], turns)
+        run_all([handling(checks[body % len(checks)], crash) for body, crash in round_], turns)
     settle(aws, checks)
 
     folder = f"{FULL}/{conversation_id}"
@@ -134,7 +76,7 @@ def check_schedule(aws: Stack, transcripts: int, audios: int, rounds: list, turn
 
 
 def test_no_schedule_loses_a_call_or_leaves_an_older_one(aws):
-    watch()
+    watched()
 
     check_schedule(aws)
 
@@ -143,12 +85,12 @@ def test_no_schedule_loses_a_call_or_leaves_an_older_one(aws):
     ("order", "longest"), [((0, 1), 6), ((1, 0), 10)], ids=["transcript first", "audio first"]
 )  # the second of the two makes that many calls to AWS
 def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longest):
-    watch()
+    watched()
 
     for step in count():
         conversation_id = f"conv_{next(conversations)}"
         checks = [stage(aws, body) for body in (transcript(conversation_id), audio(conversation_id))]
-        workers = [Worker(checks[index], step) for index in order]
+        workers = [handling(checks[index], step) for index in order]
         for worker in workers:
             run_all([worker], [])
         settle(aws, checks)

@@ -31,7 +31,7 @@ def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     """Point the handler to an empty embedded Mem0; returns what is remembered of a user."""
     config = embedded_config(str(tmp_path / "mem0"))
     secret = boto3.client("secretsmanager").create_secret(Name="memory-config", SecretString=json.dumps(config))
-    monkeypatch.setenv("MEMORY_CONFIG_SECRET_ARN", secret["ARN"])
+    monkeypatch.setenv("MEMORY_SECRET_ARN", secret["ARN"])
     monkeypatch.setenv("DLQ_URL", aws.outputs["MemoryDlqUrl"])
     forget()
 
@@ -244,8 +244,8 @@ def test_a_crash_after_mem0_answered_is_found_out(aws, mem0, remember):
     client = memory_writer.handler.aws().table.meta.client
     calls = count()
 
-    def refuse(**_: Any) -> None:
-        if next(calls) == 3:  # factual: acquire, finish; semantic: acquire, finish
+    def refuse(params: dict, **_: Any) -> None:
+        if b"memory#semantic" in params["body"] and next(calls) == 1:  # it is acquired, and finished
             raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "UpdateItem")
 
     client.meta.events.register("before-call.dynamodb.UpdateItem", refuse, unique_id="refuse")
@@ -271,7 +271,7 @@ def let_the_lease_run_out(aws: Stack) -> None:
 
 
 def test_a_folder_that_others_keep_locked_leaves_nothing_undecided(aws, mem0, remember, monkeypatch):
-    config = memory_writer.handler.read_memory_config()
+    config = json.loads(memory_writer.handler.read_memory_secret())
     monkeypatch.setattr("memory_writer.oss.LOCK_SECONDS", 0.1)
 
     with open_memory(config):
@@ -437,8 +437,8 @@ def test_the_hour_begins_anew_with_what_is_sent_anew(aws, mem0, remember, monkey
 def test_a_memory_that_another_worker_takes_at_the_same_moment_is_left_to_it(aws, mem0, remember):
     calls = count()
 
-    def take(**_: Any) -> None:
-        if next(calls) == 2:  # factual: acquire, finish; semantic: acquire
+    def take(params: dict, **_: Any) -> None:
+        if b"memory#semantic" in params["body"] and next(calls) == 0:  # it is about to be acquired
             interrupted(aws, minutes_ago=0)
 
     memory_writer.handler.aws().table.meta.client.meta.events.register("before-call.dynamodb.UpdateItem", take)

@@ -1,6 +1,8 @@
 """The open-source backend, on the real mem0 with the embedded configuration."""
 
+import json
 import logging
+import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -8,11 +10,13 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Literal
 
+import boto3
 import pytest
 
 from memory_writer.embedded import embedded_config
 from memory_writer.memory import Memory, Message
 from memory_writer.oss import OssBackend, open_memory
+from tests.conftest import Stack
 
 ALICE, BOB = "+12025550123", "+12025550188"
 TURNS = {
@@ -105,7 +109,7 @@ def test_a_call_without_an_agent_is_remembered(config: dict[str, Any], backend: 
 
 
 def test_find_returns_the_ids_of_a_whole_memory_in_the_order_of_its_messages(backend: OssBackend) -> None:
-    ids = backend.add(call(*TURNS.values()))
+    ids = backend.add(call(*TURNS.values())).memory_ids
 
     assert len(set(ids)) == 4
     assert backend.find(call(*TURNS.values())) == ids
@@ -120,7 +124,7 @@ def test_find_returns_the_ids_of_a_whole_memory_in_the_order_of_its_messages(bac
     ],
 )
 def test_find_and_add_leave_other_memories_alone(config: dict[str, Any], backend: OssBackend, other: Memory) -> None:
-    ids = backend.add(call("Hello."))
+    ids = backend.add(call("Hello.")).memory_ids
 
     assert backend.find(other) == []
     backend.add(other)
@@ -136,7 +140,7 @@ def test_a_part_of_a_memory_does_not_count_as_found(backend: OssBackend) -> None
 
 
 def test_with_inference_any_part_counts_as_found(backend: OssBackend) -> None:
-    ids = backend.add(call("Hello."))
+    ids = backend.add(call("Hello.")).memory_ids
 
     assert backend.find(call("Hello.", "Good morning.", infer=True)) == ids
 
@@ -146,7 +150,7 @@ def test_an_add_after_an_interrupted_one_leaves_exactly_the_messages(
 ) -> None:
     backend.add(call("Hello.", "Good morning."))
 
-    ids = backend.add(call("Hello.", "Good morning.", "I need help."))
+    ids = backend.add(call("Hello.", "Good morning.", "I need help.")).memory_ids
 
     assert texts(config) == ["Hello.", "Good morning.", "I need help."]
     assert backend.find(call("Hello.", "Good morning.", "I need help.")) == ids
@@ -162,7 +166,7 @@ def test_repeated_texts_are_all_kept_and_counted(config: dict[str, Any], backend
 def test_a_call_of_300_turns_is_found_whole_and_in_order(config: dict[str, Any], backend: OssBackend) -> None:
     turns = [f"Turn {number}." for number in range(300)]
 
-    ids = backend.add(call(*turns))
+    ids = backend.add(call(*turns)).memory_ids
 
     assert backend.find(call(*turns)) == ids
     assert texts(config) == turns
@@ -173,7 +177,7 @@ def test_a_call_of_300_turns_is_found_whole_and_in_order(config: dict[str, Any],
 def test_any_script_comes_back_as_it_was_said(config: dict[str, Any], backend: OssBackend) -> None:
     turns = ["Danke 👍🏽 👨‍👩‍👧‍👦", "שלום, אני צריך עזרה", "مرحبا بكم \u202eabc\u202c", "…", ""]
 
-    ids = backend.add(call(*turns))
+    ids = backend.add(call(*turns)).memory_ids
 
     assert texts(config) == turns
     assert backend.find(call(*turns)) == ids
@@ -185,7 +189,7 @@ def test_two_processes_add_at_once(config: dict[str, Any], backend: OssBackend) 
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
         added = list(workers.map(backend.add, calls))
 
-    assert [backend.find(each) for each in calls] == added
+    assert [backend.find(each) for each in calls] == [answer.memory_ids for answer in added]
     assert len(texts(config)) == 12 * 25
 
 
@@ -223,3 +227,23 @@ def test_nothing_of_a_memory_is_logged_or_printed(
 
     assert "Rumpelstiltskin" not in written
     assert ALICE not in written
+
+
+def test_the_readme_configuration_for_bedrock_and_s3_vectors_constructs(aws: Stack) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    (shown,) = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
+    vectors = boto3.client("s3vectors")
+    vectors.create_vector_bucket(vectorBucketName="calls-memory")
+    vectors.create_index(
+        vectorBucketName="calls-memory",
+        indexName="memories",
+        dataType="float32",
+        dimension=1024,
+        distanceMetric="cosine",
+        metadataConfiguration={"nonFilterableMetadataKeys": ["data", "text_lemmatized"]},
+    )
+
+    with open_memory(json.loads(shown)) as store:
+        parts = [type(part).__name__ for part in (store.vector_store, store.embedding_model, store.llm)]
+
+    assert parts == ["S3Vectors", "AWSBedrockEmbedding", "AWSBedrockLLM"]

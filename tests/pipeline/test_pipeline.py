@@ -219,7 +219,7 @@ def pair(number: int) -> tuple[bytes, bytes, str]:
 
 
 def test_pairs_at_the_same_moment_become_whole_calls(emulator):
-    pipeline = Pipeline(emulator, "pairs", {"BucketName": "agentic-memory-pairs", "MemoryConfig": ""})
+    pipeline = Pipeline(emulator, "pairs", {"BucketName": "agentic-memory-pairs", "MemoryConfig": "none"})
     pairs = [pair(number) for number in range(30)]
     bodies = [body for number, (transcript, audio, _) in enumerate(pairs)
               for body in ((transcript, audio) if number % 2 else (audio, transcript))]  # fmt: skip

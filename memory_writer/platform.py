@@ -1,0 +1,108 @@
+"""Mem0's hosted platform as the backend: the three routes of its v3 API that we need.
+
+Its own client is not used: with what it needs it takes 200 MB and 1.7 s to import, has a timeout of 300 s and no
+retries, and writes to the home folder, which Lambda has not.
+"""
+
+import time
+from typing import Any
+
+import httpx
+
+from memory_writer.memory import Answer, Memory
+from shared.errors import EventUnknownError, MemoryBackendError, NotSentError, RefusedError
+
+PATIENCE_SECONDS = 10  # of a Retry-After that is waited for here; a longer one is left to SQS
+RATE_LIMITED_TRIES = 3
+PAGE = 100
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_REFUSALS = {
+    401: "Mem0 refused the key (401). Put the right one into the secret of the stack's parameter Mem0ApiKey.",
+    403: "Mem0 refused the key for this project (403). Look at its permissions and at the plan's limits.",
+}
+
+
+class PlatformBackend:
+    """Implements MemoryBackend over one pooled HTTP client, which threads may share. `timeout` is in seconds."""
+
+    def __init__(self, host: str, key: str, timeout: float) -> None:
+        patience = httpx.Timeout(timeout, connect=min(timeout, 5))
+        self._http = httpx.Client(base_url=host, headers={"Authorization": f"Token {key}"}, timeout=patience)
+
+    def add(self, memory: Memory) -> Answer:
+        # agent_id belongs in the metadata: beside user_id, Mem0 would file the assistant's facts under the agent.
+        metadata = {name: value for name, value in memory.metadata.items() if value is not None}
+        body = {"messages": memory.messages, "user_id": memory.user_id, "metadata": metadata, "infer": memory.infer}
+        return _answer(self._request("POST", "/v3/memories/add/", json=body))
+
+    def look(self, event_id: str) -> Answer:
+        return _answer(
+            self._request("GET", f"/v1/event/{event_id}/", unknown=EventUnknownError("Mem0 knows no such event"))
+        )
+
+    def find(self, memory: Memory) -> list[str]:
+        metadata = {"conversation_id": memory.metadata["conversation_id"], "type": memory.type}
+        conditions = [{"user_id": memory.user_id}, *({"metadata": {name: value}} for name, value in metadata.items())]
+        found: list[str] = []
+        page = 1
+        while True:
+            parameters = {"page": page, "page_size": PAGE}
+            listed = self._request("POST", "/v3/memories/", params=parameters, json={"filters": {"AND": conditions}})
+            found += [str(each["id"]) for each in listed["results"]]
+            if not listed.get("next"):
+                return found
+            page += 1
+
+    def _request(self, method: str, path: str, unknown: Exception | None = None, **options: Any) -> dict[str, Any]:
+        """The JSON of a 2xx answer; raises `unknown` for a 404. Nothing of what was sent gets into an error."""
+        for _ in range(RATE_LIMITED_TRIES):
+            response = self._send(method, path, **options)
+            if response.status_code != 429:
+                break
+            wait = _retry_after(response)
+            if wait > PATIENCE_SECONDS:
+                break
+            time.sleep(wait)
+        if response.status_code == 404 and unknown:
+            raise unknown
+        return _content(response)
+
+    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+        try:
+            return self._http.request(method, path, **options)
+        except _NOT_SENT as error:
+            raise NotSentError(f"Mem0 could not be reached: {type(error).__name__}") from None
+        except httpx.TransportError as error:
+            raise MemoryBackendError(f"Mem0 did not answer: {type(error).__name__}") from None
+
+
+def _content(response: httpx.Response) -> dict[str, Any]:
+    status = response.status_code
+    if status == 429:
+        raise NotSentError("Mem0's rate limit is reached (429)")
+    if 400 <= status < 500 and status != 408:
+        raise RefusedError("mem0", _REFUSALS.get(status, f"Mem0 refused the request ({status})."))
+    if not response.is_success:
+        raise MemoryBackendError(f"Mem0 answered {status}")
+    try:
+        content = response.json()
+    except ValueError:
+        raise MemoryBackendError("Mem0's answer is no JSON") from None
+    if not isinstance(content, dict):
+        raise MemoryBackendError("Mem0's answer is no object")
+    return content
+
+
+def _answer(content: dict[str, Any]) -> Answer:
+    status = content.get("status")
+    ids = [str(each["id"]) for each in content.get("results") or [] if isinstance(each, dict) and "id" in each]
+    if status in ("SUCCEEDED", "FAILED"):
+        return Answer(status, content.get("event_id"), ids)
+    return Answer("PENDING", content.get("event_id") or content.get("id"))
+
+
+def _retry_after(response: httpx.Response) -> float:
+    try:
+        return max(float(response.headers.get("Retry-After", "1")), 0)
+    except ValueError:  # a date, which Mem0 is not known to send
+        return PATIENCE_SECONDS

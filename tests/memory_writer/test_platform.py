@@ -1,0 +1,268 @@
+"""The hosted platform as the backend, against a stand-in that the real mem0.MemoryClient accepts too."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+
+import memory_writer.handler
+from memory_writer.handler import Invocation, handle_record, lambda_handler
+from tests.conftest import Stack, forget, sqs_event
+from tests.mem0_stand_in import HostedMem0
+from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
+
+
+@pytest.fixture
+def mem0(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedMem0]:
+    """The handler pointed to the stand-in, whose key it has."""
+    with HostedMem0(key="m0-test") as stand_in:
+        secret = boto3.client("secretsmanager").create_secret(Name="mem0-key", SecretString="m0-test\n")
+        environment = {
+            "MEMORY_BACKEND": "platform", "MEM0_HOST": stand_in.url, "MEMORY_SECRET_ARN": secret["ARN"],
+            "DLQ_URL": aws.outputs["MemoryDlqUrl"], "MEMORY_INFERENCE": "true",
+        }  # fmt: skip
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        monkeypatch.setattr("memory_writer.remember.POLL", 0.01)
+        forget()
+        yield stand_in
+        memory_writer.handler.aws().backend._http.close()
+    forget()
+
+
+@pytest.fixture
+def remember(context: Any) -> Callable[..., list[str]]:
+    def run(*bodies: str) -> list[str]:
+        response = lambda_handler(sqs_event(*bodies), context)
+        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+
+    return run
+
+
+def adds(mem0: HostedMem0, conversation_id: str = "conv_1") -> list[int]:
+    return [mem0.adds(conversation_id, kind) for kind in ("factual", "semantic")]
+
+
+def call() -> dict:
+    return small_call(analysis={"transcript_summary": "A boat is moved."})
+
+
+def test_what_our_client_writes_the_real_one_reads(aws, mem0, remember, monkeypatch, tmp_path):
+    monkeypatch.setenv("MEM0_TELEMETRY", "False")
+    monkeypatch.setenv("MEM0_DIR", str(tmp_path))
+    from mem0 import MemoryClient
+
+    assert remember(announce(aws, full_call())) == []
+
+    client = MemoryClient(api_key="m0-test", host=mem0.url)
+    found = client.get_all(filters={"AND": [{"user_id": CALLER}, {"metadata": {"conversation_id": FULL_ID}}]})[
+        "results"
+    ]
+    shared = {
+        "agent_id": "agent_7001fixture0agent0alpha0001", "conversation_id": FULL_ID, "call_duration": 21,
+        "timestamp": "2026-03-03T15:04:05Z",
+    }  # fmt: skip
+    assert {json.dumps(each["metadata"], sort_keys=True) for each in found} == {
+        json.dumps(shared | {"type": kind}, sort_keys=True) for kind in ("factual", "semantic")
+    }
+    (factual,) = (each for each in found if each["metadata"]["type"] == "factual")
+    assert factual["memory"].startswith("The caller moved a mooring to Thursday.\ngoal_met: success.")
+    client.client.close()
+
+
+def test_the_ledger_keeps_a_receipt_of_each_memory(aws, mem0, remember):
+    assert remember(announce(aws, call())) == []
+
+    for kind in ("factual", "semantic"):
+        entry = ledger(aws, kind=kind)
+        ids = [each["id"] for each in mem0.memories(CALLER) if each["metadata"]["type"] == kind]
+        assert (entry["state"], entry["memory_ids"], entry["memories"]) == ("done", ids, len(ids))
+        assert entry["event_id"]
+        assert entry["done_at"] >= entry["started"]
+
+
+def test_facts_are_kept_verbatim_and_turns_are_inferred_from(aws, mem0, remember):
+    remember(announce(aws, call()))
+
+    sent = [body for _, path, body in mem0.requests if path.startswith("/v3/memories/add/")]
+    assert {body["metadata"]["type"]: body["infer"] for body in sent} == {"factual": False, "semantic": True}
+    assert all(set(body) == {"messages", "user_id", "metadata", "infer"} for body in sent)
+
+
+def test_a_slow_event_is_asked_for_again_later_and_nothing_is_sent_again(aws, mem0, remember, monkeypatch):
+    monkeypatch.setattr("memory_writer.remember.TIME_FOR_AN_EVENT", 0)
+    mem0.plan_events("running:2", type="semantic")
+    message = announce(aws, call())
+
+    assert remember(message) == ["message-1"]
+    assert ledger(aws)["state"] == "sent"
+    assert "owner" not in ledger(aws)
+
+    while remember(message):
+        pass
+    assert ledger(aws)["state"] == "done"
+    assert adds(mem0) == [1, 1]
+
+
+def test_an_event_that_mem0_has_forgotten_is_looked_for_and_never_sent_again(aws, mem0, remember):
+    remember(announce(aws, call()))
+    ids = ledger(aws)["memory_ids"]
+    for event_id in list(mem0._events):
+        mem0._events[f"forgotten-{event_id}"] = mem0._events.pop(event_id)
+    aws.dynamodb.update_item(
+        TableName="conversations",
+        Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "memory#semantic"}},
+        UpdateExpression="SET #state = :sent REMOVE memory_ids",
+        ExpressionAttributeNames={"#state": "state"},
+        ExpressionAttributeValues={":sent": {"S": "sent"}},
+    )
+
+    assert remember(announce(aws, call())) == []
+
+    assert (ledger(aws)["state"], ledger(aws)["memory_ids"]) == ("done", ids)
+    assert adds(mem0) == [1, 1]
+
+
+def test_an_event_that_fails_is_tried_three_times_and_then_set_aside(aws, mem0, remember):
+    mem0.plan_events("FAILED", "FAILED", "FAILED", type="semantic")
+    message = announce(aws, call())
+
+    assert [remember(message) for _ in range(3)] == [["message-1"], ["message-1"], []]
+
+    assert aws.reasons("MemoryDlqUrl") == [("mem0", "Mem0 ended this memory's event with FAILED, 3 times.")]
+    assert ledger(aws, kind="factual")["state"] == "done"
+
+
+def test_an_event_without_results_is_done(aws, mem0, remember):
+    mem0.plan_events("empty", type="semantic")
+
+    assert remember(announce(aws, call())) == []
+
+    assert (ledger(aws)["state"], ledger(aws)["memories"]) == ("done", 0)
+
+
+@pytest.mark.parametrize("fault", ["bad", "invalid", "unauthorised", "forbidden"])
+def test_what_mem0_refuses_is_set_aside_at_once_with_a_reason_to_act_on(aws, mem0, remember, fault):
+    mem0.plan(fault, type="semantic")
+    message = announce(aws, call())
+
+    assert remember(message) == []
+
+    ((step, error),) = aws.reasons("MemoryDlqUrl")
+    assert step == "mem0"
+    assert error.startswith("Mem0 refused the ")
+    assert ledger(aws)["state"] == "idle"
+    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+
+    assert remember(message) == []
+    assert adds(mem0) == [1, 1]
+
+
+def test_a_short_rate_limit_is_waited_for(aws, mem0, remember):
+    mem0.plan("refuse:0.05", type="semantic")
+
+    assert remember(announce(aws, call())) == []
+
+    assert adds(mem0) == [1, 1]
+
+
+def test_a_long_rate_limit_leaves_the_memory_idle_for_the_next_attempt(aws, mem0, remember):
+    mem0.plan("refuse:60", type="semantic")
+    message = announce(aws, call())
+
+    assert remember(message) == ["message-1"]
+    assert ledger(aws)["state"] == "idle"
+
+    assert remember(message) == []
+    assert adds(mem0) == [1, 1]
+
+
+def test_one_redrive_completes_what_failed_while_mem0_was_down(aws, mem0, remember, monkeypatch):
+    monkeypatch.setenv("MEM0_HOST", "http://127.0.0.1:9")
+    forget()
+    message = announce(aws, call())
+    assert [remember(message) for _ in range(3)] == [["message-1"]] * 3
+    assert [ledger(aws, kind=kind)["state"] for kind in ("factual", "semantic")] == ["idle", "idle"]
+
+    monkeypatch.setenv("MEM0_HOST", mem0.url)
+    forget()
+
+    assert remember(message) == []
+    assert adds(mem0) == [1, 1]
+
+
+def test_a_call_of_35_minutes_and_300_turns_is_remembered(aws, mem0, remember):
+    turns = [{"role": ("agent", "user")[n % 2], "message": f"Turn {n} of a long call 🙂 سلام."} for n in range(300)]
+
+    assert remember(announce(aws, small_call(transcript=turns, metadata={"call_duration_secs": 2100}))) == []
+
+    (sent,) = (body for _, path, body in mem0.requests if path.startswith("/v3/memories/add/"))
+    assert [message["content"] for message in sent["messages"]] == [turn["message"] for turn in turns]
+    assert sent["metadata"]["call_duration"] == 2100
+
+
+def at(aws: Stack, message: str, moment: datetime) -> bool:
+    """Whether the message is handled at that time; else it would come back."""
+    invocation = Invocation(f"request-{moment.isoformat()}", lambda: moment, lambda: 120.0)
+    record = SimpleNamespace(body=message)
+    try:
+        handle_record(record, invocation)
+    except Exception:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("fault", ["error_after", "drop_after"])
+def test_a_lost_answer_is_looked_for_and_never_sent_again(aws, mem0, fault):
+    mem0.plan(fault, type="semantic")
+    message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
+
+    assert not at(aws, message, now)
+    assert ledger(aws)["state"] == "sending"
+    assert at(aws, message, now + timedelta(minutes=12))
+
+    assert adds(mem0) == [1, 1]
+    assert ledger(aws)["state"] == "done"
+
+
+@pytest.mark.parametrize("fault", ["error_before", "drop_before"])
+def test_what_never_arrived_is_sent_again_after_an_hour(aws, mem0, fault):
+    mem0.plan(fault, type="semantic")
+    message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
+
+    handled = [at(aws, message, now + timedelta(minutes=12 * attempt)) for attempt in range(6)]
+
+    assert handled == [False] * 5 + [True]
+    assert adds(mem0) == [1, 1]
+
+
+def test_nothing_is_posted_without_time_for_the_answer(aws, mem0, context):
+    hurried = SimpleNamespace(**(vars(context) | {"get_remaining_time_in_millis": lambda: 20_000}))
+
+    assert lambda_handler(sqs_event(announce(aws, call())), hurried)["batchItemFailures"]
+
+    assert mem0.requests == []
+    assert ledger(aws)["state"] == "idle"
+
+
+def test_errors_hold_nothing_of_the_call_and_no_key(aws, mem0, remember, logs):
+    for fault in ("bad", "error_after", "drop_after", "refuse:60", "unauthorised"):
+        mem0.plan(fault, fault)
+        remember(announce(aws, small_call(conversation_id=f"conv_{fault[:4]}")))
+
+    assert "Mem0" in logs.getvalue()
+    for private in ("2025550123", "boat", "m0-test"):
+        assert private not in logs.getvalue()
+
+
+def test_the_platform_imports_nothing_of_mem0():
+    import subprocess
+    import sys
+
+    code = "import memory_writer.handler, memory_writer.platform, sys; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    assert [name for name in modules if name.startswith(("mem0", "qdrant", "filelock"))] == []
