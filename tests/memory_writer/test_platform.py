@@ -229,6 +229,18 @@ def test_a_lost_answer_is_looked_for_and_never_sent_again(aws, mem0, fault):
     assert ledger(aws)["state"] == "done"
 
 
+def test_an_answer_that_comes_too_late_is_a_lost_one(aws, mem0, monkeypatch):
+    monkeypatch.setenv("MEMORY_TIMEOUT_SECONDS", "1")  # a quarter of it for the answer
+    forget()
+    mem0.plan("hang_after:1", type="semantic")
+    message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
+
+    assert not at(aws, message, now)
+    assert ledger(aws)["state"] == "sending"
+    assert at(aws, message, now + timedelta(minutes=12))
+    assert adds(mem0) == [1, 1]
+
+
 @pytest.mark.parametrize("fault", ["error_before", "drop_before"])
 def test_what_never_arrived_is_sent_again_after_an_hour(aws, mem0, fault):
     mem0.plan(fault, type="semantic")

@@ -71,19 +71,21 @@ rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integer
     planned=st.lists(faults, max_size=4),
     outcomes=st.lists(events, max_size=3),
     failures=st.integers(0, 2),
+    delay=st.sampled_from([0, 1200]),  # seconds until Mem0 shows it: longer than a lease, shorter than the hour
     rounds=rounds,
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_schedule(
     aws: Stack, mem0: HostedMem0, clock: Clock, kind: Any, planned: list[str], outcomes: list[str], failures: int,
-    rounds: list[tuple[list[int | None], int]], turns: list[int],
+    delay: int, rounds: list[tuple[list[int | None], int]], turns: list[int],
 ) -> None:  # fmt: skip
     conversation_id = f"conv_{next(conversations)}"
     metadata: dict[str, Any] = {"type": kind, "agent_id": "agent_1", "conversation_id": conversation_id}
     user_id = f"user:{conversation_id}"
     memory = Memory(user_id, kind, [{"role": "user", "content": "Move my boat."}], metadata, kind == "semantic")
     forget_plans(mem0)
+    mem0.delay = delay
     mem0.plan(*planned)
     mem0.plan_events(*["FAILED"] * failures, *outcomes)
 

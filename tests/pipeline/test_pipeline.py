@@ -238,8 +238,11 @@ def test_pairs_at_the_same_moment_become_whole_calls(emulator):
         assert (call["audio"], call["mp3_key"], "parked" in call) == ("archived", f"{folder}.mp3", False)
     assert len(pipeline.versions()) == 2 * len(pairs)
     assert pipeline.depth("ArchiveDlqUrl") == 0
-    # Without a configuration of Mem0 the announcements wait; none is lost.
+    # Without a configuration of Mem0 the announcements wait; none is lost, and an alarm says what is missing.
     assert pipeline.depth("MemoryQueueUrl") >= len(pairs)
+    alarms = pipeline._client("cloudwatch").describe_alarms()["MetricAlarms"]
+    (missing,) = (alarm for alarm in alarms if "MemoryNotConfigured" in alarm["AlarmName"])
+    assert "Give the stack Mem0ApiKey" in missing["AlarmDescription"]
 
 
 @pytest.mark.parametrize(
