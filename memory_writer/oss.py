@@ -53,7 +53,7 @@ def _tags(memory: Memory) -> dict[str, Any]:
     It is stored with the metadata all the same, and read back as `agent_id` beside it. Unlike on the hosted platform a
     filter by user_id alone still finds everything; inference compares with what this agent has heard only.
     """
-    metadata = dict(memory.metadata)
+    metadata = {name: value for name, value in memory.metadata.items() if value is not None}
     agent_id = metadata.pop("agent_id", None)
     return {"metadata": metadata, "agent_id": agent_id or None}
 

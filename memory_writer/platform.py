@@ -98,7 +98,10 @@ def _answer(content: dict[str, Any]) -> Answer:
     ids = [str(each["id"]) for each in content.get("results") or [] if isinstance(each, dict) and "id" in each]
     if status in ("SUCCEEDED", "FAILED"):
         return Answer(status, content.get("event_id"), ids)
-    return Answer("PENDING", content.get("event_id") or content.get("id"))
+    event_id = content.get("event_id") or content.get("id")
+    if not event_id:
+        raise MemoryBackendError("Mem0's answer names no event")
+    return Answer("PENDING", str(event_id))
 
 
 def _retry_after(response: httpx.Response) -> float:

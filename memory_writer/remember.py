@@ -48,13 +48,14 @@ class Writer:
         if before == "done":
             return "MemoryAlreadyWritten"
         line.acquire(self.clock())
+        failed: Exception | None = None
         try:
             outcome = self._settle(memory, line, before)
         except Exception as error:
+            failed = error
+        if failed:  # out here, for whatever fails now must not quote it in its traceback
             line.release()
-            if isinstance(error, RetryError | PoisonError):
-                raise
-            raise MemoryBackendError(name(error)) from None
+            raise failed if isinstance(failed, RetryError | PoisonError) else MemoryBackendError(name(failed))
         line.release(state="done", done_at=iso(self.clock()), **outcome)
         return "MemorySkipped" if "reason" in outcome else "MemoryWritten"
 
@@ -67,7 +68,7 @@ class Writer:
         if before == "sending":  # somebody sent it and did not live to say so
             found = self._find(memory)
             if found:
-                return receipt(Answer("SUCCEEDED", line.entry.event_id, found))
+                return receipt(Answer("SUCCEEDED", memory_ids=found))
             if (line.entry.started or "") > iso(self.clock() - self.unknown):
                 raise LeaseError("it is not known yet whether Mem0 has this memory")
             line.note(started=iso(self.clock()))

@@ -75,7 +75,7 @@ rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integer
     rounds=rounds,
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_schedule(
     aws: Stack, mem0: HostedMem0, clock: Clock, kind: Any, planned: list[str], outcomes: list[str], failures: int,
     delay: int, rounds: list[tuple[list[int | None], int]], turns: list[int],
@@ -99,8 +99,11 @@ def check_schedule(
 
     entry = aws.items()[conversation_id, f"memory#{kind}"]
     assert entry["state"] == "done"
-    assert mem0.adds(conversation_id, kind) == 1
-    assert entry["memory_ids"] == [each["id"] for each in mem0.memories(user_id)]
+    stored = mem0.memories(user_id)
+    assert len(stored) <= 1  # one message leaves one memory, however often it was tried
+    if "empty" not in outcomes:  # an event that stored nothing, and whose answer was lost, cannot be told from none
+        assert (len(stored), mem0.adds(conversation_id, kind)) == (1, 1)
+    assert entry["memory_ids"] == [each["id"] for each in stored]
     assert "owner" not in entry
 
 
