@@ -42,15 +42,6 @@ def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     return remembered
 
 
-@pytest.fixture
-def remember(context: Any) -> Callable[..., list[str]]:
-    def run(*bodies: str) -> list[str]:
-        response = lambda_handler(sqs_event(*bodies), context)
-        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
-
-    return run
-
-
 def announce(aws: Stack, data: dict, number: str | None = CALLER, **changes: Any) -> str:
     """Put a call's JSON into the archive and announce it as the archiver does."""
     key = f"{(number or 'no-phone').lstrip('+')}/{data['conversation_id']}.json"

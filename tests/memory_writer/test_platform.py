@@ -1,10 +1,9 @@
 """The hosted platform as the backend, against a stand-in that the real mem0.MemoryClient accepts too."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
-from typing import Any
 
 import boto3
 import pytest
@@ -32,15 +31,6 @@ def mem0(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedMem0]:
         yield stand_in
         memory_writer.handler.aws().backend._http.close()
     forget()
-
-
-@pytest.fixture
-def remember(context: Any) -> Callable[..., list[str]]:
-    def run(*bodies: str) -> list[str]:
-        response = lambda_handler(sqs_event(*bodies), context)
-        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
-
-    return run
 
 
 def adds(mem0: HostedMem0, conversation_id: str = "conv_1") -> list[int]:
