@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
+from shared.errors import RefusedError
+
 DIMENSIONS = 256
 
 
@@ -78,4 +80,4 @@ class NoLanguageModel:
         self.config = config
 
     def generate_response(self, *_: object, **__: object) -> NoReturn:
-        raise RuntimeError("the embedded Mem0 has no language model: write memories with infer=False")
+        raise RefusedError("mem0", "The embedded Mem0 has no language model: set MemoryInference=false.")

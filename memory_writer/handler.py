@@ -62,6 +62,11 @@ class Settings:
         """How long Mem0 may take to answer: 30 s of the function's 120."""
         return min(30, self.memory_timeout_seconds / 4)
 
+    @property
+    def post_seconds(self) -> float:
+        """How long sending a memory may take: the answer, 10 s for a rate limit to pass, 5 s to write it down."""
+        return self.answer_seconds * 1.5
+
 
 @dataclass(frozen=True)
 class Aws:
@@ -70,7 +75,7 @@ class Aws:
     bucket: Bucket
     table: Any
     sqs: Any
-    backend: MemoryBackend
+    secrets_manager: Any
 
 
 @cache
@@ -84,22 +89,28 @@ def aws() -> Aws:
         bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
         table=boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name),
         sqs=boto3.client("sqs", config=_PATIENCE),
-        backend=make_backend(read_memory_secret()),
+        secrets_manager=boto3.client("secretsmanager", config=_PATIENCE),
     )
 
 
 def read_memory_secret() -> str:
-    secrets_manager = boto3.client("secretsmanager", config=_PATIENCE)
-    secret = secrets_manager.get_secret_value(SecretId=settings().memory_secret_arn)
+    """Read for each call, so that a key that was put right holds from then on."""
+    secret = aws().secrets_manager.get_secret_value(SecretId=settings().memory_secret_arn)
     return str(secret["SecretString"]).strip()
 
 
+@cache
 def make_backend(secret: str) -> MemoryBackend:
-    """The backend that the stack chose. Only its own packages are there to be imported."""
+    """The backend that the stack chose. Only its own packages are there to be imported. Raises PoisonError."""
     if settings().memory_backend == "oss":
-        from memory_writer.oss import OssBackend
+        try:
+            from memory_writer.oss import OssBackend
 
-        return OssBackend(json.loads(secret))
+            return OssBackend(json.loads(secret))
+        except ImportError:
+            raise PoisonError("configuration", "The package is not for oss: MEMORY_BACKEND=oss make deploy.") from None
+        except ValueError:
+            raise PoisonError("configuration", "The stack's parameter MemoryConfig is not JSON.") from None
     from memory_writer.platform import PlatformBackend
 
     return PlatformBackend(settings().mem0_host, secret, settings().answer_seconds)
@@ -155,8 +166,9 @@ def remember_call(announcement: Announcement, conversation: Conversation, invoca
         logger.info("Nobody to remember this call for")
         return count("MemorySkipped", reason="no_user")
     memories = build_memories(announcement, conversation, user_id, settings().memory_inference)
+    backend = make_backend(read_memory_secret())
     with ThreadPoolExecutor(len(memories)) as pool:
-        futures = [pool.submit(write, memory, invocation) for memory in memories]
+        futures = [pool.submit(write, memory, backend, invocation) for memory in memories]
     errors = [future.exception() for future in futures]
     for memory, future, error in zip(memories, futures, errors, strict=True):
         if error is None:
@@ -167,11 +179,10 @@ def remember_call(announcement: Announcement, conversation: Conversation, invoca
         raise next((error for error in failed if not isinstance(error, PoisonError)), failed[0])
 
 
-def write(memory: Memory, invocation: Invocation) -> str:
+def write(memory: Memory, backend: MemoryBackend, invocation: Invocation) -> str:
     """Write one memory; returns the metric of what became of it."""
     unknown = timedelta(seconds=settings().memory_unknown_seconds)
-    post_seconds = settings().answer_seconds + 5
-    writer = Writer(aws().backend, invocation.clock, invocation.seconds_left, unknown, post_seconds)
+    writer = Writer(backend, invocation.clock, invocation.seconds_left, unknown, settings().post_seconds)
     key = str(memory.metadata["conversation_id"]), memory.type
     lease = timedelta(seconds=settings().memory_lease_seconds)
     line = Line(aws().table.meta.client, settings().conversation_table_name, key, invocation.owner, lease)

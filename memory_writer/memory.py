@@ -34,12 +34,12 @@ class Answer:
 class MemoryBackend(Protocol):
     """A Mem0 to write to, hosted or our own.
 
-    Each method raises NotSentError if Mem0 certainly got nothing, RefusedError if it will never take this, and anything
-    else if nobody knows.
+    Each method raises NotSentError if the memory may be sent again at once, RefusedError if Mem0 will never take it,
+    and anything else if nobody knows.
     """
 
-    def add(self, memory: Memory) -> Answer:
-        """Write `memory`, over whatever an interrupted add of it left."""
+    def add(self, memory: Memory, *, again: bool) -> Answer:
+        """Write `memory`; `again` if an earlier add may have left a part of it, where Mem0 writes in parts."""
         ...
 
     def look(self, event_id: str) -> Answer:

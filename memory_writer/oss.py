@@ -3,17 +3,21 @@
 import json
 import logging
 import os
+import re
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
 from filelock import FileLock, Timeout
 
 from memory_writer.memory import Answer, Memory
-from shared.errors import EventUnknownError, NotSentError
+from shared.aws_errors import error_code
+from shared.errors import AgenticMemoryError, EventUnknownError, NotSentError, RefusedError
 
 if TYPE_CHECKING:
     from mem0.memory.main import Memory as Mem0
@@ -22,18 +26,33 @@ PAGE = 1000  # memories listed at once: the most that S3 Vectors allows; mem0 st
 LOCK_SECONDS = 60  # half the function's 120 s, so that whoever got the lock still has time to write
 
 
+# AWS's answers that no retry changes: the policy, the name of a model or an index, the shape of a request.
+_PERMANENT = re.compile("AccessDenied|UnrecognizedClient|ValidationException|ResourceNotFound|NotFoundException")
+# What mem0 says, and goes on, when something that it inferred got lost: an answer that it cannot read, for example cut
+# off at max_tokens, or a memory that was neither embedded nor stored.
+_LOST = re.compile("Error parsing extraction|Failed to embed memory|Failed to insert memory")
+
+
 class OssBackend:
     """Implements MemoryBackend for any configuration that `mem0.Memory.from_config` takes, and `embedded_config`."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
 
-    def add(self, memory: Memory) -> Answer:
-        """As MemoryBackend says. Without inference mem0 writes message by message: what a crash left goes first."""
-        with open_memory(self._config) as store:
-            if not memory.infer:
-                _forget(store, memory)
-            answer = store.add(memory.messages, user_id=memory.user_id, infer=memory.infer, **_tags(memory))
+    def add(self, memory: Memory, *, again: bool) -> Answer:
+        """As MemoryBackend says. mem0 writes part by part: what an earlier attempt left goes first.
+
+        When this fails nothing is at work any more, so that the memory may be sent again at once.
+        """
+        try:
+            with open_memory(self._config) as store, _complaints() as lost:
+                if again:
+                    _forget(store, memory)
+                answer = store.add(memory.messages, user_id=memory.user_id, infer=memory.infer, **_tags(memory))
+        except Exception as error:
+            raise _explained(error) from None
+        if lost:
+            raise NotSentError("mem0 lost a part of what it inferred; max_tokens of its language model may be too few")
         return Answer("SUCCEEDED", memory_ids=[written["id"] for written in answer["results"]])
 
     def look(self, event_id: str) -> Answer:  # noqa: ARG002 (the interface's)
@@ -70,6 +89,38 @@ def _forget(store: "Mem0", memory: Memory) -> None:
     while ids := _stored(store, memory):
         for id_ in ids:
             store.delete(id_)  # type: ignore[no-untyped-call]
+
+
+def _explained(error: BaseException) -> Exception:
+    """An error of ours for one of mem0's, which wraps those of AWS and may quote the memory in its text."""
+    cause: BaseException | None = error
+    while cause:
+        if isinstance(cause, AgenticMemoryError):
+            return cause
+        if isinstance(cause, ClientError) and _PERMANENT.search(error_code(cause)):
+            said = f"{cause.operation_name} answered {error_code(cause)}"
+            return RefusedError("mem0", f"{said}. Look at the stack's parameters MemoryConfig and MemoryPolicyArn.")
+        cause = cause.__cause__ or cause.__context__
+    return NotSentError(f"mem0 failed: {type(error).__name__}")
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """What mem0 says of losses in this thread inside the block, without its text."""
+    lost: list[str] = []
+    mine = threading.get_ident()
+
+    class Listener(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if record.thread == mine and _LOST.match(record.getMessage()):
+                lost.append(record.levelname)
+
+    log, listener = logging.getLogger("mem0.memory.main"), Listener()
+    log.addHandler(listener)
+    try:
+        yield lost
+    finally:
+        log.removeHandler(listener)
 
 
 @contextmanager
@@ -122,14 +173,22 @@ def _open(config: dict[str, Any]) -> "Mem0":
     os.environ.setdefault("MEM0_DIR", f"{tempfile.gettempdir()}/mem0")  # not ~/.mem0: Lambda's home is read-only
     from mem0.memory.main import Memory as Mem0
 
-    # Its INFO lines and warnings quote memories, its errors quote the configuration. What matters it raises.
+    # Its INFO lines and warnings quote memories, its errors quote the configuration: only `_complaints` listens.
     logging.getLogger("mem0").setLevel(logging.CRITICAL)
+    log = logging.getLogger("mem0.memory.main")
+    log.setLevel(logging.WARNING)
+    log.propagate = False
     if config.get("embedder", {}).get("provider") == "wordllama":
         from memory_writer.embedded import register
 
         config = register(config)
     try:
         opened: Mem0 = Mem0.from_config({"history_db_path": ":memory:", **config})
-    except Exception as error:  # its text may quote the configuration
-        raise NotSentError(f"Mem0 could not be opened: {type(error).__name__}") from None
+    except Exception as error:
+        explained = _explained(error)
+        if isinstance(error, ValueError) and type(explained) is NotSentError:
+            explained = RefusedError(
+                "mem0", "mem0 does not take the configuration in the stack's parameter MemoryConfig."
+            )
+        raise explained from None
     return opened

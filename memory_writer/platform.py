@@ -4,6 +4,7 @@ Its own client is not used: with what it needs it takes 200 MB and 1.7 s to impo
 retries, and writes to the home folder, which Lambda has not.
 """
 
+import math
 import time
 from typing import Any
 
@@ -12,7 +13,6 @@ import httpx
 from memory_writer.memory import Answer, Memory
 from shared.errors import EventUnknownError, MemoryBackendError, NotSentError, RefusedError
 
-PATIENCE_SECONDS = 10  # of a Retry-After that is waited for here; a longer one is left to SQS
 RATE_LIMITED_TRIES = 3
 PAGE = 100
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -23,13 +23,17 @@ _REFUSALS = {
 
 
 class PlatformBackend:
-    """Implements MemoryBackend over one pooled HTTP client, which threads may share. `timeout` is in seconds."""
+    """Implements MemoryBackend over one pooled HTTP client, which threads may share.
+
+    `timeout` is in seconds. A third of it may pass in waits for a rate limit; a longer Retry-After is left to SQS.
+    """
 
     def __init__(self, host: str, key: str, timeout: float) -> None:
+        self._patience = timeout / 3
         patience = httpx.Timeout(timeout, connect=min(timeout, 5))
         self._http = httpx.Client(base_url=host, headers={"Authorization": f"Token {key}"}, timeout=patience)
 
-    def add(self, memory: Memory) -> Answer:
+    def add(self, memory: Memory, *, again: bool) -> Answer:  # noqa: ARG002 (hosted Mem0 takes all or nothing)
         # agent_id belongs in the metadata: beside user_id, Mem0 would file the assistant's facts under the agent.
         metadata = {name: value for name, value in memory.metadata.items() if value is not None}
         body = {"messages": memory.messages, "user_id": memory.user_id, "metadata": metadata, "infer": memory.infer}
@@ -55,14 +59,14 @@ class PlatformBackend:
 
     def _request(self, method: str, path: str, unknown: Exception | None = None, **options: Any) -> dict[str, Any]:
         """The JSON of a 2xx answer; raises `unknown` for a 404. Nothing of what was sent gets into an error."""
-        for _ in range(RATE_LIMITED_TRIES):
-            response = self._send(method, path, **options)
-            if response.status_code != 429:
-                break
-            wait = _retry_after(response)
-            if wait > PATIENCE_SECONDS:
+        response, patience = self._send(method, path, **options), self._patience
+        for _ in range(RATE_LIMITED_TRIES - 1):
+            wait = _retry_after(response) if response.status_code == 429 else math.inf
+            if wait > patience:
                 break
             time.sleep(wait)
+            patience -= wait
+            response = self._send(method, path, **options)
         if response.status_code == 404 and unknown:
             raise unknown
         return _content(response)
@@ -108,4 +112,4 @@ def _retry_after(response: httpx.Response) -> float:
     try:
         return max(float(response.headers.get("Retry-After", "1")), 0)
     except ValueError:  # a date, which Mem0 is not known to send
-        return PATIENCE_SECONDS
+        return math.inf

@@ -69,20 +69,20 @@ class Writer:
             found = self._find(memory)
             if found:
                 return receipt(Answer("SUCCEEDED", memory_ids=found))
-            if (line.entry.started or "") > iso(self.clock() - self.unknown):
+            if self._recent(line):
                 raise LeaseError("it is not known yet whether Mem0 has this memory")
             line.note(started=iso(self.clock()))
-        answer = self._post(memory, line)
+        answer = self._post(memory, line, again=before is not None)
         if answer.status == "PENDING":
             line.note(state="sent", event_id=answer.event_id)
         return receipt(self._follow(answer, line))
 
-    def _post(self, memory: Memory, line: Line) -> Answer:
+    def _post(self, memory: Memory, line: Line, *, again: bool) -> Answer:
         """Send it. Only what was certainly not taken goes back to idle; else `sending` stays."""
         try:
             if self.seconds_left() < self.post_seconds:
                 raise NotSentError("too little time is left to wait for Mem0's answer")
-            return self.backend.add(memory)
+            return self.backend.add(memory, again=again)
         except (NotSentError, RefusedError):
             line.note(state="idle")
             raise
@@ -109,9 +109,17 @@ class Writer:
             return self.backend.look(str(line.entry.event_id))
         except EventUnknownError:
             found = self._find(memory)
-            if not found:
+            if found:
+                return Answer("SUCCEEDED", line.entry.event_id, found)
+            if self._recent(line):
                 raise
-            return Answer("SUCCEEDED", line.entry.event_id, found)
+            raise PoisonError(
+                "mem0", "Mem0 took this memory once, and knows neither its event nor the memory now."
+            ) from None
+
+    def _recent(self, line: Line) -> bool:
+        """Whether the memory was sent so lately that Mem0 may not show it yet."""
+        return (line.entry.started or "") > iso(self.clock() - self.unknown)
 
     def _find(self, memory: Memory) -> list[str]:
         try:

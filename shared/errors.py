@@ -11,7 +11,7 @@ AgenticMemoryError
     ├── LeaseError          another worker has this memory, or nobody knows yet whether it was written
     ├── PendingError        Mem0 has this memory and is not done with it
     ├── EventUnknownError   Mem0 does not know the event of a memory that it took
-    ├── NotSentError        Mem0 certainly got nothing
+    ├── NotSentError        Mem0 has nothing of this memory, or only what the next attempt removes
     └── MemoryBackendError  Mem0 failed, and perhaps has the memory all the same
 
 Whatever else is raised in a record is retried like a RetryError.
@@ -64,7 +64,7 @@ class LeaseError(RetryError):
 
 
 class NotSentError(RetryError):
-    """Mem0 certainly got nothing, so that the memory may be sent again at once."""
+    """Mem0 has nothing of the memory, or what the next attempt removes, so that it may be sent again at once."""
 
 
 class MemoryBackendError(RetryError):

@@ -197,6 +197,7 @@ def forget() -> None:
     for handler in (ingest.handler, archiver.handler, memory_writer.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
+    memory_writer.handler.make_backend.cache_clear()
 
 
 def sqs_event(*bodies: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 
 import memory_writer.handler
 from memory_writer.embedded import embedded_config
-from memory_writer.handler import lambda_handler
+from memory_writer.handler import lambda_handler, make_backend, read_memory_secret
 from memory_writer.memories import build_memories, facts, find_user, turns
 from memory_writer.oss import open_memory
 from shared.conversation import Conversation
@@ -150,7 +150,7 @@ def interrupted(aws: Stack, minutes_ago: float) -> None:
 def write_without_ledger(aws: Stack) -> None:
     message = json_announcement(announce(aws, small_call()))
     _, semantic = build_memories(message, Conversation.model_validate(small_call()), CALLER, False)
-    memory_writer.handler.aws().backend.add(semantic)
+    make_backend(read_memory_secret()).add(semantic, again=False)
 
 
 @pytest.mark.parametrize("minutes_ago", [4, 61])
@@ -197,37 +197,61 @@ def configured(**changes: Any) -> Iterator[None]:
     forget()
 
 
-def test_a_mem0_that_cannot_be_opened_leaves_nothing_undecided(aws, mem0, remember, logs):
+def test_a_configuration_that_mem0_does_not_take_is_said_and_leaves_nothing_undecided(aws, mem0, remember):
     with configured(vector_store={"provider": "no such store", "config": {}}):
-        assert remember(announce(aws, small_call())) == ["message-1"]
+        assert remember(announce(aws, small_call())) == []
     assert ledger(aws)["state"] == "idle"
-    assert "Mem0 could not be opened" in logs.getvalue()
+    assert aws.reasons("MemoryDlqUrl") == [
+        ("mem0", "mem0 does not take the configuration in the stack's parameter MemoryConfig.")
+    ]
 
     assert remember(announce(aws, small_call())) == []
     assert len(mem0(CALLER)) == 1
+
+
+def test_a_memory_that_a_crash_left_in_parts_ends_whole_and_once(aws, mem0, remember):
+    write_without_ledger(aws)
+    interrupted(aws, minutes_ago=61)
+    more = [{"role": "user", "message": "Please move my boat."}, {"role": "agent", "message": "To which berth?"}]
+
+    assert remember(announce(aws, small_call(transcript=more))) == []
+
+    assert sorted(each["memory"] for each in mem0(CALLER)) == ["Please move my boat.", "To which berth?"]
 
 
 def test_a_mem0_that_cannot_be_asked_stays_undecided(aws, mem0, remember):
     interrupted(aws, minutes_ago=61)
 
     with configured(vector_store={"provider": "no such store", "config": {}}):
-        assert remember(announce(aws, small_call())) == ["message-1"]
+        assert remember(announce(aws, small_call())) == []
 
     assert ledger(aws)["state"] == "sending"
     assert "owner" not in ledger(aws)
 
 
-def test_a_mem0_that_fails_in_the_middle_stays_undecided_and_is_not_quoted(aws, mem0, remember, logs, monkeypatch):
-    # Inference needs a language model, and the embedded one refuses. Other stores quote the memory when they fail.
-    monkeypatch.setenv("MEMORY_INFERENCE", "true")
+def test_a_configuration_that_is_no_json_is_said(aws, remember, monkeypatch):
+    secret = boto3.client("secretsmanager").create_secret(Name="memory-config", SecretString="{provider: qdrant}")
+    monkeypatch.setenv("MEMORY_SECRET_ARN", secret["ARN"])
+    monkeypatch.setenv("DLQ_URL", aws.outputs["MemoryDlqUrl"])
     forget()
 
-    assert remember(announce(aws, small_call())) == ["message-1"]
+    assert remember(announce(aws, small_call())) == []
 
-    assert ledger(aws)["state"] == "sending"
+    assert aws.reasons("MemoryDlqUrl") == [("configuration", "The stack's parameter MemoryConfig is not JSON.")]
+
+
+def test_a_library_that_fails_in_the_middle_is_tried_again_and_not_quoted(aws, mem0, remember, logs, monkeypatch):
+    monkeypatch.setenv("MEMORY_INFERENCE", "true")
+    nobody = {"openai_base_url": "http://127.0.0.1:9", "api_key": "sk-hidden", "model": "m"}
+
+    with configured(llm={"provider": "openai", "config": nobody}):
+        assert remember(announce(aws, small_call())) == ["message-1"]
+
+    assert ledger(aws)["state"] == "idle"
     assert "owner" not in ledger(aws)
-    assert "shared.errors.MemoryBackendError: " in logs.getvalue()
-    assert "no language model" not in logs.getvalue()
+    assert "mem0 failed: LLMError" in logs.getvalue()
+    for private in ("sk-hidden", "boat"):
+        assert private not in logs.getvalue()
 
 
 def test_a_crash_after_mem0_answered_is_found_out(aws, mem0, remember):
@@ -404,25 +428,6 @@ def test_the_hour_is_counted_from_the_first_sending_however_often_it_is_looked_f
     assert remember(announce(aws, small_call())) == ["message-1"]
 
     assert started(aws) == before
-
-
-@pytest.mark.parametrize("state", ["sending", "idle"])
-def test_the_hour_begins_anew_with_what_is_sent_anew(aws, mem0, remember, monkeypatch, state):
-    interrupted(aws, minutes_ago=61)
-    aws.dynamodb.update_item(
-        TableName="conversations",
-        Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "memory#semantic"}},
-        UpdateExpression="SET #state = :state",
-        ExpressionAttributeNames={"#state": "state"},
-        ExpressionAttributeValues={":state": {"S": state}},
-    )
-    monkeypatch.setenv("MEMORY_INFERENCE", "true")  # the embedded Mem0 refuses it in the middle
-    forget()
-
-    assert remember(announce(aws, small_call())) == ["message-1"]
-
-    assert ledger(aws)["state"] == "sending"
-    assert datetime.now(timezone.utc) - started(aws) < timedelta(minutes=1)
 
 
 def test_a_memory_that_another_worker_takes_at_the_same_moment_is_left_to_it(aws, mem0, remember):

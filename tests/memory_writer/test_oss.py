@@ -6,9 +6,12 @@ import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, Literal
+from threading import Thread
+from typing import Any, Literal, Self
 
 import boto3
 import pytest
@@ -16,6 +19,7 @@ import pytest
 from memory_writer.embedded import embedded_config
 from memory_writer.memory import Memory, Message
 from memory_writer.oss import OssBackend, open_memory
+from shared.errors import NotSentError, RefusedError
 from tests.conftest import Stack
 
 ALICE, BOB = "+12025550123", "+12025550188"
@@ -80,8 +84,8 @@ def call(
 def test_a_plain_question_finds_what_the_asked_caller_said(
     config: dict[str, Any], backend: OssBackend, question: str, topic: str
 ) -> None:
-    backend.add(call(*TURNS.values()))
-    backend.add(call(*TURNS.values(), user_id=BOB, conversation_id="conv_2"))
+    backend.add(call(*TURNS.values()), again=False)
+    backend.add(call(*TURNS.values(), user_id=BOB, conversation_id="conv_2"), again=False)
 
     with open_memory(config) as store:
         found = store.search(question, filters={"user_id": BOB})["results"]
@@ -93,7 +97,7 @@ def test_a_plain_question_finds_what_the_asked_caller_said(
 def test_the_metadata_comes_back_as_it_went_in(config: dict[str, Any], backend: OssBackend) -> None:
     memory = call("Hello.", "Good morning.")
 
-    backend.add(memory)
+    backend.add(memory, again=False)
 
     for stored in remembered(config, ALICE):
         assert {**stored["metadata"], "agent_id": stored["agent_id"]} == memory.metadata
@@ -103,13 +107,13 @@ def test_the_metadata_comes_back_as_it_went_in(config: dict[str, Any], backend: 
 def test_a_call_without_an_agent_is_remembered(config: dict[str, Any], backend: OssBackend) -> None:
     memory = call("Hello.")
 
-    backend.add(replace(memory, metadata={**memory.metadata, "agent_id": None}))
+    backend.add(replace(memory, metadata={**memory.metadata, "agent_id": None}), again=False)
 
     assert "agent_id" not in remembered(config, ALICE)[0]
 
 
 def test_find_returns_the_ids_of_a_whole_memory_in_the_order_of_its_messages(backend: OssBackend) -> None:
-    ids = backend.add(call(*TURNS.values())).memory_ids
+    ids = backend.add(call(*TURNS.values()), again=False).memory_ids
 
     assert len(set(ids)) == 4
     assert backend.find(call(*TURNS.values())) == ids
@@ -124,23 +128,23 @@ def test_find_returns_the_ids_of_a_whole_memory_in_the_order_of_its_messages(bac
     ],
 )
 def test_find_and_add_leave_other_memories_alone(config: dict[str, Any], backend: OssBackend, other: Memory) -> None:
-    ids = backend.add(call("Hello.")).memory_ids
+    ids = backend.add(call("Hello."), again=False).memory_ids
 
     assert backend.find(other) == []
-    backend.add(other)
+    backend.add(other, again=False)
 
     assert backend.find(call("Hello.")) == ids
     assert len(texts(config, ALICE) + texts(config, BOB)) == 2
 
 
 def test_a_part_of_a_memory_does_not_count_as_found(backend: OssBackend) -> None:
-    backend.add(call("Hello.", "Good morning."))
+    backend.add(call("Hello.", "Good morning."), again=False)
 
     assert backend.find(call("Hello.", "Good morning.", "I need help.")) == []
 
 
 def test_with_inference_any_part_counts_as_found(backend: OssBackend) -> None:
-    ids = backend.add(call("Hello.")).memory_ids
+    ids = backend.add(call("Hello."), again=False).memory_ids
 
     assert backend.find(call("Hello.", "Good morning.", infer=True)) == ids
 
@@ -148,16 +152,16 @@ def test_with_inference_any_part_counts_as_found(backend: OssBackend) -> None:
 def test_an_add_after_an_interrupted_one_leaves_exactly_the_messages(
     config: dict[str, Any], backend: OssBackend
 ) -> None:
-    backend.add(call("Hello.", "Good morning."))
+    backend.add(call("Hello.", "Good morning."), again=False)
 
-    ids = backend.add(call("Hello.", "Good morning.", "I need help.")).memory_ids
+    ids = backend.add(call("Hello.", "Good morning.", "I need help."), again=True).memory_ids
 
     assert texts(config) == ["Hello.", "Good morning.", "I need help."]
     assert backend.find(call("Hello.", "Good morning.", "I need help.")) == ids
 
 
 def test_repeated_texts_are_all_kept_and_counted(config: dict[str, Any], backend: OssBackend) -> None:
-    backend.add(call("Yes.", "Really?", "Yes.", "Really?"))
+    backend.add(call("Yes.", "Really?", "Yes.", "Really?"), again=False)
 
     assert texts(config) == ["Yes.", "Really?", "Yes.", "Really?"]
     assert len(backend.find(call("Yes.", "Really?", "Yes.", "Really?"))) == 4
@@ -166,18 +170,18 @@ def test_repeated_texts_are_all_kept_and_counted(config: dict[str, Any], backend
 def test_a_call_of_300_turns_is_found_whole_and_in_order(config: dict[str, Any], backend: OssBackend) -> None:
     turns = [f"Turn {number}." for number in range(300)]
 
-    ids = backend.add(call(*turns)).memory_ids
+    ids = backend.add(call(*turns), again=False).memory_ids
 
     assert backend.find(call(*turns)) == ids
     assert texts(config) == turns
-    backend.add(call(*turns))
+    backend.add(call(*turns), again=True)
     assert texts(config) == turns
 
 
 def test_any_script_comes_back_as_it_was_said(config: dict[str, Any], backend: OssBackend) -> None:
     turns = ["Danke 👍🏽 👨‍👩‍👧‍👦", "שלום, אני צריך עזרה", "مرحبا بكم \u202eabc\u202c", "…", ""]
 
-    ids = backend.add(call(*turns)).memory_ids
+    ids = backend.add(call(*turns), again=False).memory_ids
 
     assert texts(config) == turns
     assert backend.find(call(*turns)) == ids
@@ -187,7 +191,7 @@ def test_two_processes_add_at_once(config: dict[str, Any], backend: OssBackend) 
     calls = [call(*["Hello."] * 25, conversation_id=f"conv_{number}") for number in range(12)]
 
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
-        added = list(workers.map(backend.add, calls))
+        added = list(workers.map(partial(backend.add, again=True), calls))
 
     assert [backend.find(each) for each in calls] == [answer.memory_ids for answer in added]
     assert len(texts(config)) == 12 * 25
@@ -202,8 +206,92 @@ def test_a_folder_is_free_again_when_its_block_ends(config: dict[str, Any]) -> N
 
 
 def test_asking_the_embedded_mem0_to_infer_is_refused_in_clear_words(backend: OssBackend) -> None:
-    with pytest.raises(Exception, match="no language model: write memories with infer=False"):
-        backend.add(call("Hello.", infer=True))
+    with pytest.raises(RefusedError, match="no language model: set MemoryInference=false"):
+        backend.add(call("Hello.", infer=True), again=False)
+
+
+class LanguageModel:
+    """An OpenAI-compatible chat endpoint on loopback that answers with one text after the other, the last for ever."""
+
+    def __init__(self, *answers: str) -> None:
+        self.answers = list(answers)
+        model = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["Content-Length"]))
+                text = model.answers.pop(0) if len(model.answers) > 1 else model.answers[0]
+                message = {"role": "assistant", "content": text}
+                choice = {"index": 0, "finish_reason": "stop", "message": message}
+                body = {"id": "1", "object": "chat.completion", "created": 0, "model": "m", "choices": [choice]}
+                self.send_response(200)
+                self.send_header("Content-Type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(body).encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
+
+    def __enter__(self) -> Self:
+        Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+def inferring(config: dict[str, Any], model: LanguageModel) -> dict[str, Any]:
+    return config | {
+        "llm": {"provider": "openai", "config": {"openai_base_url": model.url, "api_key": "x", "model": "m"}}
+    }
+
+
+INFERRED = json.dumps({"memory": [{"text": "The caller has a boat."}, {"text": "The boat is to be moved."}]})
+
+
+def test_what_the_language_model_infers_is_kept_and_found(config: dict[str, Any]) -> None:
+    with LanguageModel(INFERRED) as model:
+        backend = OssBackend(inferring(config, model))
+        ids = backend.add(call("Move my boat.", infer=True), again=False).memory_ids
+
+    assert texts(config) == ["The caller has a boat.", "The boat is to be moved."]
+    assert backend.find(call("Move my boat.", infer=True)) == ids
+
+
+def test_an_answer_that_cannot_be_read_is_no_memory_and_the_next_attempt_is_complete(config: dict[str, Any]) -> None:
+    with LanguageModel(INFERRED[:40], INFERRED) as model:
+        backend = OssBackend(inferring(config, model))
+        with pytest.raises(NotSentError, match="max_tokens"):
+            backend.add(call("Move my boat.", infer=True), again=False)
+        backend.add(call("Move my boat.", infer=True), again=True)
+
+    assert len(texts(config)) == 2
+
+
+def test_nothing_to_infer_is_an_answer_too(config: dict[str, Any]) -> None:
+    with LanguageModel('{"memory": []}') as model:
+        answer = OssBackend(inferring(config, model)).add(call("Hm.", infer=True), again=False)
+
+    assert (answer.status, answer.memory_ids) == ("SUCCEEDED", [])
+
+
+def test_an_index_that_is_gone_is_refused_with_a_sentence_to_act_on(aws: Stack, config: dict[str, Any]) -> None:
+    store = {"provider": "s3_vectors", "config": {"vector_bucket_name": "calls-memory", "collection_name": "memories",
+             "embedding_model_dims": 256, "region_name": "us-east-1"}}  # fmt: skip
+    backend = OssBackend(config | {"vector_store": store})
+    backend.find(call("Hello."))
+    boto3.client("s3vectors").delete_index(vectorBucketName="calls-memory", indexName="memories")
+
+    with pytest.raises(RefusedError) as refused:
+        backend.add(call("My password is Rumpelstiltskin."), again=False)
+
+    assert refused.value.error == (
+        "PutVectors answered NotFoundException. Look at the stack's parameters MemoryConfig and MemoryPolicyArn."
+    )
 
 
 @pytest.fixture
@@ -218,8 +306,8 @@ def test_nothing_of_a_memory_is_logged_or_printed(
     logs: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    backend.add(call("My password is Rumpelstiltskin."))
-    backend.add(call("My password is Rumpelstiltskin."))
+    backend.add(call("My password is Rumpelstiltskin."), again=False)
+    backend.add(call("My password is Rumpelstiltskin."), again=False)
     with open_memory(config) as store:
         store.search("Rumpelstiltskin", filters={"user_id": ALICE})
 

@@ -8,10 +8,11 @@ from types import SimpleNamespace
 import boto3
 import pytest
 
-import memory_writer.handler
 from memory_writer.handler import Invocation, handle_record, lambda_handler
+from shared.errors import PoisonError
 from tests.conftest import Stack, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
+from tests.memory_writer.conftest import close_clients
 from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
 
 
@@ -29,7 +30,7 @@ def mem0(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedMem0]:
         monkeypatch.setattr("memory_writer.remember.POLL", 0.01)
         forget()
         yield stand_in
-        memory_writer.handler.aws().backend._http.close()
+        close_clients()
     forget()
 
 
@@ -117,6 +118,21 @@ def test_an_event_that_mem0_has_forgotten_is_looked_for_and_never_sent_again(aws
     assert adds(mem0) == [1, 1]
 
 
+def test_a_memory_that_mem0_took_and_forgot_is_set_aside_with_a_reason_after_the_hour(aws, mem0, monkeypatch):
+    monkeypatch.setattr("memory_writer.remember.TIME_FOR_AN_EVENT", 0)
+    mem0.plan_events("running:9", type="semantic")
+    message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
+    assert not at(aws, message, now)
+    mem0._events.clear()
+
+    assert not at(aws, message, now + timedelta(minutes=59))
+    with pytest.raises(PoisonError, match="knows neither its event nor the memory"):
+        handle(aws, message, now + timedelta(minutes=61))
+
+    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+    assert ledger(aws)["state"] == "sent"
+
+
 def test_an_event_that_fails_is_tried_three_times_and_then_set_aside(aws, mem0, remember):
     mem0.plan_events("FAILED", "FAILED", "FAILED", type="semantic")
     message = announce(aws, call())
@@ -147,6 +163,19 @@ def test_what_mem0_refuses_is_set_aside_at_once_with_a_reason_to_act_on(aws, mem
     assert error.startswith("Mem0 refused the ")
     assert ledger(aws)["state"] == "idle"
     assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+
+    assert remember(message) == []
+    assert adds(mem0) == [1, 1]
+
+
+def test_a_key_that_was_put_right_holds_from_then_on(aws, mem0, remember):
+    mem0.key = "m0-another"
+    message = announce(aws, call())
+    assert remember(message) == []
+    ((_, error),) = aws.reasons("MemoryDlqUrl")
+    assert error.startswith("Mem0 refused the key (401).")
+
+    boto3.client("secretsmanager").put_secret_value(SecretId="mem0-key", SecretString="m0-another")
 
     assert remember(message) == []
     assert adds(mem0) == [1, 1]
@@ -197,13 +226,16 @@ def test_a_call_of_35_minutes_and_300_turns_is_remembered(aws, mem0, remember):
 
 def at(aws: Stack, message: str, moment: datetime) -> bool:
     """Whether the message is handled at that time; else it would come back."""
-    invocation = Invocation(f"request-{moment.isoformat()}", lambda: moment, lambda: 120.0)
-    record = SimpleNamespace(body=message)
     try:
-        handle_record(record, invocation)
+        handle(aws, message, moment)
     except Exception:
         return False
     return True
+
+
+def handle(aws: Stack, message: str, moment: datetime) -> None:
+    invocation = Invocation(f"request-{moment.isoformat()}", lambda: moment, lambda: 120.0)
+    handle_record(SimpleNamespace(body=message), invocation)
 
 
 @pytest.mark.parametrize("fault", ["error_after", "drop_after"])
@@ -240,6 +272,20 @@ def test_what_never_arrived_is_sent_again_after_an_hour(aws, mem0, fault):
 
     assert handled == [False] * 5 + [True]
     assert adds(mem0) == [1, 1]
+
+
+@pytest.mark.parametrize("before", ["error_before", "refuse:60"])  # sending, idle
+def test_the_hour_begins_anew_with_what_is_sent_anew(aws, mem0, before):
+    mem0.plan(before, "error_before", type="semantic")
+    message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
+    assert not at(aws, message, now)
+
+    assert not at(aws, message, now + timedelta(minutes=61))
+    assert not at(aws, message, now + timedelta(minutes=120))
+
+    assert ledger(aws)["state"] == "sending"
+    assert ledger(aws)["started"] == "2026-11-22T11:01:00.000000Z"
+    assert at(aws, message, now + timedelta(minutes=122))
 
 
 def test_nothing_is_posted_without_time_for_the_answer(aws, mem0, context):

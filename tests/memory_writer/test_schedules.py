@@ -11,10 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import memory_writer.handler
-from memory_writer.handler import Invocation, write
+from memory_writer.handler import Invocation, make_backend, write
 from memory_writer.memory import Memory
 from tests.conftest import Stack, forget
 from tests.mem0_stand_in import HostedMem0
+from tests.memory_writer.conftest import close_clients
 from tests.schedules import Worker, before_call, run_all, watch
 
 conversations, owners = count(1), count(1)
@@ -45,17 +46,16 @@ def mem0(aws: Stack, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setattr("memory_writer.remember.POLL", 0.001)
         monkeypatch.setattr("memory_writer.remember.TIME_FOR_AN_EVENT", 0.02)
         forget()
-        found = memory_writer.handler.aws()
-        watch(found.table.meta.client)
-        found.backend._http.event_hooks = {"request": [before_call]}
+        watch(memory_writer.handler.aws().table.meta.client)
+        memory_writer.handler.make_backend("m0-test")._http.event_hooks = {"request": [before_call]}
         yield stand_in
-        found.backend._http.close()
+        close_clients()
     forget()
 
 
 def writing(memory: Memory, clock: Clock, crash_before: int | None = None) -> Worker:
     invocation = Invocation(f"request-{next(owners)}", lambda: clock.now, lambda: 120.0)
-    return Worker(lambda: write(memory, invocation), crash_before)
+    return Worker(lambda: write(memory, make_backend("m0-test"), invocation), crash_before)
 
 
 faults = st.sampled_from(
