@@ -3,13 +3,16 @@
 The order of the steps is the protocol. Each step may run twice; a crash between any two is healed by the retry.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, BinaryIO
 
 from archiver.announcer import Announcer
 from archiver.caller import find_caller
-from archiver.finals import Finals, decode_audio, dump, utc
+from archiver.finals import Finals, dump, utc
+from archiver.staged import Staged, decode_audio, open_staged
 from shared import keys
 from shared.bucket import Bucket
 from shared.conversation import Conversation
@@ -17,24 +20,23 @@ from shared.errors import PoisonError, StorageError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger
 from shared.record import Call, Parked, Records
-from shared.webhooks import AUDIO, TRANSCRIPTION, Elements, WebhookEvent, find_event, read_webhook
+from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, find_event
 
 SUMMARY_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A staged body on its way: its claim check, its bytes, and whether it came by `webhook` or from the `api`."""
+    """A staged body on its way: its claim check, and what is in it."""
 
     check: ClaimCheck
-    body: bytes
-    origin: str
+    staged: Staged
 
     def order(self, event: WebhookEvent, conversation: Conversation | None = None) -> str:
         """Sorts an object's versions as text: a webhook's word over the API's, then the later event."""
         ended_ms = conversation.ended_ms if conversation else None
         time_ms = event.time_ms if event.time_ms is not None else ended_ms or 0
-        return f"{0 if self.origin == 'api' else 1}-{time_ms:013d}-{self.check.delivery_id}"
+        return f"{0 if self.staged.origin == 'api' else 1}-{time_ms:013d}-{self.check.delivery_id}"
 
 
 class Archiver:
@@ -103,7 +105,7 @@ class Archiver:
             call = self._records.expect_audio(call_id) or call
         return call
 
-    def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> bytes | None:
+    def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> BinaryIO | None:
         """The recording that older payloads carry in the transcript. A fault in it never costs the JSON."""
         full_audio = event.data.get("full_audio")
         if full_audio is None or full_audio == "":
@@ -122,12 +124,12 @@ class Archiver:
             call = self._records.save_audio(call.conversation_id, mp3_key, inline_order) or call
         if call.parked is None:
             return call
-        elements, event, audio = self._load_parked(call.conversation_id, call.parked)
-        # An array may hold what is not done yet: then its own message tags it, or the sweep.
-        return self._finish(call, call.parked, event, audio, tag=len(elements) == 1)
+        with self._open_parked(call.conversation_id, call.parked) as (event, audio, alone):
+            # An array may hold what is not done yet: then its own message tags it, or the sweep.
+            return self._finish(call, call.parked, event, audio, tag=alone)
 
     def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery) -> bool:
-        audio = decode_audio(event.data.get("full_audio"))
+        audio = delivery.staged.audio(event)
         if audio is None:
             raise PoisonError("audio", "full_audio is missing, empty or not base64.")
         parked = Parked(delivery.check.staged_key, delivery.order(event))
@@ -142,17 +144,26 @@ class Archiver:
             return False
         return True
 
-    def _load_parked(self, conversation_id: str, parked: Parked) -> tuple[Elements, WebhookEvent, bytes]:
-        staged = self._bucket.read(parked.staged_key)
-        elements: Elements = read_webhook(staged[0]) if staged else []
-        event = find_event(elements, AUDIO, conversation_id)
-        audio = decode_audio(event.data.get("full_audio")) if event else None
-        if event is None or audio is None:
-            raise PoisonError("parked audio", "The staged body of the parked audio is gone.")
-        return elements, event, audio
+    @contextmanager
+    def _open_parked(self, conversation_id: str, parked: Parked) -> Iterator[tuple[WebhookEvent, BinaryIO, bool]]:
+        """The parked event, its audio, and whether it is alone in its staged body."""
+        with open_staged(self._bucket, parked.staged_key) as staged:
+            elements = staged.elements() if staged else []
+            event = find_event(elements, AUDIO, conversation_id)
+            audio = staged.audio(event) if staged and event else None
+            if event is None or audio is None:
+                raise PoisonError("parked audio", "The staged body of the parked audio is gone.")
+            yield event, audio, len(elements) == 1
 
     def _finish(
-        self, call: Call, parked: Parked, event: WebhookEvent, audio: bytes, *, tag: bool = False, force: bool = False
+        self,
+        call: Call,
+        parked: Parked,
+        event: WebhookEvent,
+        audio: BinaryIO,
+        *,
+        tag: bool = False,
+        force: bool = False,
     ) -> Call:
         """Put parked audio in its place. `parked` is removed last, for whoever retries finds the work by it."""
         self._finals.put_mp3(call, event, audio, parked.order, force=force)
@@ -170,7 +181,7 @@ class Archiver:
         if conversation_id is None:
             call = Call("", external_number=caller.number)
             key = keys.other_event(event.type, delivery.check.delivery_id, event.index)
-            body = delivery.body if event.index is None else dump(event.element)
+            body = delivery.staged.body if event.index is None else dump(event.element)
         else:
             call = self._records.get(conversation_id) or Call(conversation_id)
             if call.erased_at:

@@ -1,8 +1,9 @@
 """The final objects of a call, and the log lines that operators know."""
 
-import binascii
+import os
 from datetime import datetime, timezone
-from typing import Any
+from io import BytesIO
+from typing import Any, BinaryIO
 
 import simplejson
 
@@ -25,20 +26,21 @@ class Finals:
         key = keys.call_json(str(call.folder), call.conversation_id)
         data = {name: value for name, value in event.data.items() if not (drop_audio and name == "full_audio")}
         logger.info(f"Saving JSON to S3: s3://{self._bucket.name}/{mask_key(key)}")
-        outcome = self._put(key, dump(data), "application/json", describe(event, call, order), force)
+        outcome = self._put(key, BytesIO(dump(data)), "application/json", describe(event, call, order), force)
         _say(outcome, f"Successfully saved JSON for conversation {call.conversation_id}")
 
-    def put_mp3(self, call: Call, event: WebhookEvent, audio: bytes, order: str, *, force: bool) -> None:
+    def put_mp3(self, call: Call, event: WebhookEvent, audio: BinaryIO, order: str, *, force: bool) -> None:
         key = keys.call_mp3(str(call.folder), call.conversation_id)
-        logger.info(f"Saving MP3 to S3: s3://{self._bucket.name}/{mask_key(key)} ({len(audio)} bytes)")
+        size = audio.seek(0, os.SEEK_END)
+        logger.info(f"Saving MP3 to S3: s3://{self._bucket.name}/{mask_key(key)} ({size} bytes)")
         outcome = self._put(key, audio, "audio/mpeg", describe(event, call, order), force)
         _say(outcome, f"Successfully saved MP3 for conversation {call.conversation_id}")
 
     def put_event(self, key: str, body: bytes, event: WebhookEvent, call: Call, order: str, *, force: bool) -> None:
         """Whatever else ElevenLabs said, kept under a key of its own."""
-        self._put(key, body, "application/json", describe(event, call, order), force)
+        self._put(key, BytesIO(body), "application/json", describe(event, call, order), force)
 
-    def _put(self, key: str, body: bytes, content_type: str, metadata: dict[str, str], force: bool) -> Outcome:
+    def _put(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], force: bool) -> Outcome:
         try:
             return self._bucket.put_newest(key, body, content_type, metadata, force=force)
         except StorageError as error:
@@ -72,14 +74,6 @@ def dump(value: Any) -> bytes:
         return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")).encode())
     except UnicodeEncodeError:
         return bytes(simplejson.dumps(value, use_decimal=True, separators=(",", ":")).encode())
-
-
-def decode_audio(full_audio: Any) -> bytes | None:
-    """The MP3 in a base64 text, or None if it is no such text. Not copied on the way: it may be 6 MB."""
-    try:
-        return binascii.a2b_base64(full_audio, strict_mode=True) or None
-    except (TypeError, ValueError):
-        return None
 
 
 def utc(moment: datetime | None) -> str | None:

@@ -26,15 +26,16 @@ from pydantic import TypeAdapter, ValidationError
 
 from archiver.announcer import Announcer
 from archiver.archive import Archiver, Delivery
+from archiver.staged import open_staged
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import PoisonError
-from shared.keys import is_staged
+from shared.keys import staged_delivery_id
 from shared.messages import ClaimCheck
 from shared.observability import logger, metrics
 from shared.record import Records
 from shared.settings import read_settings
-from shared.webhooks import read_event, read_webhook
+from shared.webhooks import read_event
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
 # fails after 22 s, and a whole batch of five such calls after 110 s of the function's 120.
@@ -76,7 +77,11 @@ def aws() -> Aws:
 def handle_record(record: SQSRecord) -> None:
     check = read_claim_check(record.body)
     logger.append_keys(delivery_id=check.delivery_id)
-    if archive_all(load_staged(check), datetime.now(timezone.utc)):
+    with open_staged(aws().bucket, check.staged_key) as staged:
+        if staged is None:
+            raise PoisonError("staged body", "There is no staged body under the claim check's key.")
+        done = archive_all(Delivery(check, staged), datetime.now(timezone.utc))
+    if done:
         aws().bucket.tag_archived(check.staged_key)
 
 
@@ -86,18 +91,9 @@ def read_claim_check(body: str) -> ClaimCheck:
         check = _CLAIM_CHECK.validate_json(body)
     except ValidationError:
         raise PoisonError("claim check", "The message is not a claim check of version 1.") from None
-    if not is_staged(check.staged_key) or not check.staged_key.endswith(f"/{check.delivery_id}.json"):
+    if staged_delivery_id(check.staged_key) != check.delivery_id:
         raise PoisonError("claim check", "The staged_key is not that of the delivery_id's staged body.")
     return check
-
-
-def load_staged(check: ClaimCheck) -> Delivery:
-    """The body that the claim check stands for. Raises PoisonError if it is gone, StorageError if it cannot be read."""
-    staged = aws().bucket.read(check.staged_key)
-    if staged is None:
-        raise PoisonError("staged body", "There is no staged body under the claim check's key.")
-    body, metadata = staged
-    return Delivery(check, body, origin=metadata.get("origin", "webhook"))
 
 
 def archive_all(delivery: Delivery, now: datetime) -> bool:
@@ -107,7 +103,7 @@ def archive_all(delivery: Delivery, now: datetime) -> bool:
     else the first.
     """
     done, errors = [], []
-    for index, element in read_webhook(delivery.body):
+    for index, element in delivery.staged.elements():
         try:
             done.append(aws().archiver.archive(read_event(element, index), delivery, now))
         except Exception as error:

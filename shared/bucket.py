@@ -2,8 +2,9 @@
 
 import random
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -11,6 +12,8 @@ from shared.aws_errors import AwsError, error_code
 from shared.errors import StorageError
 
 Outcome = Literal["written", "equal", "stale"]
+ARCHIVED = {"Key": "archived", "Value": "true"}
+PIECE = 1 << 18  # bytes of a recording in memory at a time
 _GONE = {"NoSuchKey", "404", "MethodNotAllowed"}  # the last is S3's answer where only a delete marker is left
 _RACES = 10
 # Another put came first, is under way on the same key, or the object was deleted since we looked: look again.
@@ -41,8 +44,21 @@ class Bucket:
                 return None
             raise _storage_error(error) from None
 
+    def download(self, key: str, file: BinaryIO) -> dict[str, str] | None:
+        """Write an object into `file`, piece by piece; returns its metadata, or None if there is no such object."""
+        try:
+            answer = self._s3.get_object(Bucket=self.name, Key=key)
+            for piece in answer["Body"].iter_chunks(PIECE):
+                file.write(piece)
+        except AwsError as error:
+            if error_code(error) in _GONE:
+                return None
+            raise _storage_error(error) from None
+        file.seek(0)
+        return dict(answer["Metadata"])
+
     def put_newest(
-        self, key: str, body: bytes, content_type: str, metadata: dict[str, str], *, force: bool = False
+        self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], *, force: bool = False
     ) -> Outcome:
         """Write `key` unless it holds the same `order` or a newer one; `force` writes at the same order too.
 
@@ -51,7 +67,7 @@ class Bucket:
         stored = None
         for _ in range(_RACES):
             condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
-            if self._put(key, body, content_type, metadata, condition):
+            if self._put(key, body, content_type, metadata, condition | {"Tagging": "tier=archive"}):
                 return "written"
             stored = self._stored(key)
             if stored and stored.order > metadata["order"]:
@@ -66,21 +82,46 @@ class Bucket:
 
     def tag_archived(self, staged_key: str) -> None:
         """Say that a staged body is done with; only then may it expire."""
-        tagging = {"TagSet": [{"Key": "archived", "Value": "true"}]}
         try:
-            self._s3.put_object_tagging(Bucket=self.name, Key=staged_key, Tagging=tagging)
+            self._s3.put_object_tagging(Bucket=self.name, Key=staged_key, Tagging={"TagSet": [ARCHIVED]})
         except AwsError as error:
             if error_code(error) not in _GONE:
                 raise _storage_error(error) from None
 
+    def stage(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str]) -> None:
+        """Write a staged object unless it is there already."""
+        for _ in range(_RACES):
+            if self._put(key, body, content_type, metadata, {"IfNoneMatch": "*"}) or self.exists(key):
+                return
+        raise StorageError("too many others write the same object")
+
+    def pages(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
+        """S3's listing of the objects under `prefix` whose keys come after `after`, up to 1,000 at a time."""
+        try:
+            paginator = self._s3.get_paginator("list_objects_v2")
+            for page in paginator.paginate(Bucket=self.name, Prefix=prefix, StartAfter=after):
+                yield page.get("Contents", [])
+        except AwsError as error:
+            raise _storage_error(error) from None
+
+    def is_archived(self, staged_key: str) -> bool:
+        """Whether a staged object is done with: tagged, or gone."""
+        try:
+            tags = self._s3.get_object_tagging(Bucket=self.name, Key=staged_key)["TagSet"]
+        except AwsError as error:
+            if error_code(error) in _GONE:
+                return True
+            raise _storage_error(error) from None
+        return ARCHIVED in tags
+
     def _put(
-        self, key: str, body: bytes, content_type: str, metadata: dict[str, str], condition: dict[str, str]
+        self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], options: dict[str, str]
     ) -> bool:
+        body.seek(0)
         try:
             self._s3.put_object(
-                Bucket=self.name, Key=key, Body=body, ContentType=content_type,
-                Metadata=metadata, Tagging="tier=archive", **condition,
-            )  # fmt: skip
+                Bucket=self.name, Key=key, Body=body, ContentType=content_type, Metadata=metadata, **options
+            )
         except AwsError as error:
             if error_code(error) in _LOST_RACE:
                 return False

@@ -2,12 +2,13 @@
 
 import re
 from datetime import datetime
-from typing import TypeGuard
+from typing import Literal, TypeGuard
 
 NO_PHONE = "no-phone"
+STAGING = "staging"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_STAGED = re.compile(r"staging/\d{4}/\d\d/\d\d/\d\d/[0-9a-f]{64}\.json", re.ASCII)
+_STAGED = re.compile(r"staging/\d{4}/\d\d/\d\d/\d\d/([0-9a-f]{64})\.(?:json|mp3)", re.ASCII)
 
 
 def is_id(text: object) -> TypeGuard[str]:
@@ -15,14 +16,23 @@ def is_id(text: object) -> TypeGuard[str]:
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
-def is_staged(key: str) -> bool:
-    """Whether `key` is one that `staged` makes."""
-    return _STAGED.fullmatch(key) is not None
+def staged_delivery_id(key: str) -> str | None:
+    """The delivery_id in a key that `staged` makes, None for other keys."""
+    match = _STAGED.fullmatch(key)
+    return match[1] if match else None
 
 
-def staged(received_at: datetime, delivery_id: str) -> str:
-    """The raw body, in the UTC hour of its receipt, so that a repeat within the hour finds itself there already."""
-    return f"staging/{received_at:%Y/%m/%d/%H}/{delivery_id}.json"
+def staged(received_at: datetime, delivery_id: str, extension: Literal["json", "mp3"] = "json") -> str:
+    """The raw body, in the UTC hour of its receipt, so that a repeat within the hour finds itself there already.
+
+    Audio that was fetched is no webhook's body: it lies there as it is.
+    """
+    return f"{STAGING}/{received_at:%Y/%m/%d/%H}/{delivery_id}.{extension}"
+
+
+def is_recording(staged_key: str) -> bool:
+    """Whether the staged object is audio, not JSON."""
+    return staged_key.endswith(".mp3")
 
 
 def call_json(folder: str, conversation_id: str) -> str:

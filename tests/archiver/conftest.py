@@ -25,6 +25,15 @@ def stage(aws: Stack, body: Any, *, origin: str = "webhook", force: bool = False
     return ClaimCheck(delivery_id, key, "2026-11-22T10:00:00Z", "webhook", force).to_json()
 
 
+def stage_recording(aws: Stack, conversation_id: str | None, content: bytes, now: datetime = NOW) -> str:
+    """Put audio into staging as the reconciler does, and return its claim check."""
+    delivery_id = hashlib.sha256(f"audio:{conversation_id}".encode()).hexdigest()
+    key = keys.staged(now, delivery_id, "mp3")
+    named = {"conversation_id": conversation_id} if conversation_id else {}
+    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=content, Metadata={"origin": "api", **named})
+    return ClaimCheck(delivery_id, key, "2026-11-22T10:00:00Z", "reconciler").to_json()
+
+
 def staged_key(check: str) -> str:
     return str(json.loads(check)["staged_key"])
 

@@ -11,8 +11,10 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.exceptions import ClientError
 
 import archiver.handler
+from archiver.staged import open_staged
 from shared.messages import ClaimCheck
-from tests.archiver.conftest import NOW, stage, staged_key
+from shared.webhooks import read_event
+from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
 from tests.conftest import fixture_body, sqs_event
 
 FULL, FULL_ID = "12025550123", "conv_fixture00000000000000000full"
@@ -770,13 +772,55 @@ def test_a_body_of_6_mb_is_held_about_three_times_at_most(aws, archive):
     size = 6_000_000
     archive(stage(aws, transcript()))
     check = stage(aws, audio(content=bytes(size * 3 // 4)), now=NOW + timedelta(hours=1))
-    delivery = archiver.handler.load_staged(archiver.handler.read_claim_check(check))
+    key = archiver.handler.read_claim_check(check).staged_key
 
-    tracemalloc.start()
-    webhook = archiver.handler.read_webhook(delivery.body)
-    decoded = archiver.archive.decode_audio(webhook[0][1]["data"]["full_audio"])
-    peak = tracemalloc.get_traced_memory()[1] + len(delivery.body)
-    tracemalloc.stop()
+    with open_staged(archiver.handler.aws().bucket, key) as staged:
+        tracemalloc.start()
+        event = read_event(staged.elements()[0][1])
+        decoded = staged.audio(event)
+        peak = tracemalloc.get_traced_memory()[1] + len(staged.body)
+        tracemalloc.stop()
 
-    assert len(decoded) == size * 3 // 4
+    assert decoded.seek(0, 2) == size * 3 // 4
     assert peak < 3.2 * size
+
+
+@pytest.mark.parametrize("recording_first", [False, True])
+def test_a_fetched_recording_meets_its_call_in_either_order(aws, archive, recording_first):
+    checks = [stage(aws, transcript()), stage_recording(aws, "conv_1", b"ID3 fetched")]
+
+    for check in reversed(checks) if recording_first else checks:
+        assert archive(check) == []
+
+    assert aws.body("12025550123/conv_1.mp3") == b"ID3 fetched"
+    head = aws.head("12025550123/conv_1.mp3")
+    assert head["ContentType"] == "audio/mpeg"
+    assert head["Metadata"]["order"].startswith("0-0000000000000-")
+    assert aws.call("conv_1")["audio"] == "archived"
+    assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * 2
+
+
+@pytest.mark.parametrize("recording_first", [False, True])
+def test_a_webhooks_audio_wins_over_a_fetched_recording(aws, archive, recording_first):
+    archive(stage(aws, transcript()))
+    checks = [stage(aws, audio(content=b"ID3 sent")), stage_recording(aws, "conv_1", b"ID3 fetched")]
+
+    for check in reversed(checks) if recording_first else checks:
+        assert archive(check) == []
+
+    assert aws.body("12025550123/conv_1.mp3") == b"ID3 sent"
+    assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * 2
+
+
+def test_a_recording_that_is_fetched_twice_is_archived_once(aws, archive):
+    archive(stage(aws, transcript()))
+    for hour in range(2):
+        assert archive(stage_recording(aws, "conv_1", b"ID3 fetched", NOW + timedelta(hours=hour))) == []
+
+    assert len(aws.versions("12025550123/conv_1.mp3")) == 1
+
+
+def test_a_staged_recording_that_names_no_call_is_set_aside(aws, archive):
+    assert archive(stage_recording(aws, None, b"ID3 fetched")) == []
+
+    assert aws.reasons() == [("webhook", "The event names no conversation.")]

@@ -1,0 +1,59 @@
+"""What ingest or the reconciler staged, opened: a webhook's body, or a recording as ElevenLabs' API gave it."""
+
+import binascii
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
+
+from shared import keys
+from shared.bucket import Bucket
+from shared.webhooks import AUDIO, Elements, WebhookEvent, read_webhook
+
+
+@dataclass(frozen=True)
+class Staged:
+    """`body` is JSON, and empty for a recording, which is read from its file piece by piece: it may be 100 MB."""
+
+    body: bytes
+    recording: BinaryIO | None
+    metadata: dict[str, str]
+
+    @property
+    def origin(self) -> str:
+        """`webhook`, or `api` for what the reconciler fetched."""
+        return self.metadata.get("origin", "webhook")
+
+    def elements(self) -> Elements:
+        """As `read_webhook`. A recording reads as the audio event that it stands for. Raises PoisonError."""
+        if self.recording is None:
+            return read_webhook(self.body)
+        data = {name: self.metadata.get(name) for name in ("conversation_id", "agent_id")}
+        return [(None, {"type": AUDIO, "data": data})]
+
+    def audio(self, event: WebhookEvent) -> BinaryIO | None:
+        """The MP3 that an audio event brings, or None if it brings none that can be read."""
+        return self.recording or decode_audio(event.data.get("full_audio"))
+
+
+@contextmanager
+def open_staged(bucket: Bucket, key: str) -> Iterator[Staged | None]:
+    """The staged object under `key`, or None if it is gone. Raises StorageError."""
+    if not keys.is_recording(key):
+        read = bucket.read(key)
+        yield Staged(read[0], None, read[1]) if read else None
+        return
+    with tempfile.TemporaryFile() as file:
+        metadata = bucket.download(key, file)
+        yield None if metadata is None else Staged(b"", file, metadata)
+
+
+def decode_audio(full_audio: Any) -> BinaryIO | None:
+    """The MP3 in a base64 text, or None if it is no such text."""
+    try:
+        decoded = binascii.a2b_base64(full_audio, strict_mode=True)
+    except (TypeError, ValueError):
+        return None
+    return BytesIO(decoded) if decoded else None
