@@ -8,7 +8,8 @@ PYTHON ?= $(shell for python in python3.13 python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export SAM_CLI_TELEMETRY := 0
-PACKAGES := ingest/requirements archiver/requirements memory_writer/requirements memory_writer/requirements-oss
+PACKAGES := ingest/requirements archiver/requirements memory_writer/requirements memory_writer/requirements-oss \
+	reconciler/requirements
 # Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
 MEMORY_BACKEND ?= platform
 
@@ -72,13 +73,14 @@ environment:
 	@touch $(FOLDER)/ready
 
 # What `sam build` calls, once for each function: its own folder, shared, and its pinned requirements for Lambda's machine.
-.PHONY: build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction
+.PHONY: build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction build-ReconcilerFunction build-AudioFunction
 PINNED := requirements.txt
 build-IngestFunction: PACKAGE := ingest
 build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
 build-MemoryWriterFunction: PINNED := $(if $(filter oss,$(MEMORY_BACKEND)),requirements-oss,requirements).txt
-build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction:
+build-ReconcilerFunction build-AudioFunction: PACKAGE := reconciler
+build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction build-ReconcilerFunction build-AudioFunction:
 	cp -R $(PACKAGE) shared "$(ARTIFACTS_DIR)"
 	rm -rf "$(ARTIFACTS_DIR)"/*/requirements.* "$(ARTIFACTS_DIR)"/*/__pycache__
 	python3.13 -m pip install -q --require-hashes --no-compile --only-binary=:all: --platform manylinux_2_28_aarch64 \

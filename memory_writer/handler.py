@@ -21,12 +21,12 @@ from aws_lambda_powertools.utilities.batch.types import PartialItemFailureRespon
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from pydantic import TypeAdapter, ValidationError
 
 from memory_writer.ledger import Line
 from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
 from memory_writer.remember import Writer
+from shared.announcements import read_announcement
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.conversation import Conversation
@@ -39,7 +39,6 @@ from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_w
 
 # A silent service of AWS fails the attempt after 3 x 12 s and the pauses, well within the function's 120 s.
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
-_ANNOUNCEMENT = TypeAdapter(Announcement)
 
 
 @dataclass(frozen=True)
@@ -132,14 +131,6 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     if call and call.erased_at:
         return count("ErasedDropped")
     remember_call(announcement, load_conversation(announcement), invocation)
-
-
-def read_announcement(body: str) -> Announcement:
-    """Raises PoisonError for what is no announcement of ours."""
-    try:
-        return _ANNOUNCEMENT.validate_json(body)
-    except ValidationError:
-        raise PoisonError("announcement", "The message is not an announcement of version 1.") from None
 
 
 def load_conversation(announcement: Announcement) -> Conversation:

@@ -11,6 +11,9 @@ AgenticMemoryError
     ├── LeaseError          another worker has this memory, or nobody knows yet whether it was written
     ├── PendingError        Mem0 has this memory and is not done with it
     ├── EventUnknownError   Mem0 does not know the event of a memory that it took
+    ├── ElevenLabsError     ElevenLabs failed, did not answer, or answered something else
+    │   ├── KeyRefusedError     its key is wrong, or may not do this
+    │   └── NotFoundError       it has no such conversation or recording
     ├── NotSentError        Mem0 has nothing of this memory, or only what the next attempt removes
     └── MemoryBackendError  Mem0 failed, and perhaps has the memory all the same
 
@@ -61,6 +64,22 @@ class StorageError(RetryError):
 
 class LeaseError(RetryError):
     """Whether this memory is written is for another worker, or for later, to say."""
+
+
+class ElevenLabsError(RetryError):
+    """ElevenLabs' API failed, did not answer, or answered what cannot be used. The text quotes nothing of it."""
+
+    def __init__(self, fault: str, status: int | None = None) -> None:
+        super().__init__(f"ElevenLabs: {fault}")
+        self.status = status
+
+
+class KeyRefusedError(ElevenLabsError):
+    """401 or 403: no call of the API will do before somebody puts the key right."""
+
+
+class NotFoundError(ElevenLabsError):
+    """404 or 422: not there yet, or not any more."""
 
 
 class NotSentError(RetryError):

@@ -1,6 +1,7 @@
 """The conversation record: item `call` of the ConversationTable, on which transcript and audio meet."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -33,6 +34,10 @@ class Call:
     mp3_order: str | None = None
     parked: Parked | None = None
     erased_at: str | None = None
+    duration_secs: int | None = None
+    archived_at: str | None = None
+    fetches: int = 0
+    fetched_at: str | None = None
 
 
 class Records:
@@ -44,6 +49,17 @@ class Records:
     def get(self, conversation_id: str) -> Call | None:
         answer = self._table.get_item(Key=_key(conversation_id), ConsistentRead=True)
         return _call(answer["Item"]) if "Item" in answer else None
+
+    def get_all(self, conversation_ids: Iterable[str]) -> dict[str, Call]:
+        """Those calls that have a record, by their ids; 100 ids at most."""
+        table, client = self._table.name, self._table.meta.client
+        asked = {table: {"Keys": [_key(each) for each in conversation_ids], "ConsistentRead": True}}
+        items: list[dict[str, Any]] = []
+        while asked:
+            answer = client.batch_get_item(RequestItems=asked)
+            items += answer["Responses"].get(table, [])
+            asked = answer.get("UnprocessedKeys") or {}
+        return {item["conversation_id"]: _call(item) for item in items}
 
     def save_transcript(
         self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str
@@ -93,6 +109,24 @@ class Records:
         """A newer transcript says that there is audio after all."""
         return self._update(
             conversation_id, "SET #audio = :pending", "#audio = :none", {":pending": "pending", ":none": "none"}
+        )
+
+    def give_up_audio(self, conversation_id: str) -> Call | None:
+        """There is no recording to be had. None: one was archived or parked meanwhile, or the call is erased."""
+        return self._update(
+            conversation_id,
+            "SET #audio = :unavailable",
+            "#audio = :pending AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)",
+            {":unavailable": "unavailable", ":pending": "pending"},
+        )
+
+    def note_fetch(self, conversation_id: str, fetched_at: str) -> Call | None:
+        """Count that this call, which is not archived, was fetched. None: it is archived by now, or erased."""
+        return self._update(
+            conversation_id,
+            "SET #fetched_at = :at ADD #fetches :one",
+            "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at)",
+            {":at": fetched_at, ":one": 1},
         )
 
     def note_staged(self, conversation_id: str, staged_key: str) -> Call | None:

@@ -1,5 +1,6 @@
 """What the tests share: a stack's resources in moto, and Lambda events as AWS sends them."""
 
+import gc
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 import boto3
 import boto3.dynamodb.types
+import httpx
 import pytest
 from moto import mock_aws
 
@@ -165,7 +167,7 @@ def create_resources() -> dict[str, str]:
     }  # fmt: skip
 
 
-QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "Announcements")
+QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "Announcements")
 
 
 def environment(outputs: dict[str, str]) -> dict[str, str]:
@@ -185,6 +187,11 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "MEMORY_INFERENCE": "false",
         "MEMORY_LEASE_SECONDS": "180",
         "MEMORY_UNKNOWN_SECONDS": "3600",
+        "AUDIO_QUEUE_URL": outputs["AudioQueueUrl"],
+        "ELEVENLABS_SECRET_ARN": "",
+        "ELEVENLABS_HOST": "http://127.0.0.1:9",
+        "HTTP_API_ID": "api123",
+        "RECONCILE_AFTER_MINUTES": "60",
     }
 
 
@@ -193,11 +200,20 @@ def forget() -> None:
     import archiver.handler
     import ingest.handler
     import memory_writer.handler
+    import reconciler.handler
 
-    for handler in (ingest.handler, archiver.handler, memory_writer.handler):
+    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
     memory_writer.handler.make_backend.cache_clear()
+    reconciler.handler._elevenlabs.cache_clear()
+
+
+def close_clients() -> None:
+    """A warm function keeps its connections; a test must not."""
+    for each in gc.get_objects():
+        if type(each) is httpx.Client:
+            each.close()
 
 
 def sqs_event(*bodies: str) -> dict[str, Any]:

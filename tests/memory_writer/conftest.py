@@ -1,21 +1,12 @@
 """The memory writer's handler called as SQS would."""
 
-import gc
 from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
 from memory_writer.handler import lambda_handler
 from tests.conftest import sqs_event
-
-
-def close_clients() -> None:
-    """A warm function keeps its connections; a test must not."""
-    for each in gc.get_objects():
-        if type(each) is httpx.Client:
-            each.close()
 
 
 @pytest.fixture

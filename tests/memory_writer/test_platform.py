@@ -10,9 +10,8 @@ import pytest
 
 from memory_writer.handler import Invocation, handle_record, lambda_handler
 from shared.errors import PoisonError
-from tests.conftest import Stack, forget, sqs_event
+from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
-from tests.memory_writer.conftest import close_clients
 from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
 
 

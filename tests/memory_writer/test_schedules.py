@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 import memory_writer.handler
 from memory_writer.handler import Invocation, make_backend, write
 from memory_writer.memory import Memory
-from tests.conftest import Stack, forget
+from tests.conftest import Stack, close_clients, forget
 from tests.mem0_stand_in import HostedMem0
-from tests.memory_writer.conftest import close_clients
 from tests.schedules import Worker, before_call, run_all, watch
 
 conversations, owners = count(1), count(1)

@@ -1,0 +1,1 @@
+"""Reconciler: what webhooks could not deliver."""

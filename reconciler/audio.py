@@ -1,0 +1,50 @@
+"""Fetches recordings that no webhook brought: those too long for one, and those that it lost."""
+
+import tempfile
+from datetime import datetime, timedelta
+
+from reconciler.elevenlabs import ElevenLabs
+from reconciler.staging import Staging
+from shared.errors import NotFoundError
+from shared.record import Call, Records
+
+PATIENCE = timedelta(days=1)  # how long after its end a call's recording may still come to be
+
+
+def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime) -> str:
+    """Stage the call's recording, if it is still missing; returns the metric of what became of it.
+
+    What is not there yet stays pending, for the hourly pass to ask for again. Raises ElevenLabsError.
+    """
+    call = records.get(conversation_id)
+    if call is None or not awaits_audio(call):
+        return "AudioNotNeeded"
+    try:
+        with tempfile.TemporaryFile() as file:
+            api.download(conversation_id, file)
+            staging.stage_recording(conversation_id, call.agent_id, file, now)
+    except NotFoundError:
+        if now - _ended_at(call, now) <= PATIENCE and _may_come(conversation_id, api):
+            return "AudioNotReady"
+        records.give_up_audio(conversation_id)
+        return "AudioUnavailable"
+    return "AudioFetched"
+
+
+def awaits_audio(call: Call) -> bool:
+    """Whether the archived call has a recording that is neither archived nor on its way from a webhook."""
+    return call.audio == "pending" and call.t_order is not None and call.parked is None and call.erased_at is None
+
+
+def _ended_at(call: Call, now: datetime) -> datetime:
+    known = call.started_at or call.archived_at
+    return datetime.fromisoformat(known) + timedelta(seconds=int(call.duration_secs or 0)) if known else now
+
+
+def _may_come(conversation_id: str, api: ElevenLabs) -> bool:
+    """Not if ElevenLabs has no such call (deleted, or under zero retention), or did not record it."""
+    try:
+        _, conversation = api.conversation(conversation_id)
+    except NotFoundError:
+        return False
+    return conversation.has_audio is not False

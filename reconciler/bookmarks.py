@@ -1,0 +1,17 @@
+"""How far a pass has come, kept in the ConversationTable so that the next one goes on from there."""
+
+from typing import Any
+
+_KEY = "#reconciler"  # no id of a conversation: those hold no #
+
+
+class Bookmarks:
+    def __init__(self, table: Any) -> None:
+        self._table = table
+
+    def read(self, name: str) -> str | None:
+        item = self._table.get_item(Key={"conversation_id": _KEY, "item": name}, ConsistentRead=True).get("Item", {})
+        return str(item["reached"]) if item else None
+
+    def write(self, name: str, reached: str) -> None:
+        self._table.put_item(Item={"conversation_id": _KEY, "item": name, "reached": reached})

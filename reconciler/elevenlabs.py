@@ -1,0 +1,187 @@
+"""ElevenLabs' API: the calls that it knows, their recordings, and the workspace's webhooks.
+
+Routes and fields are those of its SDK 2.78. A listing names no phone number; a conversation has the shape of a
+webhook's `data`.
+"""
+
+import math
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from threading import Lock
+from typing import Any, BinaryIO
+
+import httpx
+from httpx_retries import Retry, RetryTransport
+from pydantic import ValidationError
+
+from shared.bucket import PIECE
+from shared.conversation import Conversation, Loose, Seconds, Sent
+from shared.errors import ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
+from shared.keys import is_id
+from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
+
+PAGE = 100  # the most that the API lists at once
+PER_SECOND = 20
+# 0, 1, 2, 4 s with jitter; a longer Retry-After is cut to 20 s. What fails then is left to the next attempt of SQS, or
+# to the next pass.
+_RETRIES = Retry(total=4, backoff_factor=0.5, max_backoff_wait=20, status_forcelist=[429, 500, 502, 503, 504])
+_TIMEOUT = httpx.Timeout(30, connect=5)
+_CONVERSATIONS = "/v1/convai/conversations"
+_CURSOR_REFUSED = (400, 404, 422)
+
+
+class Listed(Sent):
+    """A call as the listing names it."""
+
+    conversation_id: str
+    agent_id: Loose[str] = None
+    status: Loose[str] = None
+    start_time_unix_secs: Loose[Seconds] = None
+    call_duration_secs: Loose[Seconds] = None
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing more is to come: not while it goes on, or is worked on."""
+        return self.status in ("done", "failed")
+
+    @property
+    def ended_at(self) -> datetime | None:
+        if self.start_time_unix_secs is None:
+            return None
+        started = datetime.fromtimestamp(self.start_time_unix_secs, timezone.utc)
+        return started + timedelta(seconds=self.call_duration_secs or 0)
+
+
+class ElevenLabs:
+    """One pooled HTTP client, which threads may share; so many requests begin in a second, and no more.
+
+    Every method raises KeyRefusedError (401, 403), NotFoundError (404, 422) or another ElevenLabsError, after bounded
+    retries where they may help.
+    """
+
+    def __init__(self, host: str, key: str, per_second: float | None = None) -> None:
+        transport = RetryTransport(httpx.HTTPTransport(), _RETRIES)
+        self._http = httpx.Client(base_url=host, headers={"xi-api-key": key}, timeout=_TIMEOUT, transport=transport)
+        self._pace = Pace(per_second or PER_SECOND)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def pages(self, since: datetime, until: datetime, agent_id: str | None = None) -> Iterator[list[Listed]]:
+        """The calls that started between the two times, newest first and each once, however the list may change.
+
+        A cursor that no longer works is replaced by the start time that the listing had come to.
+        """
+        query: dict[str, Any] = {"page_size": PAGE, "call_start_after_unix": int(since.timestamp())}
+        query |= {"call_start_before_unix": math.ceil(until.timestamp())} | ({"agent_id": agent_id} if agent_id else {})
+        reached = query["call_start_before_unix"]
+        seen: set[str] = set()
+        cursor, is_going_on = None, True
+        while True:
+            try:
+                items, following = self._page(query | ({"cursor": cursor} if cursor else {}))
+            except ElevenLabsError as error:
+                if cursor is None or not is_going_on or error.status not in _CURSOR_REFUSED:
+                    raise
+                cursor, is_going_on = None, False
+                query["call_start_before_unix"] = reached
+                continue
+            page = [each for each in items if each.conversation_id not in seen]
+            seen |= {each.conversation_id for each in page}
+            is_going_on = is_going_on or bool(page)
+            reached = min([reached, *(int(each.start_time_unix_secs) for each in page if each.start_time_unix_secs)])
+            yield page
+            if following is None or following == cursor:
+                return
+            cursor = following
+
+    def conversation(self, conversation_id: str) -> tuple[bytes, Conversation]:
+        """The call as JSON, byte for byte as ElevenLabs tells it, and what we use of it."""
+        body = self._get(f"{_CONVERSATIONS}/{conversation_id}").content
+        try:
+            event = read_event(*(element for _, element in read_webhook(body)))
+        except (PoisonError, TypeError):
+            raise ElevenLabsError("the conversation is none") from None
+        if event.type != TRANSCRIPTION or event.conversation_id != conversation_id:
+            raise ElevenLabsError("the conversation is another one")
+        return body, Conversation.model_validate(event.data)
+
+    def download(self, conversation_id: str, file: BinaryIO) -> None:
+        """Write the call's recording into `file`, piece by piece. NotFoundError too for what is no MP3."""
+        self._pace.wait()
+        try:
+            with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio") as response:
+                _raise_for(response)
+                for piece in response.iter_bytes(PIECE):
+                    file.write(piece)
+        except httpx.HTTPError as error:
+            raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
+        file.seek(0)
+        if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
+            raise NotFoundError("what ElevenLabs gives as the recording is no MP3")
+
+    def webhooks(self) -> Any:
+        """The workspace's webhooks, as ElevenLabs tells of them."""
+        return _json(self._get("/v1/workspace/webhooks", {"include_usages": "true"}))
+
+    def _page(self, query: dict[str, Any]) -> tuple[list[Listed], str | None]:
+        """The calls of one page whose ids are ids, and the cursor of the next page."""
+        answer = _json(self._get(_CONVERSATIONS, query))
+        conversations = answer.get("conversations") if isinstance(answer, dict) else None
+        if not isinstance(conversations, list):
+            raise ElevenLabsError("the list of conversations is none")
+        items = [_listed(each) for each in conversations]
+        following = answer.get("next_cursor") if answer.get("has_more") else None
+        return [each for each in items if each and is_id(each.conversation_id)], following
+
+    def _get(self, path: str, query: dict[str, Any] | None = None) -> httpx.Response:
+        self._pace.wait()
+        try:
+            response = self._http.get(path, params=query)
+        except httpx.HTTPError as error:
+            raise ElevenLabsError(f"no answer: {type(error).__name__}") from None
+        _raise_for(response)
+        return response
+
+
+class Pace:
+    """Lets at most `per_second` callers begin in a second, one after the other."""
+
+    def __init__(self, per_second: float) -> None:
+        self._interval, self._next, self._lock = 1 / per_second, 0.0, Lock()
+
+    def wait(self) -> None:
+        with self._lock:
+            begin = max(self._next, time.monotonic())
+            self._next = begin + self._interval
+        time.sleep(max(0, begin - time.monotonic()))
+
+
+def _raise_for(response: httpx.Response) -> None:
+    status = response.status_code
+    if status in (401, 403):
+        raise KeyRefusedError(f"the key is refused ({status})", status)
+    if status in (404, 422):
+        raise NotFoundError(f"not found ({status})", status)
+    if not response.is_success:
+        raise ElevenLabsError(f"answered {status}", status)
+
+
+def _json(response: httpx.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError:
+        raise ElevenLabsError("the answer is no JSON") from None
+
+
+def _listed(item: Any) -> Listed | None:
+    try:
+        return Listed.model_validate(item)
+    except ValidationError:
+        return None
+
+
+def _is_mp3(head: bytes) -> bool:
+    """An ID3 tag, or the eleven set bits with which each frame of MPEG audio begins (ISO/IEC 11172-3, 2.4.1.3)."""
+    return head == b"ID3" or (len(head) > 1 and head[0] == 0xFF and head[1] >= 0xE0)

@@ -1,0 +1,180 @@
+"""Reconciler: every call is complete, also where webhooks failed.
+
+Two functions run this handler. On a schedule, every hour: the sweep (`reconciler.sweep`), and with a key of ElevenLabs'
+API the pass over its list of calls (`reconciler.calls`) and the watchdog of the webhook (`reconciler.watchdog`). And
+for each call that is announced without its audio, a while later: fetch the recording (`reconciler.audio`).
+
+What is fetched is staged and handed to the archiver like a webhook's body; the archiver lets a webhook's word win.
+
+A record that raises is retried, and ends in the DLQ. A refused key is neither: the calls stay as they are until a pass
+finds the key right, and one metric says so.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cache, partial
+from typing import Any
+
+import boto3
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from reconciler.audio import fetch_audio
+from reconciler.bookmarks import Bookmarks
+from reconciler.calls import WINDOW, CallsPass, Report, audio_sender
+from reconciler.elevenlabs import ElevenLabs
+from reconciler.staging import Staging
+from reconciler.sweep import sweep
+from reconciler.watchdog import ADVICE, find_troubles
+from shared.announcements import read_announcement
+from shared.batch import process_batch
+from shared.bucket import Bucket
+from shared.errors import ElevenLabsError, KeyRefusedError
+from shared.observability import count, logger, metrics
+from shared.record import Records
+from shared.settings import read_settings
+
+_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_SPARE_SECONDS = 60  # for the page at hand, and to write down how far the pass came
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Without `elevenlabs_secret_arn`, the secret that holds the API's key, staged bodies are swept and no more."""
+
+    bucket_name: str
+    conversation_table_name: str
+    archive_queue_url: str
+    audio_queue_url: str
+    dlq_url: str
+    elevenlabs_secret_arn: str
+    elevenlabs_host: str
+    http_api_id: str
+    reconcile_after_minutes: int
+
+
+@dataclass(frozen=True)
+class Aws:
+    """What one execution environment keeps between its invocations."""
+
+    bucket: Bucket
+    records: Records
+    bookmarks: Bookmarks
+    staging: Staging
+    sqs: Any
+    secrets_manager: Any
+
+
+@cache
+def settings() -> Settings:
+    return read_settings(Settings)
+
+
+@cache
+def aws() -> Aws:
+    bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
+    table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
+    sqs = boto3.client("sqs", config=_PATIENCE)
+    staging = Staging(bucket, sqs, settings().archive_queue_url)
+    secrets_manager = boto3.client("secretsmanager", config=_PATIENCE)
+    return Aws(bucket, Records(table), Bookmarks(table), staging, sqs, secrets_manager)
+
+
+def elevenlabs() -> ElevenLabs:
+    """The API with the key as it is now, so that one that was put right holds from then on."""
+    secret = aws().secrets_manager.get_secret_value(SecretId=settings().elevenlabs_secret_arn)
+    return _elevenlabs(str(secret["SecretString"]).strip())
+
+
+@cache
+def _elevenlabs(key: str) -> ElevenLabs:
+    return ElevenLabs(settings().elevenlabs_host, key)
+
+
+def handle_record(record: SQSRecord, now: datetime) -> None:
+    """Fetch the recording of one announced call."""
+    conversation_id = read_announcement(record.body).conversation_id
+    logger.append_keys(conversation_id=conversation_id)
+    try:
+        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, aws().staging, now)
+    except KeyRefusedError:
+        return refuse_key()
+    count(outcome)
+    logger.info("Looked for the recording", outcome=outcome)
+
+
+def refuse_key() -> None:
+    count("ElevenLabsKeyRefused")
+    logger.error("ElevenLabs refused the key: put the right one into the secret of the parameter ElevenLabsApiKey")
+
+
+def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
+    """One scheduled pass; returns what it found and did."""
+    swept = sweep(aws().bucket, aws().staging, aws().bookmarks, now, has_time)
+    metrics.add_metric("StagedSwept", MetricUnit.Count, swept)
+    if not settings().elevenlabs_secret_arn:
+        logger.info("Swept; without the parameter ElevenLabsApiKey nothing is fetched", swept=swept)
+        return {"swept": swept}
+    return {"swept": swept} | complete_calls(now, has_time)
+
+
+def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
+    """Fetch what the archive lacks. What ElevenLabs does not answer now, the next pass asks for again."""
+    try:
+        report = run_pass(now, has_time)
+        troubles = watch_webhook(now)
+    except KeyRefusedError as error:
+        refuse_key()
+        return {"error": str(error)}
+    except ElevenLabsError as error:
+        count("ReconcileFailed")
+        logger.error("ElevenLabs' list of calls could not be read", reason=str(error))
+        return {"error": str(error)}
+    age = (now - report.oldest).total_seconds() if report.oldest else 0
+    metrics.add_metric("MissingCalls", MetricUnit.Count, report.missing_calls)
+    metrics.add_metric("MissingAudio", MetricUnit.Count, report.missing_audio)
+    metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, age)
+    found = asdict(report) | {"oldest": report.oldest.isoformat() if report.oldest else None}
+    logger.info("Reconciled", **found)
+    return found | {"webhook": sorted(troubles)}
+
+
+def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
+    """Look back 48 h from now, or from the last pass that came to its end, if that was earlier."""
+    last = aws().bookmarks.read("listed")
+    since = min(now, datetime.fromisoformat(last) if last else now) - WINDOW
+    queue_audio = audio_sender(aws().sqs, settings().audio_queue_url)
+    grace = timedelta(minutes=settings().reconcile_after_minutes)
+    report = CallsPass(elevenlabs(), aws().records, aws().staging, queue_audio, now, grace).run(
+        since, now, has_time=has_time
+    )
+    if report.is_complete:
+        aws().bookmarks.write("listed", now.isoformat())
+    return report
+
+
+def watch_webhook(now: datetime) -> set[str]:
+    """Say what is wrong with the webhook at ElevenLabs; whatever keeps us from knowing is logged, no more."""
+    try:
+        troubles = find_troubles(elevenlabs().webhooks(), settings().http_api_id, now)
+    except ElevenLabsError as error:
+        logger.warning("The webhook's state could not be read", reason=str(error))
+        return set()
+    for trouble in troubles:
+        logger.warning(ADVICE[trouble], trouble=trouble)
+    alarming = troubles - {"not_found"}
+    metrics.add_metric("WebhookTrouble", MetricUnit.Count, len(alarming))
+    return troubles
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    now = datetime.now(timezone.utc)
+    if "Records" in event:
+        handle = partial(handle_record, now=now)
+        return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
+    return reconcile(now, lambda: context.get_remaining_time_in_millis() > _SPARE_SECONDS * 1000)

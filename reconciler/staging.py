@@ -1,0 +1,54 @@
+"""Stages what was fetched as if it had come by webhook, and hands it on to the archiver."""
+
+import hashlib
+from collections.abc import Iterable
+from datetime import datetime
+from io import BytesIO
+from typing import Any, BinaryIO
+
+from shared import keys
+from shared.bucket import Bucket
+from shared.errors import StorageError
+from shared.messages import ClaimCheck
+from shared.webhooks import TRANSCRIPTION
+
+_ORIGIN = {"origin": "api"}
+
+
+class Staging:
+    """First durable, then passed on. Both may be done again: same content, same name."""
+
+    def __init__(self, bucket: Bucket, sqs: Any, archive_queue_url: str) -> None:
+        self._bucket, self._sqs, self._queue_url = bucket, sqs, archive_queue_url
+
+    def stage_call(self, conversation: bytes, now: datetime) -> None:
+        """`conversation` is the API's JSON, kept byte for byte as the `data` of a webhook."""
+        body = b'{"type":"%s","data":%s}' % (TRANSCRIPTION.encode(), conversation)
+        delivery_id = hashlib.sha256(body).hexdigest()
+        self._stage(keys.staged(now, delivery_id), BytesIO(body), "application/json", _ORIGIN, now)
+
+    def stage_recording(self, conversation_id: str, agent_id: str | None, audio: BinaryIO, now: datetime) -> None:
+        delivery_id = hashlib.sha256(f"audio:{conversation_id}".encode()).hexdigest()
+        named = {"conversation_id": conversation_id} | ({"agent_id": agent_id} if agent_id else {})
+        self._stage(keys.staged(now, delivery_id, "mp3"), audio, "audio/mpeg", _ORIGIN | named, now)
+
+    def hand_on(self, staged: Iterable[tuple[str, datetime]]) -> int:
+        """Send claim checks for staged objects, given by key and time of receipt; returns how many."""
+        checks = [check for key, received_at in staged if (check := claim_check(key, received_at))]
+        for batch in (checks[start : start + 10] for start in range(0, len(checks), 10)):
+            entries = [{"Id": str(number), "MessageBody": check.to_json()} for number, check in enumerate(batch)]
+            answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
+            if answer.get("Failed"):
+                raise StorageError(f"SQS refused {len(answer['Failed'])} of {len(batch)} claim checks")
+        return len(checks)
+
+    def _stage(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], now: datetime) -> None:
+        self._bucket.stage(key, body, content_type, metadata)
+        self.hand_on([(key, now)])
+
+
+def claim_check(staged_key: str, received_at: datetime) -> ClaimCheck | None:
+    """None for what nobody staged."""
+    delivery_id = keys.staged_delivery_id(staged_key)
+    received = received_at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return ClaimCheck(delivery_id, staged_key, received, "reconciler") if delivery_id else None

@@ -1,0 +1,66 @@
+"""The reconciler pointed to a stand-in of ElevenLabs' API, and called as its schedule and its queue would."""
+
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+
+from reconciler.handler import handle_record, reconcile
+from scripts.elevenlabs_stand_in import ElevenLabs
+from tests.conftest import Stack, close_clients, fixture_body, forget
+
+NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
+KEY = "xi-test"
+CALLER = "+12025550123"
+
+
+@pytest.fixture
+def elevenlabs(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElevenLabs]:
+    """The API; the functions know its address and have its key."""
+    secret = boto3.client("secretsmanager").create_secret(Name="elevenlabs", SecretString=f"{KEY}\n")
+    with ElevenLabs(KEY) as stand_in:
+        monkeypatch.setenv("ELEVENLABS_SECRET_ARN", secret["ARN"])
+        monkeypatch.setenv("ELEVENLABS_HOST", stand_in.url)
+        monkeypatch.setenv("DLQ_URL", aws.outputs["AudioDlqUrl"])
+        monkeypatch.setattr("reconciler.elevenlabs._RETRIES.backoff_factor", 0.0)
+        monkeypatch.setattr("reconciler.elevenlabs.PER_SECOND", 10_000)
+        forget()
+        yield stand_in
+        close_clients()
+    forget()
+
+
+def conversation(conversation_id: str = "conv_1", *, ended: timedelta = timedelta(hours=3), **fields: Any) -> Any:
+    """A call as the API tells it, that ended so long before NOW."""
+    data = json.loads(fixture_body("02"))["data"] | {"conversation_id": conversation_id} | fields
+    start = int((NOW - ended).timestamp()) - 60
+    return data | {"metadata": data["metadata"] | {"start_time_unix_secs": start, "call_duration_secs": 60}}
+
+
+def run(now: datetime = NOW) -> dict[str, Any]:
+    """One scheduled pass."""
+    return reconcile(now, lambda: True)
+
+
+def hear(announcement: str, now: datetime = NOW) -> None:
+    """One message of AudioQueue."""
+    handle_record(SimpleNamespace(body=announcement), now)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def archive_all(aws: Stack, context: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
+    """Let the archiver handle what ArchiveQueue holds; returns the claim checks."""
+    from archiver.handler import lambda_handler
+    from tests.conftest import sqs_event
+
+    def work() -> list[dict[str, Any]]:
+        checks = aws.take("ArchiveQueueUrl")
+        for check in checks:
+            assert lambda_handler(sqs_event(check["Body"]), context) == {"batchItemFailures": []}
+        return [json.loads(check["Body"]) for check in checks]
+
+    return work

@@ -1,0 +1,331 @@
+"""The scheduled pass over ElevenLabs' list of calls."""
+
+import json
+from datetime import timedelta
+
+import boto3
+import pytest
+
+from archiver.handler import lambda_handler
+from reconciler.handler import reconcile
+from tests.archiver.conftest import stage
+from tests.conftest import sqs_event
+from tests.reconciler.conftest import NOW, conversation, run
+
+HOUR = timedelta(hours=1)
+
+
+def audio_asked_for(aws) -> list[str]:
+    return [json.loads(message["Body"])["conversation_id"] for message in aws.take("AudioQueueUrl")]
+
+
+def test_a_call_that_no_webhook_brought_is_archived_like_any_other(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation())
+
+    report = run()
+
+    (check,) = archive_all()
+    assert check["source"] == "reconciler"
+    assert aws.json("12025550123/conv_1.json") == elevenlabs.conversations["conv_1"]
+    assert aws.head("12025550123/conv_1.json")["Metadata"]["order"].startswith("0-")
+    assert aws.json(check["staged_key"])["type"] == "post_call_transcription"
+    assert aws.tags(check["staged_key"]) == {"archived": "true"}
+    assert [each["event"] for each in aws.announcements()] == ["transcript_archived"]
+    assert (report["missing_calls"], report["outcomes"]) == (1, {"fetched": 1})
+
+
+def test_a_pass_over_a_whole_archive_changes_nothing(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(has_audio=False))
+    run()
+    archive_all()
+    aws.announcements()
+    before = aws.versions(), aws.call("conv_1")
+
+    report = run(NOW + HOUR)
+
+    assert (report["missing_calls"], report["missing_audio"], report["oldest"]) == (0, 0, None)
+    assert (aws.versions(), aws.call("conv_1")) == before
+    assert archive_all() == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({"ended": timedelta(minutes=59)}, id="ended just now"),
+        pytest.param({"status": "in-progress"}, id="goes on"),
+        pytest.param({"status": "processing"}, id="is worked on"),
+        pytest.param({"status": "initiated"}, id="rings"),
+        pytest.param({"ended": timedelta(hours=49)}, id="before the window"),
+    ],
+)
+def test_a_call_whose_webhook_may_still_come_waits(aws, elevenlabs, archive_all, fields):
+    elevenlabs.add(conversation(**fields))
+
+    report = run()
+
+    assert report["missing_calls"] == 0
+    assert archive_all() == []
+
+
+def test_a_call_that_failed_is_fetched_too(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(status="failed"))
+
+    run()
+
+    assert len(archive_all()) == 1
+
+
+def test_a_late_webhook_replaces_what_was_fetched(aws, elevenlabs, archive_all, context):
+    elevenlabs.add(conversation())
+    run()
+    archive_all()
+    late = {"type": "post_call_transcription", "event_timestamp": 1, "data": conversation(agent_name="from webhook")}
+
+    assert lambda_handler(sqs_event(stage(aws, late)), context) == {"batchItemFailures": []}
+
+    assert aws.json("12025550123/conv_1.json")["agent_name"] == "from webhook"
+
+
+def test_parked_audio_finds_its_caller(aws, elevenlabs, archive_all, context):
+    audio = {
+        "type": "post_call_audio",
+        "event_timestamp": 1,
+        "data": {"conversation_id": "conv_1", "full_audio": "SUQz"},
+    }
+    lambda_handler(sqs_event(stage(aws, audio)), context)
+    elevenlabs.add(conversation())
+
+    run()
+    archive_all()
+
+    assert aws.body("12025550123/conv_1.mp3") == b"ID3"
+
+
+def test_a_call_is_fetched_three_times_at_most_and_stays_missing(aws, elevenlabs):
+    elevenlabs.add(conversation())
+
+    reports = [run(NOW + hours * HOUR) for hours in range(5)]
+
+    assert [report["outcomes"] for report in reports] == [{"fetched": 1}] * 3 + [{"given_up": 1}] * 2
+    assert [report["missing_calls"] for report in reports] == [1] * 5
+    assert reports[-1]["oldest"] == (NOW - 3 * HOUR).isoformat()
+
+
+def test_a_call_that_is_on_its_way_is_not_fetched_again(aws, elevenlabs):
+    elevenlabs.add(conversation())
+
+    reports = [run(NOW), run(NOW + timedelta(minutes=59))]
+
+    assert [report["outcomes"] for report in reports] == [{"fetched": 1}, {"on_its_way": 1}]
+
+
+def test_failures_of_the_api_use_no_attempt_up(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation())
+    for hours in range(4):
+        elevenlabs.plan("get", *["500"] * 5)
+        assert run(NOW + hours * HOUR)["outcomes"] == {"failed": 1}
+
+    run(NOW + 4 * HOUR)
+
+    assert len(archive_all()) == 1
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
+def test_a_short_fault_is_waited_out(aws, elevenlabs, archive_all, fault):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("list", fault)
+    elevenlabs.plan("get", fault, fault)
+
+    assert run()["outcomes"] == {"fetched": 1}
+
+
+@pytest.mark.parametrize("answer", ["html", "empty", "truncated"])
+def test_what_is_no_conversation_is_not_staged(aws, elevenlabs, archive_all, answer):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", answer)
+
+    report = run()
+
+    assert report["outcomes"] == {"failed": 1}
+    assert report["missing_calls"] == 1
+    assert archive_all() == []
+
+
+def test_another_call_in_its_place_is_not_staged(aws, elevenlabs, archive_all):
+    elevenlabs.conversations["conv_1"] = conversation("conv_1")
+
+    def swap(request):
+        if request.route == "get":
+            elevenlabs.conversations["conv_1"] = conversation("conv_2")
+
+    elevenlabs.before_answer = swap
+
+    assert run()["outcomes"] == {"failed": 1}
+    assert archive_all() == []
+
+
+def test_a_call_that_is_deleted_between_list_and_get_is_not_missing(aws, elevenlabs):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", "404")
+
+    report = run()
+
+    assert report["outcomes"] == {"gone": 1}
+    assert report["missing_calls"] == 0
+
+
+def test_an_erased_call_is_not_brought_back(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation())
+    item = {"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}, "erased_at": {"S": "2026-11-22T09:00:00Z"}}
+    aws.dynamodb.put_item(TableName="conversations", Item=item)
+
+    report = run()
+
+    assert report["missing_calls"] == 0
+    assert archive_all() == []
+
+
+def test_a_wrong_key_is_said_once_and_tried_once(aws, elevenlabs, logs, capsys):
+    elevenlabs.key = "another"
+
+    report = run()
+
+    assert "refused" in report["error"]
+    assert len(elevenlabs.requests) == 1
+    assert "put the right one into the secret of the parameter ElevenLabsApiKey" in logs.getvalue()
+    assert "xi-test" not in logs.getvalue()
+
+
+def test_a_key_that_was_put_right_holds_from_then_on_and_looks_back_to_the_last_good_pass(aws, elevenlabs, archive_all):
+    run(NOW)
+    elevenlabs.key = "another"
+    elevenlabs.add(conversation("conv_1", ended=-HOUR))
+    later = NOW + timedelta(days=5)
+    assert "error" in run(later)
+
+    boto3.client("secretsmanager").put_secret_value(SecretId="elevenlabs", SecretString="another")
+
+    assert run(later)["outcomes"] == {"fetched": 1}
+
+
+def test_an_api_that_is_down_is_said_and_the_next_pass_looks_back_further(aws, elevenlabs, monkeypatch):
+    run(NOW)
+    elevenlabs.add(conversation("conv_1", ended=-HOUR))
+    elevenlabs.plan("list", *["503"] * 5)
+    assert run(NOW + timedelta(days=1))["error"] == "ElevenLabs: answered 503"
+
+    assert run(NOW + timedelta(days=5))["outcomes"] == {"fetched": 1}
+
+
+def test_250_calls_of_a_day_are_fetched_in_one_pass(aws, elevenlabs, archive_all):
+    for number in range(250):
+        elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + 5 * number)))
+
+    report = run()
+
+    assert report["outcomes"] == {"fetched": 250}
+    assert len(archive_all()) == 250
+    assert [request.query["page_size"] for request in elevenlabs.requests if request.route == "list"] == ["100"] * 3
+
+
+@pytest.mark.parametrize("change", ["cursors expire", "a call is added", "a call is deleted"])
+def test_a_list_that_changes_while_it_is_read_is_read_to_its_end(aws, elevenlabs, archive_all, change):
+    for number in range(250):
+        elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + number), has_audio=False))
+    lists = 0
+
+    def act(request):
+        nonlocal lists
+        if request.route != "list":
+            return
+        lists += 1
+        if lists == 2:
+            if change == "cursors expire":
+                elevenlabs.expire_cursors()
+            elif change == "a call is added":
+                elevenlabs.add(conversation("conv_new", ended=timedelta(minutes=61)))
+            elif change == "a call is deleted":
+                del elevenlabs.conversations["conv_5"]
+
+    elevenlabs.before_answer = act
+
+    report = run()
+
+    assert report["outcomes"]["fetched"] >= 249
+    staged = {json.loads(aws.body(key))["data"]["conversation_id"] for key in aws.object_keys("staging/")}
+    assert staged >= {f"conv_{number}" for number in range(250)} - {"conv_5"}
+
+
+def test_a_cursor_that_never_works_ends_the_pass_with_an_error(aws, elevenlabs):
+    for number in range(150):
+        elevenlabs.add(conversation(f"conv_{number}", has_audio=False))
+
+    def expire(request):
+        elevenlabs.expire_cursors()
+
+    elevenlabs.before_answer = expire  # and all calls began in the same second: no time to go on from either
+
+    assert run()["error"] == "ElevenLabs: answered 400"
+
+
+def test_a_pass_that_runs_out_of_time_says_so_and_the_next_one_goes_on(aws, elevenlabs, archive_all):
+    for number in range(150):
+        elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + number), has_audio=False))
+
+    report = reconcile(NOW, lambda: False)
+    assert (report["is_complete"], report["outcomes"]) == (False, {"fetched": 100})
+    archive_all()
+
+    report = run(NOW + HOUR)
+    assert (report["is_complete"], report["outcomes"]) == (True, {"fetched": 50})
+
+
+def test_audio_that_is_still_missing_is_asked_for_again(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(has_audio=True))
+    run()
+    archive_all()
+
+    report = run(NOW + HOUR)
+
+    assert (report["missing_audio"], report["audio_queued"]) == (1, 1)
+    assert audio_asked_for(aws) == ["conv_1"]
+
+
+def test_a_call_without_audio_is_whole(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(has_audio=False))
+    run()
+    archive_all()
+
+    assert run(NOW + HOUR)["missing_audio"] == 0
+    assert audio_asked_for(aws) == []
+
+
+def test_without_a_key_there_is_the_sweep_alone(aws, logs):
+    assert run() == {"swept": 0}
+
+    assert "without the parameter ElevenLabsApiKey nothing is fetched" in logs.getvalue()
+
+
+def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, elevenlabs, archive_all, logs):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", "html")
+    run()
+    run(NOW + HOUR)
+
+    assert "Reconciled" in logs.getvalue()
+    for private in ("2025550123", "mooring", "xi-test"):
+        assert private not in logs.getvalue()
+
+
+def test_the_metrics_of_completeness_are_there_in_every_pass(aws, elevenlabs, context, capsys):
+    from reconciler.handler import lambda_handler as handler
+
+    elevenlabs.add(conversation())
+    context.get_remaining_time_in_millis = lambda: 900_000
+
+    handler({}, context)
+
+    (written,) = [line for line in capsys.readouterr().out.splitlines() if '"MissingCalls"' in line]
+    metrics = json.loads(written)
+    names = ("MissingCalls", "MissingAudio", "OldestUnarchivedAge", "StagedSwept", "WebhookTrouble")
+    assert {name: metrics[name] for name in names if name in metrics}.keys() == set(names)
