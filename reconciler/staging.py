@@ -8,7 +8,6 @@ from typing import Any, BinaryIO
 
 from shared import keys
 from shared.bucket import Bucket
-from shared.errors import StorageError
 from shared.messages import ClaimCheck
 from shared.webhooks import TRANSCRIPTION
 
@@ -35,11 +34,8 @@ class Staging:
     def hand_on(self, staged: Iterable[tuple[str, datetime]]) -> int:
         """Send claim checks for staged objects, given by key and time of receipt; returns how many."""
         checks = [check for key, received_at in staged if (check := claim_check(key, received_at))]
-        for batch in (checks[start : start + 10] for start in range(0, len(checks), 10)):
-            entries = [{"Id": str(number), "MessageBody": check.to_json()} for number, check in enumerate(batch)]
-            answer = self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries)
-            if answer.get("Failed"):
-                raise StorageError(f"SQS refused {len(answer['Failed'])} of {len(batch)} claim checks")
+        for check in checks:
+            self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=check.to_json())
         return len(checks)
 
     def _stage(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], now: datetime) -> None:

@@ -24,7 +24,7 @@ os.environ |= {
     "POWERTOOLS_SERVICE_NAME": "test",
 }
 
-from shared.observability import logger
+from shared.observability import logger, metrics
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SECRET = "wsec_0123456789abcdef"
@@ -205,6 +205,7 @@ def forget() -> None:
     for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
+    metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()
 

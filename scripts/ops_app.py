@@ -1,0 +1,79 @@
+"""The operators' tool. Data goes to stdout, progress to stderr.
+
+Exit codes: 0 all is well, 1 something is not, 2 the command cannot be done as it was given, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any, cast
+
+import typer
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.ops_reconcile import backfill, reconcile
+from scripts.ops_stack import OpsError, explained, find_stack
+from scripts.ops_view import View
+from shared.errors import AgenticMemoryError
+
+app = typer.Typer(
+    name="ops", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
+
+
+@app.callback(epilog="--stack, --local and --json may stand anywhere in the line.")
+def choose(
+    context: typer.Context,
+    stack: Annotated[str | None, typer.Option(help="Name of the stack on AWS (agentic-memory if not given).")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Work on the stack that `make local` keeps up.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    if "--help" not in sys.argv and "-h" not in sys.argv:
+        context.obj = View(find_stack(stack, local=local), as_json)
+
+
+app.command()(reconcile)
+app.command()(backfill)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; no error ends in a stack trace."""
+    words = global_options_first(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        result = app(words, prog_name="ops", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return say("Interrupted. Run the same command again: what is done is not done twice.", 130)
+    except typer.TyperException as error:
+        cast(Any, error).show()  # a usage error: how to write it, on stderr
+        return 2
+    except OpsError as error:
+        return say(str(error), error.code)
+    except (ClientError, BotoCoreError) as error:
+        failed = explained(error, "")
+        return say(str(failed), failed.code)
+    except AgenticMemoryError as error:
+        return say(f"{error}.", 1)
+    return result if isinstance(result, int) else 0
+
+
+def say(text: str, code: int) -> int:
+    print(text, file=sys.stderr)
+    return code
+
+
+def global_options_first(words: list[str]) -> list[str]:
+    """The same words with the options that hold for every command in front of it, where click looks for them."""
+    first, rest = [], []
+    remaining = iter(words)
+    for word in remaining:
+        if word in ("--local", "--json") or word.startswith("--stack="):
+            first.append(word)
+        elif word == "--stack":
+            first += [word, *([following] if (following := next(remaining, None)) is not None else [])]
+        else:
+            rest.append(word)
+    return first + rest
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The stack that an operator works on: deployed on AWS, or kept up by `make local`."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from boto3.session import Session
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+
+from scripts.embedded import REGION, ROOT_KEY
+from scripts.local import OUTPUTS, STACK_NAME
+from shared.aws_errors import error_code
+from shared.bucket import Bucket
+from shared.record import Records
+
+_PATIENCE = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
+_FORBIDDEN = ("AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId")
+
+
+class OpsError(Exception):
+    """The command cannot be done; the text says why and what to do. `code` is the exit code."""
+
+    def __init__(self, text: str, code: int = 2) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The outputs of a stack, and clients that reach what they name."""
+
+    name: str
+    outputs: dict[str, str]
+    session: Session
+    endpoint_url: str | None = None
+
+    def client(self, service: str, config: Config = _PATIENCE) -> Any:
+        return self.session.client(service, endpoint_url=self.endpoint_url, config=config)
+
+    def output(self, name: str, without: str = "") -> str:
+        """Raises OpsError with the sentence `without` if the stack has no such output."""
+        if name not in self.outputs:
+            raise OpsError(without or f"The stack {self.name} has no output {name}: is it one of AgenticMemory?")
+        return self.outputs[name]
+
+    @cached_property
+    def table(self) -> Any:
+        resource = self.session.resource("dynamodb", endpoint_url=self.endpoint_url, config=_PATIENCE)
+        return resource.Table(self.output("ConversationTableName"))
+
+    @cached_property
+    def bucket(self) -> Bucket:
+        return Bucket(self.client("s3"), self.output("BucketName"))
+
+    @cached_property
+    def records(self) -> Records:
+        return Records(self.table)
+
+    def secret(self, output: str, without: str = "") -> str:
+        """The value of the secret whose ARN is that output."""
+        arn = self.output(output, without)
+        return str(self.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
+
+
+def find_stack(name: str | None, *, local: bool) -> Stack:
+    """Raises OpsError."""
+    return local_stack(OUTPUTS) if local else deployed_stack(name or STACK_NAME)
+
+
+def local_stack(path: Path) -> Stack:
+    try:
+        outputs = json.loads(path.read_text())
+    except FileNotFoundError:
+        raise OpsError("There is no local stack. Start one in another terminal: make local") from None
+    session = Session(aws_access_key_id=ROOT_KEY, aws_secret_access_key=ROOT_KEY, region_name=REGION)
+    return Stack(STACK_NAME, outputs, session, outputs["AwsEndpointUrl"])
+
+
+def deployed_stack(name: str) -> Stack:
+    session = Session()
+    try:
+        found = session.client("cloudformation", config=_PATIENCE).describe_stacks(StackName=name)["Stacks"][0]
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error, name, session.region_name) from None
+    return Stack(name, {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}, session)
+
+
+def explained(error: ClientError | BotoCoreError, stack: str, region: str | None = None) -> OpsError:
+    """What an operator can do about an error of AWS."""
+    if isinstance(error, NoCredentialsError):
+        return OpsError("There are no AWS credentials: sign in (aws sso login), set AWS_PROFILE, or use --local.")
+    if isinstance(error, NoRegionError):
+        return OpsError("No AWS region is set: set AWS_REGION, or use --local.")
+    if error_code(error) == "ValidationError" and "does not exist" in str(error):
+        return OpsError(f"There is no stack {stack} in {region}. Name it with --stack, or use --local.")
+    operation = error.operation_name if isinstance(error, ClientError) else "the request"
+    if error_code(error) in _FORBIDDEN:
+        return OpsError(f"AWS refused {operation} ({error_code(error)}): your credentials may not do this.")
+    return OpsError(f"AWS did not do {operation}: {error_code(error)}.", code=1)

@@ -1,0 +1,218 @@
+"""Recordings that no webhook brought."""
+
+import json
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+import archiver.handler
+from reconciler.handler import lambda_handler
+from scripts.elevenlabs_stand_in import ElevenLabs
+from shared.errors import ElevenLabsError, PoisonError
+from tests.archiver.conftest import stage
+from tests.conftest import Stack, sqs_event
+from tests.reconciler.conftest import NOW, conversation, hear
+
+MP3 = b"ID3\x04" + b"sound" * 1000
+FOLDER = "12025550123"
+
+
+@pytest.fixture
+def announced(aws: Stack, elevenlabs: ElevenLabs, context: Any) -> str:
+    """A call that a webhook brought an hour after its end, without its audio: its announcement."""
+    data = conversation(has_audio=True)
+    elevenlabs.add(data)
+    envelope = {"type": "post_call_transcription", "event_timestamp": 1772550278, "data": data}
+    archiver.handler.lambda_handler(sqs_event(stage(aws, envelope)), context)
+    return json.dumps(aws.announcements()[0])
+
+
+def test_a_recording_is_fetched_and_archived_byte_for_byte(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+
+    hear(announced)
+
+    (check,) = archive_all()
+    assert check["staged_key"].startswith("staging/2026/11/22/10/")
+    assert check["staged_key"].endswith(".mp3")
+    staged = aws.head(check["staged_key"])
+    assert staged["ContentType"] == "audio/mpeg"
+    assert staged["Metadata"] == {
+        "conversation_id": "conv_1", "agent_id": "agent_7001fixture0agent0alpha0001", "origin": "api",
+    }  # fmt: skip
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
+    assert aws.tags(f"{FOLDER}/conv_1.mp3") == {"tier": "archive"}
+    assert (aws.call("conv_1")["audio"], aws.call("conv_1")["mp3_key"]) == ("archived", f"{FOLDER}/conv_1.mp3")
+    assert aws.tags(check["staged_key"]) == {"archived": "true"}
+    assert [each["event"] for each in aws.announcements()] == ["audio_archived"]
+
+
+def test_an_announcement_that_comes_twice_stores_nothing_twice(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    hear(announced)
+    hear(announced)
+    archive_all()
+    hear(announced)
+
+    assert archive_all() == []
+    assert len(aws.versions(f"{FOLDER}/conv_1.mp3")) == 1
+    assert len(aws.object_keys("staging/")) == 2
+
+
+def test_a_webhook_that_came_meanwhile_wins_and_nothing_is_fetched(aws, elevenlabs, announced, context):
+    elevenlabs.audio["conv_1"] = MP3
+    sent = {
+        "type": "post_call_audio",
+        "event_timestamp": 1,
+        "data": {"conversation_id": "conv_1", "full_audio": "SUQz"},
+    }
+    archiver.handler.lambda_handler(sqs_event(stage(aws, sent)), context)
+
+    hear(announced)
+
+    assert [request.route for request in elevenlabs.requests] == []
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == b"ID3"
+
+
+def test_a_recording_that_is_not_there_yet_stays_pending(aws, elevenlabs, announced, archive_all):
+    hear(announced)
+
+    assert aws.call("conv_1")["audio"] == "pending"
+    elevenlabs.audio["conv_1"] = MP3
+    hear(announced)
+    archive_all()
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
+
+
+def test_a_recording_is_given_up_a_day_after_the_call(aws, elevenlabs, announced):
+    hear(announced, NOW + timedelta(hours=20, minutes=59))
+    assert aws.call("conv_1")["audio"] == "pending"
+
+    hear(announced, NOW + timedelta(hours=21, minutes=1))
+
+    assert aws.call("conv_1")["audio"] == "unavailable"
+
+
+def test_audio_that_comes_after_it_was_given_up_is_archived(aws, elevenlabs, announced, context):
+    hear(announced, NOW + timedelta(days=2))
+    sent = {
+        "type": "post_call_audio",
+        "event_timestamp": 1,
+        "data": {"conversation_id": "conv_1", "full_audio": "SUQz"},
+    }
+
+    archiver.handler.lambda_handler(sqs_event(stage(aws, sent)), context)
+
+    assert aws.call("conv_1")["audio"] == "archived"
+
+
+@pytest.mark.parametrize("case", ["deleted, or under zero retention", "voice not recorded"])
+def test_a_recording_that_never_comes_is_given_up_at_once(aws, elevenlabs, announced, case):
+    if case == "voice not recorded":
+        elevenlabs.conversations["conv_1"] |= {"has_audio": False}
+    else:
+        del elevenlabs.conversations["conv_1"]
+
+    hear(announced)
+
+    assert aws.call("conv_1")["audio"] == "unavailable"
+    assert aws.take("AudioDlqUrl") == []
+
+
+@pytest.mark.parametrize("fault", ["empty", "html", "truncated-json"])
+def test_what_is_no_mp3_is_not_staged_and_asked_for_again(aws, elevenlabs, announced, archive_all, fault):
+    elevenlabs.audio["conv_1"] = b'{"detail": "no audio"}' if fault == "truncated-json" else MP3
+    if fault != "truncated-json":
+        elevenlabs.plan("audio", fault)
+
+    hear(announced)
+
+    assert archive_all() == []
+    assert aws.call("conv_1")["audio"] == "pending"
+
+
+@pytest.mark.parametrize("fault", ["cut", "cut_identity"])
+def test_a_recording_that_breaks_off_is_not_staged_and_tried_again(aws, elevenlabs, announced, archive_all, fault):
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", fault)
+
+    with pytest.raises(ElevenLabsError, match="broke off"):
+        hear(announced)
+    assert archive_all() == []
+
+    hear(announced)
+    archive_all()
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
+
+
+@pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
+def test_a_short_fault_is_waited_out_and_a_long_one_left_to_the_queue(aws, elevenlabs, announced, archive_all, fault):
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", *[fault] * 5, fault)
+
+    with pytest.raises(ElevenLabsError):
+        hear(announced)
+    hear(announced)
+
+    assert len(archive_all()) == 1
+    assert aws.call("conv_1")["audio"] == "archived"
+
+
+def test_a_slow_recording_is_whole(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", "slow:0.001")
+
+    hear(announced)
+    archive_all()
+
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
+
+
+def test_a_refused_key_is_one_metric_and_no_retry(aws, elevenlabs, announced, context, capsys):
+    elevenlabs.key = "another"
+
+    assert lambda_handler(sqs_event(announced), context) == {"batchItemFailures": []}
+
+    assert '"ElevenLabsKeyRefused":[1.0]' in capsys.readouterr().out
+    assert len(elevenlabs.requests) == 1
+    assert aws.call("conv_1")["audio"] == "pending"
+    assert aws.take("AudioDlqUrl") == []
+
+
+def test_an_erased_call_is_not_fetched(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    item = {"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}, "erased_at": {"S": "2026-11-22T09:00:00Z"}}
+    aws.dynamodb.put_item(TableName="conversations", Item=item)
+
+    hear(announced)
+
+    assert archive_all() == []
+    assert elevenlabs.requests == []
+
+
+def test_a_call_that_is_erased_while_it_is_fetched_is_not_archived(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    hear(announced)
+    item = {"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}, "erased_at": {"S": "2026-11-22T09:00:00Z"}}
+    aws.dynamodb.put_item(TableName="conversations", Item=item)
+
+    archive_all()
+
+    assert f"{FOLDER}/conv_1.mp3" not in aws.object_keys()
+
+
+def test_a_message_that_is_no_announcement_is_set_aside(aws, elevenlabs, context):
+    assert lambda_handler(sqs_event("not json"), context) == {"batchItemFailures": []}
+
+    assert aws.reasons("AudioDlqUrl") == [("announcement", "The message is not an announcement of version 1.")]
+
+
+def test_what_is_announced_and_not_archived_is_nothing_to_fetch_for(aws, elevenlabs, announced):
+    hear(announced.replace("conv_1", "conv_2"))
+
+    assert elevenlabs.requests == []
+
+
+def test_poison_is_no_failure_of_elevenlabs():
+    assert not issubclass(ElevenLabsError, PoisonError)
