@@ -11,9 +11,11 @@ import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.ops_reconcile import backfill, reconcile
-from scripts.ops_stack import OpsError, explained, find_stack
+from scripts.ops_stack import OpsError, explained
 from scripts.ops_view import View
 from shared.errors import AgenticMemoryError
+
+INTERRUPTED = 130
 
 app = typer.Typer(
     name="ops", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -28,8 +30,7 @@ def choose(
     local: Annotated[bool, typer.Option("--local", help="Work on the stack that `make local` keeps up.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
 ) -> None:
-    if "--help" not in sys.argv and "-h" not in sys.argv:
-        context.obj = View(find_stack(stack, local=local), as_json)
+    context.obj = View(stack, local, as_json)
 
 
 app.command()(reconcile)
@@ -41,8 +42,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = global_options_first(list(sys.argv[1:] if arguments is None else arguments))
     try:
         result = app(words, prog_name="ops", standalone_mode=False)
-    except (KeyboardInterrupt, typer.Abort):
-        return say("Interrupted. Run the same command again: what is done is not done twice.", 130)
     except typer.TyperException as error:
         cast(Any, error).show()  # a usage error: how to write it, on stderr
         return 2
@@ -53,7 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return say(str(failed), failed.code)
     except AgenticMemoryError as error:
         return say(f"{error}.", 1)
-    return result if isinstance(result, int) else 0
+    if result == INTERRUPTED:  # what typer makes of Ctrl-C
+        say("Interrupted. Run the same command again: what is done is not done twice.", INTERRUPTED)
+    return int(result or 0)
 
 
 def say(text: str, code: int) -> int:

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from scripts.ops_stack import Stack
+from scripts.ops_stack import Stack, find_stack
 
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
@@ -22,8 +22,13 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 class View:
     """The stack that a command works on, and how it shows what came of it."""
 
-    stack: Stack
+    stack_name: str | None
+    local: bool
     as_json: bool
+
+    @cached_property
+    def stack(self) -> Stack:
+        return find_stack(self.stack_name, local=self.local)
 
     @cached_property
     def progress(self) -> Console:

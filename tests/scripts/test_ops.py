@@ -1,0 +1,219 @@
+"""The operators' tool: finding the stack, saying what is wrong, and filling a past range."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from scripts.elevenlabs_stand_in import ElevenLabs
+from scripts.ops_app import global_options_first, main
+from scripts.ops_stack import explained
+from scripts.ops_view import moment
+from tests.conftest import Stack, close_clients, fixture_body
+
+HOURS = timedelta(hours=1)
+
+
+@pytest.fixture
+def stack(aws: Stack) -> Stack:
+    """The stack `calls`, with the outputs of the resources in moto."""
+    deploy_outputs(aws.outputs)
+    return aws
+
+
+def deploy_outputs(outputs: dict[str, str], name: str = "calls") -> None:
+    template = {
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
+        "Outputs": {key: {"Value": value} for key, value in outputs.items()},
+    }
+    boto3.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
+
+
+@pytest.fixture
+def elevenlabs(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElevenLabs]:
+    """The stack `calls` with a key, and the API that it opens."""
+    secret = boto3.client("secretsmanager").create_secret(Name="elevenlabs", SecretString="xi-test")["ARN"]
+    with ElevenLabs("xi-test") as stand_in:
+        deploy_outputs(aws.outputs | {"ElevenLabsSecretArn": secret, "ElevenLabsApiHost": stand_in.url})
+        monkeypatch.setattr("reconciler.elevenlabs._RETRIES.backoff_factor", 0.0)
+        yield stand_in
+        close_clients()
+
+
+def add_call(elevenlabs: ElevenLabs, conversation_id: str, ago: timedelta, **fields: Any) -> None:
+    data = json.loads(fixture_body("02"))["data"] | {"conversation_id": conversation_id} | fields
+    start = int((datetime.now(timezone.utc) - ago).timestamp())
+    elevenlabs.add(data | {"metadata": data["metadata"] | {"start_time_unix_secs": start, "call_duration_secs": 60}})
+
+
+def ops(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of one command."""
+    try:
+        code = main([*words])
+    except SystemExit as end:
+        code = int(str(end.code))
+    written = capsys.readouterr()
+    return code, written.out, written.err
+
+
+def backfill(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
+    code, out, _ = ops(capsys, "--stack", "calls", "backfill", "--per-second", "50", "--json", *words)
+    return code, json.loads(out)
+
+
+def fetched(aws: Stack) -> list[str]:
+    checks = [json.loads(message["Body"]) for message in aws.take("ArchiveQueueUrl")]
+    return sorted(aws.json(check["staged_key"])["data"]["conversation_id"] for check in checks)
+
+
+def test_a_preview_says_what_is_missing_and_changes_nothing(aws, elevenlabs, capsys):
+    for hours in range(1, 6):
+        add_call(elevenlabs, f"conv_{hours}", (hours + 1) * HOURS)
+
+    code, shown = backfill(capsys, "--since", "90h")
+
+    assert code == 0
+    assert (shown["calls_listed"], shown["calls_missing"]) == (5, 5)
+    assert shown["next"] == "Nothing was done. The same command with --yes fetches what is missing."
+    assert fetched(aws) == []
+    assert [request.route for request in elevenlabs.requests] == ["list"]
+
+
+def test_with_yes_the_range_is_filled_and_nothing_around_it(aws, elevenlabs, capsys):
+    for days in (1, 10, 11, 12, 20):
+        add_call(elevenlabs, f"conv_{days}", timedelta(days=days))
+
+    code, shown = backfill(capsys, "--since", "15d", "--until", "5d", "--yes")
+
+    assert (code, shown["fetched"]) == (0, 3)
+    assert fetched(aws) == ["conv_10", "conv_11", "conv_12"]
+
+
+def test_only_the_calls_of_one_agent_are_fetched(aws, elevenlabs, capsys):
+    add_call(elevenlabs, "conv_1", 5 * HOURS, agent_id="agent_1")
+    add_call(elevenlabs, "conv_2", 5 * HOURS, agent_id="agent_2")
+
+    backfill(capsys, "--since", "1d", "--agent", "agent_2", "--yes")
+
+    assert fetched(aws) == ["conv_2"]
+
+
+def test_an_interrupted_run_goes_on_and_fetches_nothing_twice(aws, elevenlabs, capsys):
+    for number in range(150):
+        add_call(elevenlabs, f"conv_{number}", 5 * HOURS + timedelta(minutes=number))
+    listed = 0
+
+    def interrupt(request):
+        nonlocal listed
+        listed += request.route == "list"
+        if listed == 4 and request.route == "list":  # two pages for the preview, and the first of the work
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+
+    elevenlabs.before_answer = interrupt
+    first_code, _, said = ops(capsys, "--stack", "calls", "backfill", "--since", "2d", "--per-second", "50", "--yes")
+    first = fetched(aws)
+    elevenlabs.before_answer = None
+
+    code, shown = backfill(capsys, "--since", "2d", "--yes")
+
+    assert (first_code, code) == (130, 0)
+    assert said.endswith("Interrupted. Run the same command again: what is done is not done twice.\n")
+    assert len(first) == 100
+    assert shown["fetched"] == 50
+    assert sorted(first + fetched(aws)) == sorted(f"conv_{number}" for number in range(150))
+
+
+def test_a_range_without_gaps_says_so(aws, elevenlabs, capsys):
+    code, shown = backfill(capsys, "--since", "1d", "--yes")
+
+    assert (code, shown["next"]) == (0, "Nothing is missing.")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        pytest.param(["backfill"], "Missing option '--since'", id="no range"),
+        pytest.param(["backfill", "--since", "yesterday"], "'yesterday' is no time: write 2026-11-22", id="no time"),
+        pytest.param(["backfill", "--since", "1h", "--until", "2h"], "the first must be the earlier", id="backwards"),
+        pytest.param(["backfill", "--since", "1h", "--per-second", "0"], "--per-second", id="no pace"),
+        pytest.param(["bakfill"], "Did you mean 'backfill'?", id="no such command"),
+        pytest.param(["reconcile"], "has no output ReconcilerFunctionName", id="another kind of stack"),
+    ],
+)
+def test_a_wrong_command_says_what_is_wrong(stack, capsys, words, said):
+    code, out, err = ops(capsys, "--stack", "calls", *words)
+
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
+
+
+def test_a_stack_that_is_not_there_is_named(aws, capsys):
+    code, _, err = ops(capsys, "reconcile", "--stack", "nothing")
+
+    assert code == 2
+    assert err == "There is no stack nothing in us-east-1. Name it with --stack, or use --local.\n"
+
+
+def test_a_local_stack_that_is_not_up_says_how_to_start_one(monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
+
+    code, _, err = ops(capsys, "reconcile", "--local")
+
+    assert (code, err) == (2, "There is no local stack. Start one in another terminal: make local\n")
+
+
+def test_without_a_key_of_elevenlabs_there_is_nothing_to_fill_from(stack, capsys):
+    code, _, err = ops(capsys, "backfill", "--since", "1d", "--stack", "calls")
+
+    assert code == 2
+    assert "deploy it with the parameter ElevenLabsApiKey" in err
+
+
+def test_a_refused_key_ends_in_a_sentence(aws, elevenlabs, capsys):
+    elevenlabs.key = "another"
+
+    code, _, err = ops(capsys, "backfill", "--since", "1d", "--stack", "calls")
+
+    assert (code, err.splitlines()[-1]) == (1, "ElevenLabs: the key is refused (401).")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ClientError({"Error": {"Code": "AccessDenied"}}, "GetItem"), "AWS refused GetItem (AccessDenied): your"),
+        (NoCredentialsError(), "There are no AWS credentials"),
+        (ClientError({"Error": {"Code": "InternalError"}}, "GetItem"), "AWS did not do GetItem: InternalError."),
+    ],
+)
+def test_errors_of_aws_are_explained(error, said):
+    assert str(explained(error, "calls")).startswith(said)
+
+
+def test_global_options_may_stand_anywhere():
+    assert global_options_first(["backfill", "--json", "--since", "1d", "--stack", "a"]) == [
+        "--json", "--stack", "a", "backfill", "--since", "1d",
+    ]  # fmt: skip
+
+
+def test_times_are_utc_unless_they_say_otherwise():
+    assert moment("2026-11-22") == datetime(2026, 11, 22, tzinfo=timezone.utc)
+    assert moment("2026-11-22T10:00+02:00") == datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
+    assert abs(datetime.now(timezone.utc) - moment("36h") - 36 * HOURS) < timedelta(minutes=1)
+
+
+@pytest.mark.parametrize("command", ["reconcile", "backfill"])
+def test_every_command_has_help_with_an_example(capsys, command):
+    code, out, _ = ops(capsys, command, "--help")
+
+    assert code == 0
+    assert "Example: ops " in out
+    assert Path(__file__).parents[2].joinpath("scripts/ops").stat().st_mode & 0o111
