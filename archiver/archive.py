@@ -11,7 +11,7 @@ from typing import Any, BinaryIO
 
 from archiver.announcer import Announcer
 from archiver.caller import find_caller
-from archiver.finals import Finals, dump, utc
+from archiver.finals import Finals, dump
 from archiver.staged import Staged, decode_audio, open_staged
 from shared import keys
 from shared.bucket import Bucket
@@ -20,6 +20,7 @@ from shared.errors import PoisonError, StorageError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger
 from shared.record import Call, Parked, Records
+from shared.times import utc
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, find_event
 
 SUMMARY_BYTES = 4096
@@ -57,7 +58,7 @@ class Archiver:
         if conversation_id is None:
             raise PoisonError("webhook", "The event names no conversation.")
         if event.type == AUDIO:
-            return self._archive_audio(event, conversation_id, delivery)
+            return self._archive_audio(event, conversation_id, delivery, now)
         self._archive_transcript(event, conversation_id, delivery, now)
         return True
 
@@ -128,12 +129,12 @@ class Archiver:
             # An array may hold what is not done yet: then its own message tags it, or the sweep.
             return self._finish(call, call.parked, event, audio, tag=alone)
 
-    def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery) -> bool:
+    def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> bool:
         audio = delivery.staged.audio(event)
         if audio is None:
             raise PoisonError("audio", "full_audio is missing, empty or not base64.")
         parked = Parked(delivery.check.staged_key, delivery.order(event))
-        call = self._records.park_audio(conversation_id, parked, force=delivery.check.force)
+        call = self._records.park_audio(conversation_id, parked, utc(now), force=delivery.check.force)
         if call is None:
             self._leave(conversation_id, delivery, "AudioSuperseded")
         elif call.folder:
@@ -208,7 +209,7 @@ def summarise(conversation: Conversation) -> dict[str, Any]:
     """What the record says of a call, besides where it is. None for what ElevenLabs did not say."""
     analysis = conversation.analysis
     return {
-        "started_at": utc(conversation.started_at),
+        "started_at": utc(conversation.started_at) if conversation.started_at else None,
         "duration_secs": conversation.duration_secs,
         "status": _text(conversation.status),
         "call_successful": _text(analysis.call_successful) if analysis else None,

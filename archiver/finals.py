@@ -1,7 +1,6 @@
 """The final objects of a call, and the log lines that operators know."""
 
 import os
-from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any, BinaryIO
 
@@ -74,8 +73,3 @@ def dump(value: Any) -> bytes:
         return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")).encode())
     except UnicodeEncodeError:
         return bytes(simplejson.dumps(value, use_decimal=True, separators=(",", ":")).encode())
-
-
-def utc(moment: datetime | None) -> str | None:
-    """ISO 8601 in UTC, to the second."""
-    return None if moment is None else moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -27,6 +27,7 @@ from shared.errors import BodyError, SignatureError, UnavailableError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
 from shared.settings import read_settings
+from shared.times import utc
 
 # The sender does not wait for ever: two attempts of 2 s at most, and one for the secret, so that
 # the answer comes within 8 s when one service is silent.
@@ -118,7 +119,7 @@ def stage(body: bytes, now: datetime) -> ClaimCheck:
         _put_new(key, body)
     except AwsError as error:
         raise UnavailableError("S3", error_code(error)) from error
-    return ClaimCheck(delivery_id, key, now.strftime("%Y-%m-%dT%H:%M:%SZ"), source="webhook")
+    return ClaimCheck(delivery_id, key, utc(now), source="webhook")
 
 
 def _put_new(key: str, body: bytes, attempts: int = 2) -> None:

@@ -8,6 +8,7 @@ from urllib.parse import quote
 from memory_writer.memory import Memory, Message
 from shared.conversation import Conversation, Criterion
 from shared.messages import Announcement
+from shared.times import utc
 
 _SPACE = re.compile(r"\s")
 _ROLES: dict[str, Literal["user", "assistant"]] = {"agent": "assistant", "user": "user"}
@@ -35,7 +36,7 @@ def build_memories(announcement: Announcement, conversation: Conversation, user_
             "agent_id": announcement.agent_id,
             "conversation_id": announcement.conversation_id,
             "call_duration": conversation.duration_secs,
-            "timestamp": started_at.strftime("%Y-%m-%dT%H:%M:%SZ") if started_at else None,
+            "timestamp": utc(started_at) if started_at else None,
         }
         return Memory(user_id, kind, messages, metadata, infer)
 

@@ -1,11 +1,13 @@
 """Fetches recordings that no webhook brought: those too long for one, and those that it lost."""
 
 import tempfile
+from collections.abc import Iterator
 from datetime import datetime, timedelta
 
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from shared.errors import NotFoundError
+from shared.messages import Announcement
 from shared.record import Call, Records
 
 PATIENCE = timedelta(days=1)  # how long after its end a call's recording may still come to be
@@ -24,11 +26,24 @@ def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging
             api.download(conversation_id, file)
             staging.stage_recording(conversation_id, call.agent_id, file, now)
     except NotFoundError:
-        if now - _ended_at(call, now) <= PATIENCE and _may_come(conversation_id, api):
+        if now - ended_at(call) <= PATIENCE and _may_come(conversation_id, api):
             return "AudioNotReady"
         records.give_up_audio(conversation_id)
         return "AudioUnavailable"
     return "AudioFetched"
+
+
+def find_missing(records: Records, ended_before: datetime) -> Iterator[Call]:
+    """The archived calls whose recording is missing so long after their end, however old."""
+    return (call for call in records.find_by_audio("pending") if awaits_audio(call) and ended_at(call) <= ended_before)
+
+
+def announcement(call: Call) -> str:
+    """As the archiver announced this call; sent to AudioQueue alone, for no other subscriber is to hear of it again."""
+    return Announcement(
+        "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
+        source_key=str(call.json_key), json_key=call.json_key, mp3_key=None, audio="pending",
+    ).to_json()  # fmt: skip
 
 
 def awaits_audio(call: Call) -> bool:
@@ -36,9 +51,10 @@ def awaits_audio(call: Call) -> bool:
     return call.audio == "pending" and call.t_order is not None and call.parked is None and call.erased_at is None
 
 
-def _ended_at(call: Call, now: datetime) -> datetime:
-    known = call.started_at or call.archived_at
-    return datetime.fromisoformat(known) + timedelta(seconds=int(call.duration_secs or 0)) if known else now
+def ended_at(call: Call) -> datetime:
+    """When an archived call ended; when it was archived, if ElevenLabs did not say when it began."""
+    begun = datetime.fromisoformat(str(call.started_at or call.archived_at))
+    return begun + timedelta(seconds=int(call.duration_secs or 0))
 
 
 def _may_come(conversation_id: str, api: ElevenLabs) -> bool:

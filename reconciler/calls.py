@@ -1,4 +1,4 @@
-"""The pass over ElevenLabs' list of calls: stages what the archive does not have, and asks again for missing audio.
+"""The pass over ElevenLabs' list of calls: stages what the archive does not have.
 
 A call that was fetched is a call like any other from then on. It is fetched three times at most; whether the archiver
 made something of it, the next pass sees.
@@ -9,15 +9,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
-from reconciler.audio import awaits_audio
 from reconciler.elevenlabs import ElevenLabs, Listed
 from reconciler.staging import Staging
 from shared.errors import ElevenLabsError, KeyRefusedError, NotFoundError
-from shared.messages import Announcement
 from shared.observability import logger
 from shared.record import Call, Records
+from shared.times import utc
 
 WINDOW = timedelta(hours=48)
 FETCHES = 3
@@ -29,16 +27,14 @@ _AT_ONCE = 8
 class Report:
     """What a pass found, in numbers of calls.
 
-    `missing_calls` and `missing_audio` are those that the archive lacked when it was looked at; `oldest` is when the
-    first of them ended. What became of the calls is in `outcomes`: `fetched`, `on_its_way` (fetched lately), `given_up`
-    (fetched three times) and `failed`, and of those that are not missing after all `gone` and `unfinished`.
+    `missing_calls` are those that the archive lacked when it was looked at; `oldest` is when the first of them ended.
+    What became of them is in `outcomes`: `fetched`, `on_its_way` (fetched lately), `given_up` (fetched three times) and
+    `failed`, and of those that are not missing after all `gone` and `unfinished`.
     """
 
     listed: int = 0
     due: int = 0
     missing_calls: int = 0
-    missing_audio: int = 0
-    audio_queued: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
     is_complete: bool = True
@@ -48,10 +44,10 @@ class CallsPass:
     """One pass. `grace` is how long a webhook may take after a call's end; a `preview` changes nothing."""
 
     def __init__(
-        self, api: ElevenLabs, records: Records, staging: Staging, queue_audio: Callable[[list[Announcement]], None],
-        now: datetime, grace: timedelta, *, preview: bool = False,
+        self, api: ElevenLabs, records: Records, staging: Staging, now: datetime, grace: timedelta,
+        *, preview: bool = False,
     ) -> None:  # fmt: skip
-        self._api, self._records, self._staging, self._queue_audio = api, records, staging, queue_audio
+        self._api, self._records, self._staging = api, records, staging
         self._now, self._grace, self._preview = now, grace, preview
         self.report = Report()
 
@@ -74,23 +70,19 @@ class CallsPass:
 
     def _reconcile(self, page: list[Listed]) -> None:
         self.report.due += len(page)
-        calls = self._records.get_all(each.conversation_id for each in page) if page else {}
-        missing, silent = [], []
+        calls = self._records.get_all(each.conversation_id for each in page)
+        missing = []
         for listed in page:
             call = calls.get(listed.conversation_id, Call(listed.conversation_id))
             if call.erased_at is None and call.t_order is None:
                 missing.append((listed, call))
-            elif awaits_audio(call):
-                silent.append((listed, call))
         outcomes = self._fetch_all([call for _, call in missing])
-        self._ask_again([call for _, call in silent])
         lacking = [
             listed for (listed, _), outcome in zip(missing, outcomes, strict=True) if outcome not in _NOT_MISSING
         ]
         self.report.missing_calls += len(lacking)
-        self.report.missing_audio += len(silent)
-        ends = [each.ended_at for each in lacking + [listed for listed, _ in silent]]
-        self.report.oldest = min((end for end in [self.report.oldest, *ends] if end), default=None)
+        ends = [self.report.oldest, *(each.ended_at for each in lacking)]
+        self.report.oldest = min((end for end in ends if end), default=None)
 
     def _fetch_all(self, calls: list[Call]) -> list[str]:
         if self._preview:
@@ -118,28 +110,5 @@ class CallsPass:
         if conversation.status not in ("done", "failed"):
             return "unfinished"
         self._staging.stage_call(body, self._now)
-        self._records.note_fetch(call.conversation_id, self._now.strftime("%Y-%m-%dT%H:%M:%SZ"))
+        self._records.note_fetch(call.conversation_id, utc(self._now))
         return "fetched"
-
-    def _ask_again(self, calls: list[Call]) -> None:
-        if calls and not self._preview:
-            self._queue_audio([_announcement(call) for call in calls])
-            self.report.audio_queued += len(calls)
-
-
-def _announcement(call: Call) -> Announcement:
-    """As the archiver announced this call."""
-    return Announcement(
-        "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-        source_key=str(call.json_key), json_key=call.json_key, mp3_key=None, audio="pending",
-    )  # fmt: skip
-
-
-def audio_sender(sqs: Any, queue_url: str) -> Callable[[list[Announcement]], None]:
-    """A sender of announcements to AudioQueue, past the topic: no other subscriber is to hear of them again."""
-
-    def send(announcements: list[Announcement]) -> None:
-        for announcement in announcements:
-            sqs.send_message(QueueUrl=queue_url, MessageBody=announcement.to_json(), DelaySeconds=0)
-
-    return send

@@ -22,9 +22,9 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from reconciler.audio import fetch_audio
+from reconciler.audio import announcement, ended_at, fetch_audio, find_missing
 from reconciler.bookmarks import Bookmarks
-from reconciler.calls import WINDOW, CallsPass, Report, audio_sender
+from reconciler.calls import WINDOW, CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from reconciler.sweep import sweep
@@ -34,10 +34,12 @@ from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import ElevenLabsError, KeyRefusedError
 from shared.observability import count, logger, metrics
-from shared.record import Records
+from shared.record import Call, Records
 from shared.settings import read_settings
+from shared.times import utc
 
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+PARKED_LONG = timedelta(days=1)
 _SPARE_SECONDS = 60  # for the page at hand, and to write down how far the pass came
 
 
@@ -115,16 +117,19 @@ def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
     """One scheduled pass; returns what it found and did."""
     swept = sweep(aws().bucket, aws().staging, aws().bookmarks, now, has_time)
     metrics.add_metric("StagedSwept", MetricUnit.Count, swept)
+    parked = sum(1 for _ in aws().records.find_by_state("parked", until=utc(now - PARKED_LONG)))
+    metrics.add_metric("AudioParkedLong", MetricUnit.Count, parked)
     if not settings().elevenlabs_secret_arn:
         logger.info("Swept; without the parameter ElevenLabsApiKey nothing is fetched", swept=swept)
-        return {"swept": swept}
-    return {"swept": swept} | complete_calls(now, has_time)
+        return {"swept": swept, "parked_long": parked}
+    return {"swept": swept, "parked_long": parked} | complete_calls(now, has_time)
 
 
 def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
     """Fetch what the archive lacks. What ElevenLabs does not answer now, the next pass asks for again."""
     try:
         report = run_pass(now, has_time)
+        silent = ask_for_audio(now)
         troubles = watch_webhook(now)
     except KeyRefusedError as error:
         refuse_key()
@@ -133,11 +138,12 @@ def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any
         count("ReconcileFailed")
         logger.error("ElevenLabs' list of calls could not be read", reason=str(error))
         return {"error": str(error)}
-    age = (now - report.oldest).total_seconds() if report.oldest else 0
+    ends = [report.oldest, *(ended_at(call) for call in silent)]
+    oldest = min((end for end in ends if end), default=None)
     metrics.add_metric("MissingCalls", MetricUnit.Count, report.missing_calls)
-    metrics.add_metric("MissingAudio", MetricUnit.Count, report.missing_audio)
-    metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, age)
-    found = asdict(report) | {"oldest": report.oldest.isoformat() if report.oldest else None}
+    metrics.add_metric("MissingAudio", MetricUnit.Count, len(silent))
+    metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, (now - oldest).total_seconds() if oldest else 0)
+    found = asdict(report) | {"missing_audio": len(silent), "oldest": oldest.isoformat() if oldest else None}
     logger.info("Reconciled", **found)
     return found | {"webhook": sorted(troubles)}
 
@@ -146,14 +152,24 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
     """Look back 48 h from now, or from the last pass that came to its end, if that was earlier."""
     last = aws().bookmarks.read("listed")
     since = min(now, datetime.fromisoformat(last) if last else now) - WINDOW
-    queue_audio = audio_sender(aws().sqs, settings().audio_queue_url)
-    grace = timedelta(minutes=settings().reconcile_after_minutes)
-    report = CallsPass(elevenlabs(), aws().records, aws().staging, queue_audio, now, grace).run(
-        since, now, has_time=has_time
-    )
+    calls = CallsPass(elevenlabs(), aws().records, aws().staging, now, grace())
+    report = calls.run(since, now, has_time=has_time)
     if report.is_complete:
         aws().bookmarks.write("listed", now.isoformat())
     return report
+
+
+def ask_for_audio(now: datetime) -> list[Call]:
+    """Queue the calls whose recording is still missing; whoever takes them up gives up after a day."""
+    silent = list(find_missing(aws().records, now - grace()))
+    for call in silent:
+        aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
+    return silent
+
+
+def grace() -> timedelta:
+    """How long after a call's end its webhooks may still come."""
+    return timedelta(minutes=settings().reconcile_after_minutes)
 
 
 def watch_webhook(now: datetime) -> set[str]:

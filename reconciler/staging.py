@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 from shared import keys
 from shared.bucket import Bucket
 from shared.messages import ClaimCheck
+from shared.times import utc
 from shared.webhooks import TRANSCRIPTION
 
 _ORIGIN = {"origin": "api"}
@@ -46,5 +47,4 @@ class Staging:
 def claim_check(staged_key: str, received_at: datetime) -> ClaimCheck | None:
     """None for what nobody staged."""
     delivery_id = keys.staged_delivery_id(staged_key)
-    received = received_at.strftime("%Y-%m-%dT%H:%M:%SZ")
-    return ClaimCheck(delivery_id, staged_key, received, "reconciler") if delivery_id else None
+    return ClaimCheck(delivery_id, staged_key, utc(received_at), "reconciler") if delivery_id else None

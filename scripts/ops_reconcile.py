@@ -1,17 +1,21 @@
 """`ops reconcile` and `ops backfill`: fetch what webhooks did not deliver."""
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Any
 
 import typer
 from botocore.config import Config
 
-from reconciler.calls import CallsPass, Report, audio_sender
+from reconciler.audio import announcement, ended_at, find_missing
+from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
-from scripts.ops_stack import OpsError, Stack
+from scripts.ops_stack import OpsError
 from scripts.ops_view import View, moment
+from shared.record import Call
 
 NO_KEY = "The stack has no key of ElevenLabs' API, and fetches nothing: deploy it with the parameter ElevenLabsApiKey."
 # A pass takes as long as a Lambda may; asked again, Lambda would begin a second one.
@@ -59,58 +63,67 @@ def backfill(
     until = until or datetime.now(timezone.utc)
     if since >= until:
         raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
-    api = ElevenLabs(
-        view.stack.output("ElevenLabsApiHost", NO_KEY), view.stack.secret("ElevenLabsSecretArn", NO_KEY), per_second
-    )
+    host, key = view.stack.output("ElevenLabsApiHost", NO_KEY), view.stack.secret("ElevenLabsSecretArn", NO_KEY)
+    api = ElevenLabs(host, key, per_second)
     try:
-        with view.progress.status("Comparing ElevenLabs' list with the archive ...") as status:
-            found = pass_over(view.stack, api, settle_minutes, preview=True).run(
-                since, until, agent, on_page=lambda report: status.update(f"Compared {report.listed} calls ...")
-            )
-        if not yes or not (found.missing_calls or found.missing_audio):
-            view.show(summary(found), "What is missing", advice(found, yes))
-            return 0
-        done = fetch(view, api, found, since, until, agent, settle_minutes)
+        return Gap(view, api, since, until, agent, timedelta(minutes=settle_minutes)).close(yes)
     finally:
         api.close()
-    view.show(
-        summary(done) | done.outcomes, "Backfill", "ops status shows when they are archived" if done.outcomes else ""
-    )
-    return 1 if done.outcomes.get("failed") or done.outcomes.get("given_up") else 0
 
 
-def pass_over(stack: Stack, api: ElevenLabs, settle_minutes: int, *, preview: bool) -> CallsPass:
-    sqs = stack.client("sqs")
-    staging = Staging(stack.bucket, sqs, stack.output("ArchiveQueueUrl"))
-    queue_audio = audio_sender(sqs, stack.output("AudioQueueUrl", NO_KEY))
-    now, grace = datetime.now(timezone.utc), timedelta(minutes=settle_minutes)
-    return CallsPass(api, stack.records, staging, queue_audio, now, grace, preview=preview)
+@dataclass(frozen=True)
+class Gap:
+    """A past range of calls, as ElevenLabs knows it and as the archive does."""
 
+    view: View
+    api: ElevenLabs
+    since: datetime
+    until: datetime
+    agent: str | None
+    settle: timedelta
 
-def fetch(
-    view: View, api: ElevenLabs, found: Report, since: datetime, until: datetime, agent: str | None, settle_minutes: int
-) -> Report:
-    with view.bar() as bar:
-        task = bar.add_task("Fetching", total=found.missing_calls + found.missing_audio)
-        return pass_over(view.stack, api, settle_minutes, preview=False).run(
-            since, until, agent,
-            on_page=lambda report: bar.update(task, completed=sum(report.outcomes.values()) + report.audio_queued),
-        )  # fmt: skip
+    def close(self, yes: bool) -> int:
+        """Show what is missing, and if `yes` fetch it; returns the exit code."""
+        with self.view.progress.status("Comparing ElevenLabs' list with the archive ...") as status:
+            found = self.compare(lambda report: status.update(f"Compared {report.listed} calls ..."), preview=True)
+            silent = self.silent()
+        missing = {"calls_listed": found.listed, "calls_missing": found.missing_calls, "audio_missing": len(silent)}
+        if not (found.missing_calls or silent):
+            self.view.show(missing, "What is missing", "Nothing is missing.")
+        elif not yes:
+            advice = "Nothing was done. The same command with --yes fetches what is missing."
+            self.view.show(missing, "What is missing", advice)
+        else:
+            return self.fill(missing, found, silent)
+        return 0
 
+    def fill(self, missing: dict[str, int], found: Report, silent: list[Call]) -> int:
+        with self.view.bar() as bar:
+            task = bar.add_task("Fetching", total=found.missing_calls + len(silent))
+            self.ask_for(silent)
+            bar.advance(task, len(silent))
+            done = self.compare(
+                lambda report: bar.update(task, completed=len(silent) + sum(report.outcomes.values())), preview=False
+            )
+        self.view.show(missing | done.outcomes | {"audio_asked_for": len(silent)}, "What was done")
+        return 1 if done.outcomes.get("failed") or done.outcomes.get("given_up") else 0
 
-def summary(report: Report) -> dict[str, Any]:
-    return {
-        "calls_listed": report.listed,
-        "calls_missing": report.missing_calls,
-        "audio_missing": report.missing_audio,
-        "audio_asked_for": report.audio_queued,
-    }
+    def compare(self, on_page: Callable[[Report], None], *, preview: bool) -> Report:
+        stack = self.view.stack
+        staging = Staging(stack.bucket, stack.client("sqs"), stack.output("ArchiveQueueUrl"))
+        calls = CallsPass(self.api, stack.records, staging, datetime.now(timezone.utc), self.settle, preview=preview)
+        return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
+    def silent(self) -> list[Call]:
+        """The range's archived calls whose recording is missing."""
+        missing = find_missing(self.view.stack.records, datetime.now(timezone.utc) - self.settle)
+        mine = (call for call in missing if self.agent in (None, call.agent_id))
+        return [call for call in mine if self.since <= ended_at(call) <= self.until]
 
-def advice(found: Report, yes: bool) -> str:
-    if not (found.missing_calls or found.missing_audio):
-        return "Nothing is missing."
-    return "" if yes else "Nothing was done. The same command with --yes fetches what is missing."
+    def ask_for(self, silent: list[Call]) -> None:
+        sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
+        for call in silent:
+            sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
 
 
 def flat(report: dict[str, Any]) -> dict[str, Any]:

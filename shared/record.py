@@ -1,11 +1,13 @@
 """The conversation record: item `call` of the ConversationTable, on which transcript and audio meet."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from botocore.exceptions import ClientError
+
+from shared.messages import Audio
 
 ITEM = "call"
 
@@ -53,13 +55,42 @@ class Records:
     def get_all(self, conversation_ids: Iterable[str]) -> dict[str, Call]:
         """Those calls that have a record, by their ids; 100 ids at most."""
         table, client = self._table.name, self._table.meta.client
-        asked = {table: {"Keys": [_key(each) for each in conversation_ids], "ConsistentRead": True}}
+        keys = [_key(each) for each in dict.fromkeys(conversation_ids)]
+        asked = {table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
         items: list[dict[str, Any]] = []
         while asked:
             answer = client.batch_get_item(RequestItems=asked)
             items += answer["Responses"].get(table, [])
             asked = answer.get("UnprocessedKeys") or {}
         return {item["conversation_id"]: _call(item) for item in items}
+
+    def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
+        """Calls whose `audio` is so, and that were archived between the two times, oldest first."""
+        for page in self._query("by-audio", "audio", audio, "archived_at", since, until):
+            calls = self.get_all(key["conversation_id"] for key in page)
+            yield from (calls[each["conversation_id"]] for each in page if each["conversation_id"] in calls)
+
+    def find_by_state(self, state: str, since: str = "0", until: str = "9") -> Iterator[dict[str, str]]:
+        """Keys of memory lines that stand so, or of calls with audio that is `parked`, since between the two times."""
+        for page in self._query("by-state", "state", state, "started", since, until):
+            yield from page
+
+    def _query(
+        self, index: str, hash_key: str, value: str, range_key: str, since: str, until: str
+    ) -> Iterator[list[dict[str, str]]]:
+        """The keys that an index knows, 100 at most at a time. An index is a moment behind its table."""
+        query = {
+            "IndexName": index, "Limit": 100,
+            "KeyConditionExpression": "#hash = :value AND #range BETWEEN :since AND :until",
+            "ExpressionAttributeNames": {"#hash": hash_key, "#range": range_key},
+            "ExpressionAttributeValues": {":value": value, ":since": since, ":until": until},
+        }  # fmt: skip
+        while True:
+            answer = self._table.query(**query)
+            yield answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def save_transcript(
         self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str
@@ -77,21 +108,27 @@ class Records:
             {f":{name}": value for name, value in (defaults | given).items()} | {":staged": {staged_key}},
         )
 
-    def park_audio(self, conversation_id: str, parked: Parked, *, force: bool = False) -> Call | None:
+    def park_audio(self, conversation_id: str, parked: Parked, now: str, *, force: bool = False) -> Call | None:
         """Leave audio for whoever finds the folder, unless the same or newer audio is archived or parked already."""
         return self._update(
             conversation_id,
-            "SET #parked = :parked ADD #staged_keys :staged",
+            "SET #parked = :parked, #state = :state, #started = if_not_exists(#started, :now) ADD #staged_keys :staged",
             f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
             "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND attribute_not_exists(#erased_at)",
-            {":parked": asdict(parked), ":order": parked.order, ":staged": {parked.staged_key}},
+            {
+                ":parked": asdict(parked),
+                ":order": parked.order,
+                ":staged": {parked.staged_key},
+                ":state": "parked",
+                ":now": now,
+            },
         )
 
     def finish_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
         """The parked audio of `order` is archived. None: somebody else finished it, or a newer one is parked."""
         return self._update(
             conversation_id,
-            "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived REMOVE #parked",
+            "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived REMOVE #parked, #state, #started",
             "#parked.#order = :order AND attribute_not_exists(#erased_at)",
             {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
         )

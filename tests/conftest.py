@@ -148,12 +148,7 @@ def create_resources() -> dict[str, str]:
     s3, sqs, sns = boto3.client("s3"), boto3.client("sqs"), boto3.client("sns")
     s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    key = [("conversation_id", "HASH"), ("item", "RANGE")]
-    boto3.client("dynamodb").create_table(
-        TableName="conversations", BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name, _ in key],
-        KeySchema=[{"AttributeName": name, "KeyType": kind} for name, kind in key],
-    )  # fmt: skip
+    create_table("conversations")
     queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in QUEUES}
     topic = sns.create_topic(Name="call-archived")["TopicArn"]
     sns.subscribe(
@@ -165,6 +160,27 @@ def create_resources() -> dict[str, str]:
         "BucketName": bucket, "ConversationTableName": "conversations", "CallArchivedTopicArn": topic,
         "WebhookSecretArn": secret,
     }  # fmt: skip
+
+
+def create_table(name: str) -> None:
+    """The ConversationTable of the template."""
+    keys = {
+        "table": ("conversation_id", "item"),
+        "by-audio": ("audio", "archived_at"),
+        "by-state": ("state", "started"),
+    }
+    schemas = {
+        index: [{"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}]
+        for index, (hash_key, range_key) in keys.items()
+    }
+    boto3.client("dynamodb").create_table(
+        TableName=name, BillingMode="PAY_PER_REQUEST", KeySchema=schemas.pop("table"),
+        AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for pair in keys.values() for each in pair],
+        GlobalSecondaryIndexes=[
+            {"IndexName": index, "KeySchema": schema, "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            for index, schema in schemas.items()
+        ],
+    )  # fmt: skip
 
 
 QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "Announcements")

@@ -1,7 +1,7 @@
 """The scheduled pass over ElevenLabs' list of calls."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import boto3
 import pytest
@@ -287,8 +287,34 @@ def test_audio_that_is_still_missing_is_asked_for_again(aws, elevenlabs, archive
 
     report = run(NOW + HOUR)
 
-    assert (report["missing_audio"], report["audio_queued"]) == (1, 1)
+    assert report["missing_audio"] == 1
     assert audio_asked_for(aws) == ["conv_1"]
+
+
+def test_a_call_whose_recording_is_missing_for_longer_than_the_window_is_asked_for_too(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(has_audio=True))
+    run()
+    archive_all()
+
+    report = run(NOW + timedelta(days=9))
+
+    assert (report["missing_audio"], audio_asked_for(aws)) == (1, ["conv_1"])
+    assert report["oldest"] == (NOW - 3 * HOUR).isoformat()
+
+
+def test_audio_that_is_parked_for_a_day_is_counted(aws, context, capsys):
+    audio = {
+        "type": "post_call_audio",
+        "event_timestamp": 1,
+        "data": {"conversation_id": "conv_1", "full_audio": "SUQz"},
+    }
+    lambda_handler(sqs_event(stage(aws, audio)), context)
+    now = datetime.now(timezone.utc)
+
+    assert [run(now + timedelta(hours=hours))["parked_long"] for hours in (23, 25)] == [0, 1]
+
+    lambda_handler(sqs_event(stage(aws, {"type": "post_call_transcription", "data": conversation()})), context)
+    assert run(now + timedelta(hours=26))["parked_long"] == 0
 
 
 def test_a_call_without_audio_is_whole(aws, elevenlabs, archive_all):
@@ -301,7 +327,7 @@ def test_a_call_without_audio_is_whole(aws, elevenlabs, archive_all):
 
 
 def test_without_a_key_there_is_the_sweep_alone(aws, logs):
-    assert run() == {"swept": 0}
+    assert run() == {"swept": 0, "parked_long": 0}
 
     assert "without the parameter ElevenLabsApiKey nothing is fetched" in logs.getvalue()
 
