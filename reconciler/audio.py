@@ -7,16 +7,19 @@ from datetime import datetime, timedelta
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from shared.errors import NotFoundError
-from shared.messages import Announcement
+from shared.messages import Announcement, Audio
 from shared.record import Call, Records
+from shared.times import utc
 
-PATIENCE = timedelta(days=1)  # how long after its end a call's recording may still come to be
+PATIENCE = timedelta(days=1)  # how long a recording may still come to be, since it was first looked for in vain
+UNDER_WAY = timedelta(hours=3)  # until a message of AudioQueue has failed for good: 5 attempts, every 30 minutes
 
 
 def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime) -> str:
     """Stage the call's recording, if it is still missing; returns the metric of what became of it.
 
-    What is not there yet stays pending, for the hourly pass to ask for again. Raises ElevenLabsError.
+    What is not there yet stays pending, for the hourly pass to ask for again; for a day, for a key of another workspace
+    would find nothing either. Raises ElevenLabsError.
     """
     call = records.get(conversation_id)
     if call is None or not awaits_audio(call):
@@ -26,16 +29,24 @@ def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging
             api.download(conversation_id, file)
             staging.stage_recording(conversation_id, call.agent_id, file, now)
     except NotFoundError:
-        if now - ended_at(call) <= PATIENCE and _may_come(conversation_id, api):
+        missed = records.note_no_audio(conversation_id, utc(now))
+        since = datetime.fromisoformat(missed.audio_missing_since) if missed and missed.audio_missing_since else now
+        if now - since < PATIENCE and _may_come(conversation_id, api):
             return "AudioNotReady"
         records.give_up_audio(conversation_id)
         return "AudioUnavailable"
     return "AudioFetched"
 
 
-def find_missing(records: Records, ended_before: datetime) -> Iterator[Call]:
+def find_missing(records: Records, ended_before: datetime, audio: Audio = "pending") -> Iterator[Call]:
     """The archived calls whose recording is missing so long after their end, however old."""
-    return (call for call in records.find_by_audio("pending") if awaits_audio(call) and ended_at(call) <= ended_before)
+    calls = records.find_by_audio(audio)
+    return (call for call in calls if awaits_audio(call, audio) and ended_at(call) <= ended_before)
+
+
+def is_asked_for(call: Call, now: datetime) -> bool:
+    """Whether AudioQueue may still hold the call from an earlier pass."""
+    return call.audio_asked_at is not None and datetime.fromisoformat(call.audio_asked_at) > now - UNDER_WAY
 
 
 def announcement(call: Call) -> str:
@@ -46,9 +57,9 @@ def announcement(call: Call) -> str:
     ).to_json()  # fmt: skip
 
 
-def awaits_audio(call: Call) -> bool:
+def awaits_audio(call: Call, audio: Audio = "pending") -> bool:
     """Whether the archived call has a recording that is neither archived nor on its way from a webhook."""
-    return call.audio == "pending" and call.t_order is not None and call.parked is None and call.erased_at is None
+    return call.audio == audio and call.t_order is not None and call.parked is None and call.erased_at is None
 
 
 def ended_at(call: Call) -> datetime:
@@ -58,9 +69,9 @@ def ended_at(call: Call) -> datetime:
 
 
 def _may_come(conversation_id: str, api: ElevenLabs) -> bool:
-    """Not if ElevenLabs has no such call (deleted, or under zero retention), or did not record it."""
+    """Not if ElevenLabs did not record the call. Whether it was deleted a wrong key could not tell."""
     try:
         _, conversation = api.conversation(conversation_id)
     except NotFoundError:
-        return False
+        return True
     return conversation.has_audio is not False

@@ -5,14 +5,14 @@ made something of it, the next pass sees.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
 
 from reconciler.elevenlabs import ElevenLabs, Listed
 from reconciler.staging import Staging
-from shared.errors import ElevenLabsError, KeyRefusedError, NotFoundError
+from shared.errors import ElevenLabsError
 from shared.observability import logger
 from shared.record import Call, Records
 from shared.times import utc
@@ -28,8 +28,9 @@ class Report:
     """What a pass found, in numbers of calls.
 
     `missing_calls` are those that the archive lacked when it was looked at; `oldest` is when the first of them ended.
-    What became of them is in `outcomes`: `fetched`, `on_its_way` (fetched lately), `given_up` (fetched three times) and
-    `failed`, and of those that are not missing after all `gone` and `unfinished`.
+    What became of them is in `outcomes`: `fetched`, `on_its_way` (fetched lately), `given_up` (fetched three times),
+    `failed` and `no_time`, and of those that are not missing after all `gone` and `unfinished`. `settled_until` is the
+    time before which no call was left that a later pass has to look at.
     """
 
     listed: int = 0
@@ -37,18 +38,20 @@ class Report:
     missing_calls: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
+    settled_until: datetime | None = None
     is_complete: bool = True
 
 
 class CallsPass:
-    """One pass. `grace` is how long a webhook may take after a call's end; a `preview` changes nothing."""
+    """One pass. `grace` is how long a webhook, or a call that was fetched, may take; a `preview` changes nothing."""
 
     def __init__(
-        self, api: ElevenLabs, records: Records, staging: Staging, now: datetime, grace: timedelta,
-        *, preview: bool = False,
+        self, api: ElevenLabs, records: Records, staging: Staging, clock: Callable[[], datetime], grace: timedelta,
+        *, fetches: float = FETCHES, preview: bool = False,
     ) -> None:  # fmt: skip
         self._api, self._records, self._staging = api, records, staging
-        self._now, self._grace, self._preview = now, grace, preview
+        self._clock, self._grace, self._fetches, self._preview = clock, grace, fetches, preview
+        self._has_time: Callable[[], bool] = lambda: True
         self.report = Report()
 
     def run(
@@ -56,9 +59,12 @@ class CallsPass:
         *, on_page: Callable[[Report], None] = lambda _: None, has_time: Callable[[], bool] = lambda: True,
     ) -> Report:  # fmt: skip
         """Raises KeyRefusedError, or another ElevenLabsError when the list itself cannot be had."""
+        self._has_time = has_time
+        self.report.settled_until = until
         for page in self._api.pages(since, until, agent_id):
             self.report.listed += len(page)
             self._reconcile([each for each in page if self._is_due(each)])
+            self._hold(each for each in page if not each.is_final)
             on_page(self.report)
             if not has_time():
                 self.report.is_complete = False
@@ -66,7 +72,12 @@ class CallsPass:
         return self.report
 
     def _is_due(self, listed: Listed) -> bool:
-        return listed.is_final and listed.ended_at is not None and listed.ended_at <= self._now - self._grace
+        """A final call without a time is due too, for nobody knows when else it would be."""
+        return listed.is_final and (listed.ended_at is None or listed.ended_at <= self._clock() - self._grace)
+
+    def _hold(self, unsettled: Iterable[Listed]) -> None:
+        starts = [datetime.fromtimestamp(each.start_time_unix_secs or 0, timezone.utc) for each in unsettled]
+        self.report.settled_until = min([self.report.settled_until or self._clock(), *starts])
 
     def _reconcile(self, page: list[Listed]) -> None:
         self.report.due += len(page)
@@ -81,6 +92,7 @@ class CallsPass:
             listed for (listed, _), outcome in zip(missing, outcomes, strict=True) if outcome not in _NOT_MISSING
         ]
         self.report.missing_calls += len(lacking)
+        self._hold(lacking)
         ends = [self.report.oldest, *(each.ended_at for each in lacking)]
         self.report.oldest = min((end for end in ends if end), default=None)
 
@@ -94,21 +106,29 @@ class CallsPass:
 
     def _fetch(self, call: Call) -> str:
         """Stage one call. Only what was staged counts as fetched: an API that fails for hours uses no attempt up."""
-        if call.fetches >= FETCHES:
+        now = self._clock()
+        if call.fetches >= self._fetches:
             return "given_up"
-        if call.fetched_at and datetime.fromisoformat(call.fetched_at) > self._now - self._grace:
+        if call.fetched_at and datetime.fromisoformat(call.fetched_at) > now - self._grace:
             return "on_its_way"
+        if not self._has_time():
+            self.report.is_complete = False
+            return "no_time"
         try:
             body, conversation = self._api.conversation(call.conversation_id)
-        except KeyRefusedError:
-            raise
-        except NotFoundError:  # deleted since it was listed
-            return "gone"
         except ElevenLabsError as error:
-            logger.warning("A call could not be fetched", conversation_id=call.conversation_id, reason=str(error))
-            return "failed"
+            return self._not_fetched(call, error)
         if conversation.status not in ("done", "failed"):
             return "unfinished"
-        self._staging.stage_call(body, self._now)
-        self._records.note_fetch(call.conversation_id, utc(self._now))
+        self._staging.stage_call(body, now)
+        self._records.note_fetch(call, utc(now))
         return "fetched"
+
+    def _not_fetched(self, call: Call, error: ElevenLabsError) -> str:
+        """A wrong key ends the pass; a 403 is about this call alone, for the list could be read."""
+        if error.status == 401:
+            raise error
+        if error.status == 404:  # deleted since it was listed
+            return "gone"
+        logger.warning("A call could not be fetched", conversation_id=call.conversation_id, reason=str(error))
+        return "failed"

@@ -23,10 +23,10 @@ from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
 
 PAGE = 100  # the most that the API lists at once
 PER_SECOND = 20
-# 0, 1, 2, 4 s with jitter; a longer Retry-After is cut to 20 s. What fails then is left to the next attempt of SQS, or
-# to the next pass.
-_RETRIES = Retry(total=4, backoff_factor=0.5, max_backoff_wait=20, status_forcelist=[429, 500, 502, 503, 504])
-_TIMEOUT = httpx.Timeout(30, connect=5)
+# Pauses of up to 1, 2 and 4 s; a longer Retry-After is cut to 10 s. A silent API fails a request after 4 x 15 s and the
+# pauses. What fails then is left to the next attempt of SQS, or to the next pass.
+_RETRIES = Retry(total=3, backoff_factor=0.5, max_backoff_wait=10, status_forcelist=[429, 500, 502, 503, 504])
+_TIMEOUT = httpx.Timeout(15, connect=5)
 _CONVERSATIONS = "/v1/convai/conversations"
 _CURSOR_REFUSED = (400, 404, 422)
 
@@ -61,9 +61,10 @@ class ElevenLabs:
     """
 
     def __init__(self, host: str, key: str, per_second: float | None = None) -> None:
-        transport = RetryTransport(httpx.HTTPTransport(), _RETRIES)
+        if not (key.isascii() and key.isprintable()):
+            raise KeyRefusedError("the key is no key: it holds characters that none has")
+        transport = RetryTransport(PacedTransport(per_second or PER_SECOND), _RETRIES)
         self._http = httpx.Client(base_url=host, headers={"xi-api-key": key}, timeout=_TIMEOUT, transport=transport)
-        self._pace = Pace(per_second or PER_SECOND)
 
     def close(self) -> None:
         self._http.close()
@@ -77,6 +78,7 @@ class ElevenLabs:
         query |= {"call_start_before_unix": math.ceil(until.timestamp())} | ({"agent_id": agent_id} if agent_id else {})
         reached = query["call_start_before_unix"]
         seen: set[str] = set()
+        cursors: set[str | None] = {None}
         cursor, is_going_on = None, True
         while True:
             try:
@@ -85,15 +87,18 @@ class ElevenLabs:
                 if cursor is None or not is_going_on or error.status not in _CURSOR_REFUSED:
                     raise
                 cursor, is_going_on = None, False
-                query["call_start_before_unix"] = reached
+                query["call_start_before_unix"] = reached + 1  # whether or not it includes that second
                 continue
-            page = [each for each in items if each.conversation_id not in seen]
+            page = list({each.conversation_id: each for each in items if each.conversation_id not in seen}.values())
             seen |= {each.conversation_id for each in page}
             is_going_on = is_going_on or bool(page)
             reached = min([reached, *(int(each.start_time_unix_secs) for each in page if each.start_time_unix_secs)])
             yield page
-            if following is None or following == cursor:
+            if following is None:
                 return
+            if following in cursors:
+                raise ElevenLabsError("the list of conversations goes round in circles")
+            cursors.add(following)
             cursor = following
 
     def conversation(self, conversation_id: str) -> tuple[bytes, Conversation]:
@@ -109,7 +114,6 @@ class ElevenLabs:
 
     def download(self, conversation_id: str, file: BinaryIO) -> None:
         """Write the call's recording into `file`, piece by piece. NotFoundError too for what is no MP3."""
-        self._pace.wait()
         try:
             with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio") as response:
                 _raise_for(response)
@@ -133,10 +137,11 @@ class ElevenLabs:
             raise ElevenLabsError("the list of conversations is none")
         items = [_listed(each) for each in conversations]
         following = answer.get("next_cursor") if answer.get("has_more") else None
+        if answer.get("has_more") and not isinstance(following, str):
+            raise ElevenLabsError("the list of conversations breaks off")
         return [each for each in items if each and is_id(each.conversation_id)], following
 
     def _get(self, path: str, query: dict[str, Any] | None = None) -> httpx.Response:
-        self._pace.wait()
         try:
             response = self._http.get(path, params=query)
         except httpx.HTTPError as error:
@@ -145,17 +150,19 @@ class ElevenLabs:
         return response
 
 
-class Pace:
-    """Lets at most `per_second` callers begin in a second, one after the other."""
+class PacedTransport(httpx.HTTPTransport):
+    """Lets at most `per_second` requests begin in a second, retries too."""
 
     def __init__(self, per_second: float) -> None:
+        super().__init__()
         self._interval, self._next, self._lock = 1 / per_second, 0.0, Lock()
 
-    def wait(self) -> None:
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
         with self._lock:
             begin = max(self._next, time.monotonic())
             self._next = begin + self._interval
         time.sleep(max(0, begin - time.monotonic()))
+        return super().handle_request(request)
 
 
 def _raise_for(response: httpx.Response) -> None:

@@ -22,7 +22,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from reconciler.audio import announcement, ended_at, fetch_audio, find_missing
+from reconciler.audio import announcement, ended_at, fetch_audio, find_missing, is_asked_for
 from reconciler.bookmarks import Bookmarks
 from reconciler.calls import WINDOW, CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
@@ -30,6 +30,7 @@ from reconciler.staging import Staging
 from reconciler.sweep import sweep
 from reconciler.watchdog import ADVICE, find_troubles
 from shared.announcements import read_announcement
+from shared.aws_errors import AwsError
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import ElevenLabsError, KeyRefusedError
@@ -40,7 +41,8 @@ from shared.times import utc
 
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 PARKED_LONG = timedelta(days=1)
-_SPARE_SECONDS = 60  # for the page at hand, and to write down how far the pass came
+LONGEST = timedelta(days=30)
+_SPARE_SECONDS = 120  # for the requests at hand, 70 s each at most, and to write down how far the pass came
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,7 @@ def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any
     """Fetch what the archive lacks. What ElevenLabs does not answer now, the next pass asks for again."""
     try:
         report = run_pass(now, has_time)
-        silent = ask_for_audio(now)
-        troubles = watch_webhook(now)
+        silent = ask_for_audio(now, has_time)
     except KeyRefusedError as error:
         refuse_key()
         return {"error": str(error)}
@@ -140,30 +141,34 @@ def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any
         return {"error": str(error)}
     ends = [report.oldest, *(ended_at(call) for call in silent)]
     oldest = min((end for end in ends if end), default=None)
-    metrics.add_metric("MissingCalls", MetricUnit.Count, report.missing_calls)
+    if report.is_complete or report.missing_calls:  # half a pass does not know that nothing is missing
+        metrics.add_metric("MissingCalls", MetricUnit.Count, report.missing_calls)
     metrics.add_metric("MissingAudio", MetricUnit.Count, len(silent))
     metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, (now - oldest).total_seconds() if oldest else 0)
-    found = asdict(report) | {"missing_audio": len(silent), "oldest": oldest.isoformat() if oldest else None}
+    found = asdict(report) | {"missing_audio": len(silent), "oldest": utc(oldest) if oldest else None}
+    found["settled_until"] = utc(report.settled_until or now)
     logger.info("Reconciled", **found)
-    return found | {"webhook": sorted(troubles)}
+    return found | {"webhook": sorted(watch_webhook(now)) if has_time() else []}
 
 
 def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
-    """Look back 48 h from now, or from the last pass that came to its end, if that was earlier."""
+    """Look back 48 h from now, or from the earliest call that earlier passes left unsettled; 30 days at most."""
     last = aws().bookmarks.read("listed")
     since = min(now, datetime.fromisoformat(last) if last else now) - WINDOW
-    calls = CallsPass(elevenlabs(), aws().records, aws().staging, now, grace())
-    report = calls.run(since, now, has_time=has_time)
+    calls = CallsPass(elevenlabs(), aws().records, aws().staging, lambda: now, grace())
+    report = calls.run(max(since, now - LONGEST), now, has_time=has_time)
     if report.is_complete:
-        aws().bookmarks.write("listed", now.isoformat())
+        aws().bookmarks.write("listed", utc(report.settled_until or now))
     return report
 
 
-def ask_for_audio(now: datetime) -> list[Call]:
+def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
     """Queue the calls whose recording is still missing; whoever takes them up gives up after a day."""
     silent = list(find_missing(aws().records, now - grace()))
     for call in silent:
-        aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
+        if not is_asked_for(call, now) and has_time():
+            aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
+            aws().records.note_asked(call.conversation_id, utc(now))
     return silent
 
 
@@ -176,8 +181,8 @@ def watch_webhook(now: datetime) -> set[str]:
     """Say what is wrong with the webhook at ElevenLabs; whatever keeps us from knowing is logged, no more."""
     try:
         troubles = find_troubles(elevenlabs().webhooks(), settings().http_api_id, now)
-    except ElevenLabsError as error:
-        logger.warning("The webhook's state could not be read", reason=str(error))
+    except (ElevenLabsError, *AwsError) as error:
+        logger.warning("The webhook's state could not be read", reason=type(error).__name__)
         return set()
     for trouble in troubles:
         logger.warning(ADVICE[trouble], trouble=trouble)

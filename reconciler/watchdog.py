@@ -6,11 +6,12 @@ from typing import Any
 
 from shared.conversation import Loose, Seconds, Sent
 
+TOO_LARGE = 413
 RECENT = timedelta(hours=2)  # two passes: a failure is seen by one of them
 ADVICE = {
     "disabled": "The webhook is switched off: switch it on in ElevenLabs' settings.",
     "auto_disabled": "ElevenLabs switched the webhook off after failures: heal the cause, and switch it on again.",
-    "failing": "ElevenLabs' last delivery failed: look at ingest's log and the API's access log.",
+    "failing": "ElevenLabs' last delivery failed: look at the API's access log and at ingest's.",
     "retries_off": "Retries are off: switch them on for the webhook, or a transcript is sent only once.",
     "not_found": "No webhook of the workspace has the stack's PostCallUrl: nothing is known of how it fares.",
 }
@@ -23,6 +24,7 @@ class Webhook(Sent):
     is_disabled: Loose[bool] = None
     is_auto_disabled: Loose[bool] = None
     retry_enabled: Loose[bool] = None
+    most_recent_failure_error_code: Loose[int] = None
     most_recent_failure_timestamp: Loose[Seconds] = None
 
 
@@ -45,5 +47,7 @@ def _troubles(webhook: Webhook, now: datetime) -> Iterator[str]:
     if webhook.retry_enabled is False:
         yield "retries_off"
     failed = webhook.most_recent_failure_timestamp
+    if webhook.most_recent_failure_error_code == TOO_LARGE:  # a recording that is fetched instead
+        return
     if failed and datetime.fromtimestamp(failed, timezone.utc) > now - RECENT:
         yield "failing"

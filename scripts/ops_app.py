@@ -5,7 +5,8 @@ Exit codes: 0 all is well, 1 something is not, 2 the command cannot be done as i
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, cast
+from logging import StreamHandler
+from typing import Annotated, Any, TextIO, cast
 
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
@@ -14,6 +15,7 @@ from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_stack import OpsError, explained
 from scripts.ops_view import View
 from shared.errors import AgenticMemoryError
+from shared.observability import logger
 
 INTERRUPTED = 130
 
@@ -39,6 +41,7 @@ app.command()(backfill)
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; no error ends in a stack trace."""
+    cast(StreamHandler[TextIO], logger.registered_handler).stream = sys.stderr  # stdout is for data
     words = global_options_first(list(sys.argv[1:] if arguments is None else arguments))
     try:
         result = app(words, prog_name="ops", standalone_mode=False)

@@ -1,9 +1,11 @@
 """`ops reconcile` and `ops backfill`: fetch what webhooks did not deliver."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import chain
 from typing import Annotated, Any
 
 import typer
@@ -16,10 +18,11 @@ from reconciler.staging import Staging
 from scripts.ops_stack import OpsError
 from scripts.ops_view import View, moment
 from shared.record import Call
+from shared.times import utc
 
 NO_KEY = "The stack has no key of ElevenLabs' API, and fetches nothing: deploy it with the parameter ElevenLabsApiKey."
 # A pass takes as long as a Lambda may; asked again, Lambda would begin a second one.
-_ONCE = Config(read_timeout=910, connect_timeout=5, retries={"total_max_attempts": 1})
+_ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
 
 _TIME = typer.Option(parser=moment, metavar="TIME", help="2026-11-22, 2026-11-22T10:00, or 36h for hours ago.")
 
@@ -38,7 +41,8 @@ def reconcile(context: typer.Context) -> int:
     report = json.loads(answer["Payload"].read())
     advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
     view.show(flat(report), "One pass of the reconciler", report.get("error") or advice)
-    return 1 if "error" in report else 0
+    left = {"failed", "given_up", "no_time"} & set(report.get("outcomes", {}))
+    return 1 if "error" in report or left else 0
 
 
 def backfill(
@@ -111,18 +115,23 @@ class Gap:
     def compare(self, on_page: Callable[[Report], None], *, preview: bool) -> Report:
         stack = self.view.stack
         staging = Staging(stack.bucket, stack.client("sqs"), stack.output("ArchiveQueueUrl"))
-        calls = CallsPass(self.api, stack.records, staging, datetime.now(timezone.utc), self.settle, preview=preview)
+        calls = CallsPass(
+            self.api, stack.records, staging, lambda: datetime.now(timezone.utc), self.settle,
+            fetches=math.inf, preview=preview,
+        )  # fmt: skip
         return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
     def silent(self) -> list[Call]:
-        """The range's archived calls whose recording is missing."""
-        missing = find_missing(self.view.stack.records, datetime.now(timezone.utc) - self.settle)
+        """The range's archived calls whose recording is missing, or was given up."""
+        records, settled = self.view.stack.records, datetime.now(timezone.utc) - self.settle
+        missing = chain(find_missing(records, settled), find_missing(records, settled, "unavailable"))
         mine = (call for call in missing if self.agent in (None, call.agent_id))
         return [call for call in mine if self.since <= ended_at(call) <= self.until]
 
     def ask_for(self, silent: list[Call]) -> None:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
         for call in silent:
+            self.view.stack.records.note_asked(call.conversation_id, utc(datetime.now(timezone.utc)))
             sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
 
 

@@ -13,6 +13,7 @@ from shared.errors import StorageError
 
 Outcome = Literal["written", "equal", "stale"]
 ARCHIVED = {"Key": "archived", "Value": "true"}
+LISTED = 1000  # objects listed at a time, the most there is
 PIECE = 1 << 18  # bytes of a recording in memory at a time
 _GONE = {"NoSuchKey", "404", "MethodNotAllowed"}  # the last is S3's answer where only a delete marker is left
 _RACES = 10
@@ -96,10 +97,11 @@ class Bucket:
         raise StorageError("too many others write the same object")
 
     def pages(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
-        """S3's listing of the objects under `prefix` whose keys come after `after`, up to 1,000 at a time."""
+        """S3's listing of the objects under `prefix` whose keys come after `after`, LISTED at a time."""
         try:
             paginator = self._s3.get_paginator("list_objects_v2")
-            for page in paginator.paginate(Bucket=self.name, Prefix=prefix, StartAfter=after):
+            paging = {"PageSize": LISTED}
+            for page in paginator.paginate(Bucket=self.name, Prefix=prefix, StartAfter=after, PaginationConfig=paging):
                 yield page.get("Contents", [])
         except AwsError as error:
             raise _storage_error(error) from None

@@ -1,15 +1,18 @@
 """The conversation record: item `call` of the ConversationTable, on which transcript and audio meet."""
 
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from botocore.exceptions import ClientError
 
+from shared.errors import RetryError
 from shared.messages import Audio
 
 ITEM = "call"
+_THROTTLED_TRIES = 8  # 12 s in all
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Call:
     archived_at: str | None = None
     fetches: int = 0
     fetched_at: str | None = None
+    audio_asked_at: str | None = None
+    audio_missing_since: str | None = None
 
 
 class Records:
@@ -58,10 +63,15 @@ class Records:
         keys = [_key(each) for each in dict.fromkeys(conversation_ids)]
         asked = {table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
         items: list[dict[str, Any]] = []
-        while asked:
+        for attempt in range(_THROTTLED_TRIES):
+            if not asked:
+                break
+            time.sleep(0.05 * (2**attempt - 1))
             answer = client.batch_get_item(RequestItems=asked)
             items += answer["Responses"].get(table, [])
             asked = answer.get("UnprocessedKeys") or {}
+        if asked:
+            raise RetryError("DynamoDB has not read all records for a while")
         return {item["conversation_id"]: _call(item) for item in items}
 
     def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
@@ -148,22 +158,41 @@ class Records:
             conversation_id, "SET #audio = :pending", "#audio = :none", {":pending": "pending", ":none": "none"}
         )
 
+    def note_asked(self, conversation_id: str, now: str) -> Call | None:
+        """The call's recording was asked for in AudioQueue. None: it need not be any more."""
+        return self._update(
+            conversation_id,
+            "SET #audio_asked_at = :now, #audio = :pending",
+            "#audio IN (:pending, :unavailable) AND attribute_not_exists(#erased_at)",
+            {":now": now, ":pending": "pending", ":unavailable": "unavailable"},
+        )
+
+    def note_no_audio(self, conversation_id: str, now: str) -> Call | None:
+        """There is no recording to be had yet, and it may be asked for again. None: one came meanwhile."""
+        return self._update(
+            conversation_id,
+            "SET #audio_missing_since = if_not_exists(#audio_missing_since, :now) REMOVE #audio_asked_at",
+            "#audio = :pending AND attribute_not_exists(#erased_at)",
+            {":now": now, ":pending": "pending"},
+        )
+
     def give_up_audio(self, conversation_id: str) -> Call | None:
         """There is no recording to be had. None: one was archived or parked meanwhile, or the call is erased."""
         return self._update(
             conversation_id,
-            "SET #audio = :unavailable",
+            "SET #audio = :unavailable REMOVE #audio_missing_since",
             "#audio = :pending AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)",
             {":unavailable": "unavailable", ":pending": "pending"},
         )
 
-    def note_fetch(self, conversation_id: str, fetched_at: str) -> Call | None:
-        """Count that this call, which is not archived, was fetched. None: it is archived by now, or erased."""
+    def note_fetch(self, call: Call, fetched_at: str) -> Call | None:
+        """Count that this call was fetched. None: it is archived by now, or erased, or somebody else counted."""
         return self._update(
-            conversation_id,
-            "SET #fetched_at = :at ADD #fetches :one",
-            "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at)",
-            {":at": fetched_at, ":one": 1},
+            call.conversation_id,
+            "SET #fetched_at = :at, #fetches = :fetches",
+            "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at) AND "
+            "(attribute_not_exists(#fetches) OR #fetches < :fetches)",
+            {":at": fetched_at, ":fetches": call.fetches + 1},
         )
 
     def note_staged(self, conversation_id: str, staged_key: str) -> Call | None:

@@ -85,17 +85,21 @@ def test_a_recording_that_is_not_there_yet_stays_pending(aws, elevenlabs, announ
     assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
 
 
-def test_a_recording_is_given_up_a_day_after_the_call(aws, elevenlabs, announced):
-    hear(announced, NOW + timedelta(hours=20, minutes=59))
-    assert aws.call("conv_1")["audio"] == "pending"
+def test_a_recording_is_given_up_a_day_after_it_was_first_looked_for_in_vain(aws, elevenlabs, announced):
+    for hours in (0, 23.9):
+        hear(announced, NOW + timedelta(days=9, hours=hours))
+        assert aws.call("conv_1")["audio"] == "pending"
 
-    hear(announced, NOW + timedelta(hours=21, minutes=1))
+    hear(announced, NOW + timedelta(days=10))
 
     assert aws.call("conv_1")["audio"] == "unavailable"
+    assert aws.take("AudioDlqUrl") == []
 
 
 def test_audio_that_comes_after_it_was_given_up_is_archived(aws, elevenlabs, announced, context):
+    hear(announced)
     hear(announced, NOW + timedelta(days=2))
+    assert aws.call("conv_1")["audio"] == "unavailable"
     sent = {
         "type": "post_call_audio",
         "event_timestamp": 1,
@@ -107,17 +111,22 @@ def test_audio_that_comes_after_it_was_given_up_is_archived(aws, elevenlabs, ann
     assert aws.call("conv_1")["audio"] == "archived"
 
 
-@pytest.mark.parametrize("case", ["deleted, or under zero retention", "voice not recorded"])
-def test_a_recording_that_never_comes_is_given_up_at_once(aws, elevenlabs, announced, case):
-    if case == "voice not recorded":
-        elevenlabs.conversations["conv_1"] |= {"has_audio": False}
-    else:
-        del elevenlabs.conversations["conv_1"]
+def test_a_call_that_was_not_recorded_is_given_up_at_once(aws, elevenlabs, announced):
+    elevenlabs.conversations["conv_1"] |= {"has_audio": False}
 
     hear(announced)
 
     assert aws.call("conv_1")["audio"] == "unavailable"
-    assert aws.take("AudioDlqUrl") == []
+
+
+def test_a_deleted_call_is_given_up_after_a_day_for_a_wrong_key_sees_none_either(aws, elevenlabs, announced):
+    del elevenlabs.conversations["conv_1"]
+
+    hear(announced)
+    assert aws.call("conv_1")["audio"] == "pending"
+    hear(announced, NOW + timedelta(days=1))
+
+    assert aws.call("conv_1")["audio"] == "unavailable"
 
 
 @pytest.mark.parametrize("fault", ["empty", "html", "truncated-json"])
@@ -149,7 +158,7 @@ def test_a_recording_that_breaks_off_is_not_staged_and_tried_again(aws, elevenla
 @pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
 def test_a_short_fault_is_waited_out_and_a_long_one_left_to_the_queue(aws, elevenlabs, announced, archive_all, fault):
     elevenlabs.audio["conv_1"] = MP3
-    elevenlabs.plan("audio", *[fault] * 5, fault)
+    elevenlabs.plan("audio", *[fault] * 4, fault)
 
     with pytest.raises(ElevenLabsError):
         hear(announced)

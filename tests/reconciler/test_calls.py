@@ -1,13 +1,16 @@
 """The scheduled pass over ElevenLabs' list of calls."""
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
 import boto3
 import pytest
 
+import reconciler.handler
 from archiver.handler import lambda_handler
 from reconciler.handler import reconcile
+from shared.times import utc
 from tests.archiver.conftest import stage
 from tests.conftest import sqs_event
 from tests.reconciler.conftest import NOW, conversation, run
@@ -108,7 +111,7 @@ def test_a_call_is_fetched_three_times_at_most_and_stays_missing(aws, elevenlabs
 
     assert [report["outcomes"] for report in reports] == [{"fetched": 1}] * 3 + [{"given_up": 1}] * 2
     assert [report["missing_calls"] for report in reports] == [1] * 5
-    assert reports[-1]["oldest"] == (NOW - 3 * HOUR).isoformat()
+    assert reports[-1]["oldest"] == utc(NOW - 3 * HOUR)
 
 
 def test_a_call_that_is_on_its_way_is_not_fetched_again(aws, elevenlabs):
@@ -122,7 +125,7 @@ def test_a_call_that_is_on_its_way_is_not_fetched_again(aws, elevenlabs):
 def test_failures_of_the_api_use_no_attempt_up(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation())
     for hours in range(4):
-        elevenlabs.plan("get", *["500"] * 5)
+        elevenlabs.plan("get", *["500"] * 4)
         assert run(NOW + hours * HOUR)["outcomes"] == {"failed": 1}
 
     run(NOW + 4 * HOUR)
@@ -211,26 +214,31 @@ def test_a_key_that_was_put_right_holds_from_then_on_and_looks_back_to_the_last_
 def test_an_api_that_is_down_is_said_and_the_next_pass_looks_back_further(aws, elevenlabs, monkeypatch):
     run(NOW)
     elevenlabs.add(conversation("conv_1", ended=-HOUR))
-    elevenlabs.plan("list", *["503"] * 5)
+    elevenlabs.plan("list", *["503"] * 4)
     assert run(NOW + timedelta(days=1))["error"] == "ElevenLabs: answered 503"
 
     assert run(NOW + timedelta(days=5))["outcomes"] == {"fetched": 1}
 
 
-def test_250_calls_of_a_day_are_fetched_in_one_pass(aws, elevenlabs, archive_all):
-    for number in range(250):
-        elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + 5 * number)))
+@pytest.fixture
+def short_pages(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.PAGE", 10)
+
+
+def test_all_calls_of_a_day_are_fetched_in_one_pass(aws, elevenlabs, archive_all, short_pages):
+    for number in range(25):
+        elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + 50 * number)))
 
     report = run()
 
-    assert report["outcomes"] == {"fetched": 250}
-    assert len(archive_all()) == 250
-    assert [request.query["page_size"] for request in elevenlabs.requests if request.route == "list"] == ["100"] * 3
+    assert report["outcomes"] == {"fetched": 25}
+    assert len(archive_all()) == 25
+    assert [request.query["page_size"] for request in elevenlabs.requests if request.route == "list"] == ["10"] * 3
 
 
 @pytest.mark.parametrize("change", ["cursors expire", "a call is added", "a call is deleted"])
-def test_a_list_that_changes_while_it_is_read_is_read_to_its_end(aws, elevenlabs, archive_all, change):
-    for number in range(250):
+def test_a_list_that_changes_while_it_is_read_is_read_to_its_end(aws, elevenlabs, short_pages, change):
+    for number in range(25):
         elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + number), has_audio=False))
     lists = 0
 
@@ -251,13 +259,13 @@ def test_a_list_that_changes_while_it_is_read_is_read_to_its_end(aws, elevenlabs
 
     report = run()
 
-    assert report["outcomes"]["fetched"] >= 249
+    assert report["outcomes"]["fetched"] >= 24
     staged = {json.loads(aws.body(key))["data"]["conversation_id"] for key in aws.object_keys("staging/")}
-    assert staged >= {f"conv_{number}" for number in range(250)} - {"conv_5"}
+    assert staged >= {f"conv_{number}" for number in range(25)} - {"conv_5"}
 
 
-def test_a_cursor_that_never_works_ends_the_pass_with_an_error(aws, elevenlabs):
-    for number in range(150):
+def test_a_cursor_that_never_works_ends_the_pass_with_an_error(aws, elevenlabs, short_pages):
+    for number in range(15):
         elevenlabs.add(conversation(f"conv_{number}", has_audio=False))
 
     def expire(request):
@@ -268,16 +276,83 @@ def test_a_cursor_that_never_works_ends_the_pass_with_an_error(aws, elevenlabs):
     assert run()["error"] == "ElevenLabs: answered 400"
 
 
-def test_a_pass_that_runs_out_of_time_says_so_and_the_next_one_goes_on(aws, elevenlabs, archive_all):
-    for number in range(150):
+def test_a_pass_that_runs_out_of_time_says_so_and_the_next_one_goes_on(aws, elevenlabs, archive_all, short_pages):
+    for number in range(15):
         elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + number), has_audio=False))
 
-    report = reconcile(NOW, lambda: False)
-    assert (report["is_complete"], report["outcomes"]) == (False, {"fetched": 100})
+    def has_time() -> bool:
+        return [request.route for request in elevenlabs.requests].count("get") < 7
+
+    report = reconcile(NOW, has_time)
+    assert not report["is_complete"]
+    assert report["outcomes"]["no_time"] + report["outcomes"]["fetched"] == 10
     archive_all()
 
-    report = run(NOW + HOUR)
-    assert (report["is_complete"], report["outcomes"]) == (True, {"fetched": 50})
+    assert run(NOW + HOUR)["outcomes"]["fetched"] == 15 - report["outcomes"]["fetched"]
+
+
+@pytest.mark.parametrize("fault", ["403", "422"])
+def test_a_refusal_of_one_call_is_about_that_call_alone(aws, elevenlabs, archive_all, fault):
+    for number in range(3):
+        elevenlabs.add(conversation(f"conv_{number}"))
+    elevenlabs.plan("get", fault)
+
+    report = run()
+
+    assert report["outcomes"] == {"failed": 1, "fetched": 2}
+    assert report["missing_calls"] == 3
+
+
+def test_a_call_that_could_not_be_fetched_is_not_lost_from_sight_when_the_window_moves_on(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation())
+    for hours in range(0, 72, 8):
+        elevenlabs.plan("get", *["500"] * 4)
+        assert run(NOW + hours * HOUR)["missing_calls"] == 1
+
+    assert run(NOW + 72 * HOUR)["outcomes"] == {"fetched": 1}
+    archive_all()
+    assert run(NOW + 73 * HOUR)["missing_calls"] == 0
+    assert run(NOW + 74 * HOUR)["listed"] == 0  # and then the window is 48 h again
+
+
+def test_a_call_that_goes_on_for_days_is_not_lost_from_sight(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(status="processing"))
+    run(NOW)
+    run(NOW + 40 * HOUR)
+    elevenlabs.conversations["conv_1"] |= {"status": "done"}
+
+    assert run(NOW + 72 * HOUR)["outcomes"] == {"fetched": 1}
+
+
+@pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
+def test_a_key_that_is_none_is_refused_like_a_wrong_one(aws, elevenlabs, key):
+    boto3.client("secretsmanager").put_secret_value(SecretId="elevenlabs", SecretString=key)
+
+    assert "the key is no key" in run()["error"]
+    assert elevenlabs.requests == []
+
+
+def test_two_passes_at_the_same_moment_use_one_attempt_up(aws, elevenlabs):
+    elevenlabs.add(conversation())
+    run()
+    call = replace(reconciler.handler.aws().records.get("conv_1"), fetches=0)
+
+    assert reconciler.handler.aws().records.note_fetch(call, utc(NOW)) is None
+
+    assert aws.call("conv_1")["fetches"] == 1
+
+
+def test_recordings_that_are_being_fetched_are_not_asked_for_every_hour(aws, elevenlabs, archive_all):
+    elevenlabs.add(conversation(has_audio=True))
+    run()
+    archive_all()
+
+    asked = []
+    for hours in range(1, 6):
+        run(NOW + hours * HOUR)
+        asked.append(len(audio_asked_for(aws)))
+
+    assert asked == [1, 0, 0, 1, 0]
 
 
 def test_audio_that_is_still_missing_is_asked_for_again(aws, elevenlabs, archive_all):
@@ -299,7 +374,7 @@ def test_a_call_whose_recording_is_missing_for_longer_than_the_window_is_asked_f
     report = run(NOW + timedelta(days=9))
 
     assert (report["missing_audio"], audio_asked_for(aws)) == (1, ["conv_1"])
-    assert report["oldest"] == (NOW - 3 * HOUR).isoformat()
+    assert report["oldest"] == utc(NOW - 3 * HOUR)
 
 
 def test_audio_that_is_parked_for_a_day_is_counted(aws, context, capsys):

@@ -28,6 +28,11 @@ def webhook(**fields: Any) -> dict[str, Any]:
         pytest.param({"is_auto_disabled": True}, ["auto_disabled"], id="auto-disabled"),
         pytest.param({"retry_enabled": False}, ["retries_off"], id="retries off"),
         pytest.param({"most_recent_failure_timestamp": NOW.timestamp() - 7100}, ["failing"], id="failed lately"),
+        pytest.param(
+            {"most_recent_failure_timestamp": NOW.timestamp() - 60, "most_recent_failure_error_code": 413},
+            [],
+            id="a recording too large to be sent",
+        ),
         pytest.param({"most_recent_failure_timestamp": NOW.timestamp() - 7300}, [], id="failed long ago"),
         pytest.param({"webhook_url": "https://example.com/other", "is_disabled": True}, ["not_found"], id="another's"),
         pytest.param({"retry_enabled": None, "is_disabled": "?"}, [], id="other fields than expected"),

@@ -106,8 +106,9 @@ def test_only_the_calls_of_one_agent_are_fetched(aws, elevenlabs, capsys):
     assert fetched(aws) == ["conv_2"]
 
 
-def test_an_interrupted_run_goes_on_and_fetches_nothing_twice(aws, elevenlabs, capsys):
-    for number in range(150):
+def test_an_interrupted_run_goes_on_and_fetches_nothing_twice(aws, elevenlabs, capsys, monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.PAGE", 10)
+    for number in range(15):
         add_call(elevenlabs, f"conv_{number}", 5 * HOURS + timedelta(minutes=number))
     listed = 0
 
@@ -127,9 +128,9 @@ def test_an_interrupted_run_goes_on_and_fetches_nothing_twice(aws, elevenlabs, c
 
     assert (first_code, code) == (130, 0)
     assert said.endswith("Interrupted. Run the same command again: what is done is not done twice.\n")
-    assert len(first) == 100
-    assert shown["fetched"] == 50
-    assert sorted(first + fetched(aws)) == sorted(f"conv_{number}" for number in range(150))
+    assert len(first) == 10
+    assert shown["fetched"] == 5
+    assert sorted(first + fetched(aws)) == sorted(f"conv_{number}" for number in range(15))
 
 
 def test_a_range_without_gaps_says_so(aws, elevenlabs, capsys):
