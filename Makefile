@@ -18,7 +18,7 @@ MEMORY_BACKEND ?= platform
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
-demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through five webhooks
+demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through the life of five calls
 	@$(BIN)/python -m scripts.demo
 
 local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...")

@@ -1,4 +1,4 @@
-"""`make demo`: five scenes from the life of the stack, on the embedded AWS, each of them checked."""
+"""`make demo`: seven scenes from the life of the stack, on the embedded AWS, each of them checked."""
 
 import sys
 import time
@@ -10,12 +10,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from scripts import demo_checks, demo_report
-from scripts.demo_scenes import new_calls, questions, repeats
+from scripts.demo_scenes import Outcome, new_calls, questions, repeats
 from scripts.demo_stack import Stack
 from scripts.deployment import ROOT, deploy
+from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.embedded import EmbeddedAws, EmbeddedAwsError
 from scripts.local import STACK_NAME, stop_on_signals
-from scripts.sample_calls import harbour_call, long_call, web_call
+from scripts.sample_calls import SampleCalls, sample_calls
 
 LOG = ROOT / ".local" / "demo.log"
 Result = TypeVar("Result")
@@ -38,21 +39,37 @@ def main() -> int:
 
 def walk(console: Console) -> list[str]:
     """Play the scenes, show what came of them, and return what is not as it should be."""
-    calls = [harbour_call(), long_call(), web_call()]
+    calls = sample_calls(int(time.time()))
     LOG.parent.mkdir(exist_ok=True)
     LOG.unlink(missing_ok=True)
-    with EmbeddedAws(log=LOG) as aws:
-        outputs = step(console, "Deployed template.yaml to the embedded AWS", lambda _: deploy(aws, STACK_NAME))
-        stack = Stack(aws, STACK_NAME, outputs)
-        answers = step(console, "Sent three calls", lambda _: stack.post(new_calls(*calls)))
-        step(console, "Archived and remembered them", stack.drain)
-        before = stack.look(calls)
-        answers += step(console, "Sent the first call again, and a forgery", lambda _: stack.post(repeats(calls[0])))
-        step(console, "Handled what came of that", stack.drain)
-        after = step(console, "Looked at all that is kept", lambda _: stack.look(calls))
-        found = step(console, "Asked Mem0", lambda _: stack.ask(questions(*calls)))
-    demo_report.show(console, outputs["BucketName"], calls[0], answers, after, found)
-    return demo_checks.check(calls, answers, before, after, found)
+    with ElevenLabs() as api, EmbeddedAws(log=LOG) as aws:
+        for call in (calls.charter, calls.lighthouse):
+            api.add(call.data, call.recording)
+        deployed = "Deployed template.yaml to the embedded AWS"
+        outputs = step(console, deployed, lambda _: deploy(aws, STACK_NAME, parameters(api)))
+        outcome = play(console, Stack(aws, STACK_NAME, outputs), calls)
+    demo_report.show(console, outputs["BucketName"], calls, outcome)
+    return demo_checks.check(calls, outcome)
+
+
+def parameters(api: ElevenLabs) -> dict[str, str]:
+    """Of a stack that may fetch from ElevenLabs, and does not wait long for webhooks before it does."""
+    waits = {"AudioDelaySeconds": "1", "ReconcileAfterMinutes": "0"}
+    return {"ElevenLabsApiKey": api.key, "ElevenLabsApiHost": api.url} | waits
+
+
+def play(console: Console, stack: Stack, calls: SampleCalls) -> Outcome:
+    """The scenes one after the other; each is done before the next begins."""
+    answers = step(console, "Sent four calls, one without its long recording", lambda _: stack.post(new_calls(calls)))
+    step(console, "Archived and remembered them, and fetched the recording", stack.drain)
+    before = stack.look(calls[:4])
+    answers += step(console, "Sent the first call again, and a forgery", lambda _: stack.post(repeats(calls.harbour)))
+    step(console, "Handled what came of that", stack.drain)
+    reconciled = step(console, "Ran the hourly pass over ElevenLabs' list of calls", lambda _: stack.reconcile())
+    step(console, "Archived and remembered the one that never came", stack.drain)
+    after = step(console, "Looked at all that is kept", lambda _: stack.look(calls))
+    found = step(console, "Asked Mem0", lambda _: stack.ask(questions(calls)))
+    return Outcome(answers, before, after, reconciled, found)
 
 
 def step(console: Console, done: str, work: Callable[[Callable[[str], None]], Result]) -> Result:

@@ -10,8 +10,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from scripts.demo_scenes import Answer, Found, Kept
-from scripts.sample_calls import SampleCall
+from scripts.demo_scenes import Answer, Fetch, Found, Kept, Outcome, fetches
+from scripts.sample_calls import SampleCall, SampleCalls
 from shared.observability import mask
 
 WIDTH = 100
@@ -25,14 +25,14 @@ def open_console() -> Console:
     return console
 
 
-def show(
-    console: Console, bucket_name: str, call: SampleCall, answers: Iterable[Answer], kept: Kept, found: Iterable[Found]
-) -> None:
-    """All of it, one heading each; `call` is the one whose record is shown."""
-    show_answers(console, answers)
+def show(console: Console, bucket_name: str, calls: SampleCalls, outcome: Outcome) -> None:
+    """All of it, one heading each."""
+    kept = outcome.after
+    show_answers(console, outcome.answers)
+    show_fetches(console, fetches(calls), kept, outcome.reconciled)
     show_bucket(console, bucket_name, kept)
-    show_record(console, call, kept)
-    show_memories(console, found)
+    show_record(console, calls.harbour, kept)
+    show_memories(console, outcome.found)
     show_queues(console, kept)
 
 
@@ -60,8 +60,23 @@ def show_answers(console: Console, answers: Iterable[Answer]) -> None:
     console.print(table)
 
 
+def show_fetches(console: Console, expected: Iterable[Fetch], kept: Kept, reconciled: Mapping[str, Any]) -> None:
+    heading(console, 2, "What no webhook brought, fetched from ElevenLabs' API")
+    table, scene = plain_table("Scene", "Fetched", "Size", "What it means"), ""
+    for fetch in expected:
+        mark = "[green]✓[/]" if fetch.staged in kept.staged_names else "[bold red]✗[/]"
+        name = "" if fetch.scene == scene else fetch.scene
+        table.add_row(name, f"{mark} {fetch.what}", size(fetch.size), fetch.then)
+        scene = fetch.scene
+    console.print(table)
+    listed, missing = (reconciled.get(name, "-") for name in ("listed", "missing_calls"))
+    console.print(
+        f"[dim]The hourly pass, run at once: {listed} calls listed of the last two days, {missing} missing[/]"
+    )
+
+
 def show_bucket(console: Console, bucket_name: str, kept: Kept) -> None:
-    heading(console, 2, "The bucket: a folder for each caller")
+    heading(console, 3, "The bucket: a folder for each caller")
     tree = Tree(Text(f"s3://{bucket_name}"), guide_style="dim")
     folders: dict[str, Tree] = {}
     for key, content in sorted(kept.finals.items()):
@@ -74,7 +89,7 @@ def show_bucket(console: Console, bucket_name: str, kept: Kept) -> None:
 
 
 def show_record(console: Console, call: SampleCall, kept: Kept) -> None:
-    heading(console, 3, "The record of the first call, with the receipts of its memories")
+    heading(console, 4, "The record of the first call, with the receipts of its memories")
     record = kept.records.get((call.conversation_id, "call"), {})
     table = plain_table("", "")
     for name in SHOWN:
@@ -96,7 +111,7 @@ def receipts(call: SampleCall, records: Mapping[tuple[str, str], Mapping[str, An
 
 
 def show_memories(console: Console, found: Iterable[Found]) -> None:
-    heading(console, 4, "Mem0, asked in plain words")
+    heading(console, 5, "Mem0, asked in plain words")
     table = plain_table("Whose", "Question", "Best memory", "Score")
     for answer in found:
         memory = textwrap.shorten(answer.memory, 90, placeholder=" ...")
@@ -105,7 +120,7 @@ def show_memories(console: Console, found: Iterable[Found]) -> None:
 
 
 def show_queues(console: Console, kept: Kept) -> None:
-    heading(console, 5, "Messages left in the queues and their dead-letter queues")
+    heading(console, 6, "Messages left in the queues and their dead-letter queues")
     console.print("   ".join(f"{name} [bold]{messages}[/]" for name, messages in kept.messages.items()))
 
 

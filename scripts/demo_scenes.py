@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scripts.sample_calls import SampleCall, compact
+from scripts.sample_calls import SampleCall, SampleCalls, compact
+
+LONG_RECORDING, MISSED = "4 Call of 12 minutes", "7 Never delivered"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,17 @@ class Answer:
     webhook: Webhook
     status: int
     content: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Fetch:
+    """What the stack gets from ElevenLabs' API because no webhook brought it, and the name under which it is staged."""
+
+    scene: str
+    what: str
+    size: int
+    staged: str
+    then: str
 
 
 @dataclass(frozen=True)
@@ -64,34 +77,74 @@ class Kept:
     messages: dict[str, int] = field(default_factory=dict)  # queue to its messages, waiting and in flight
     memories: dict[str, int] = field(default_factory=dict)  # user id to the number of its memories
 
+    @property
+    def staged_names(self) -> set[str]:
+        """Without the hour in which they came."""
+        return {key.rsplit("/")[-1] for key in self.staged}
 
-def new_calls(harbour: SampleCall, long: SampleCall, web: SampleCall) -> list[Webhook]:
-    """Three scenes. Transcript and audio come in any order, so the second call's audio comes first."""
+
+@dataclass
+class Outcome:
+    """What came of the scenes."""
+
+    answers: list[Answer]
+    before: Kept  # the first four calls, before one is repeated
+    after: Kept  # all five, when all is done
+    reconciled: Mapping[str, Any]  # what the reconciler says that it found
+    found: list[Found]
+
+
+def new_calls(calls: SampleCalls) -> list[Webhook]:
+    """Four scenes. Transcript and audio come in any order, so the second call's audio comes first."""
     inbound, winter = "1 Inbound call", "2 Inbound, 20 minutes"
     return [
-        Webhook(inbound, "transcript", harbour.transcript_body(), "stored and queued before the 200"),
-        Webhook(inbound, "audio", harbour.audio_body(), "finds its caller by the call's id"),
-        Webhook(winter, "audio, 4 minutes", long.audio_body(), "came first: waits for its call"),
-        Webhook(winter, "transcript", long.transcript_body(), "brings the audio into its folder"),
-        Webhook("3 Web call, no phone", "transcript", web.transcript_body(), "kept under no-phone/"),
+        Webhook(inbound, "transcript", calls.harbour.transcript_body(), "stored and queued before the 200"),
+        Webhook(inbound, "audio", calls.harbour.audio_body(), "finds its caller by the call's id"),
+        Webhook(winter, "audio, 4 minutes", calls.long.audio_body(), "came first: waits for its call"),
+        Webhook(winter, "transcript", calls.long.transcript_body(), "brings the audio into its folder"),
+        Webhook("3 Web call, no phone", "transcript", calls.web.transcript_body(), "kept under no-phone/"),
+        Webhook(LONG_RECORDING, "transcript", calls.charter.transcript_body(), "its audio is too large to be sent"),
     ]
 
 
 def repeats(call: SampleCall) -> list[Webhook]:
     """The scenes that must change nothing."""
-    duplicate = "4 Duplicate of 1"
+    duplicate = "5 Duplicate of 1"
     invented = compact(call.envelope | {"data": call.data | {"conversation_id": "conv_demo_forged"}})
     return [
         Webhook(duplicate, "the same transcript", call.transcript_body(), "same delivery, nothing new"),
         Webhook(duplicate, "the same audio", call.audio_body(), "same delivery, nothing new"),
-        Webhook("5 Forged", "signed with another key", invented, "refused, nothing stored", forged=True),
+        Webhook("6 Forged", "signed with another key", invented, "refused, nothing stored", forged=True),
     ]
 
 
-def questions(harbour: SampleCall, long: SampleCall, web: SampleCall) -> list[Question]:
+def fetches(calls: SampleCalls) -> list[Fetch]:
+    """The fourth call's audio, and all of the fifth call, of which no webhook came."""
+    long, missed = calls.charter, calls.lighthouse
     return [
-        Question(harbour.user_id, "When will the boat be moved?", "Thursday at nine"),
-        Question(long.user_id, "Is there a pet on board?", "dog"),
-        Question(long.user_id, "Why does the steering make a noise?", "rudder"),
-        Question(web.user_id, "How long does delivery to Scandinavia take?", "six days"),
+        fetched_audio(LONG_RECORDING, long, "asked for by itself, since no webhook brought it"),
+        fetched_call(MISSED, missed, "found missing by the hourly pass"),
+        fetched_audio(MISSED, missed, "asked for by itself, like the other"),
+    ]
+
+
+def fetched_call(scene: str, call: SampleCall, then: str) -> Fetch:
+    data = compact(call.data)
+    webhook = b'{"type":"post_call_transcription","data":%s}' % data
+    return Fetch(scene, "transcript", len(data), f"{hashlib.sha256(webhook).hexdigest()}.json", then)
+
+
+def fetched_audio(scene: str, call: SampleCall, then: str) -> Fetch:
+    name = hashlib.sha256(f"audio:{call.conversation_id}".encode()).hexdigest()
+    return Fetch(scene, "audio", len(call.recording or b""), f"{name}.mp3", then)
+
+
+def questions(calls: SampleCalls) -> list[Question]:
+    return [
+        Question(calls.harbour.user_id, "When will the boat be moved?", "Thursday at nine"),
+        Question(calls.long.user_id, "Is there a pet on board?", "dog"),
+        Question(calls.long.user_id, "Why does the steering make a noise?", "rudder"),
+        Question(calls.web.user_id, "How long does delivery to Scandinavia take?", "six days"),
+        Question(calls.charter.user_id, "Who must not be given fish?", "Two of the guests"),
+        Question(calls.lighthouse.user_id, "How many stairs are there?", "two hundred steps"),
     ]

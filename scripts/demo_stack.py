@@ -16,9 +16,11 @@ from scripts.sample_calls import SampleCall
 from scripts.webhooks import send
 
 DRAIN_SECONDS = 120.0  # some ten times what it takes
-QUEUES = ("ArchiveQueue", "MemoryQueue", "ArchiveDlq", "MemoryDlq")  # the first two in the order of the flow
+QUEUES = ("ArchiveQueue", "AudioQueue", "MemoryQueue", "ArchiveDlq", "AudioDlq", "MemoryDlq")
+FLOW = ("ArchiveQueue", "AudioQueue", "ArchiveQueue", "MemoryQueue")  # what is fetched is archived like the rest
 COUNTS = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
 MOST_MEMORIES = 1000
+BOOKMARKS = "#reconciler"  # not a call: how far the hourly pass has come
 
 
 class UnfinishedError(EmbeddedAwsError):
@@ -44,13 +46,19 @@ class Stack:
             content = {"not JSON": response.text[:80]}
         return Answer(webhook, response.status_code, content)
 
+    def reconcile(self) -> dict[str, Any]:
+        """Run the hourly pass now; returns what it says that it found and did."""
+        function = self._outputs["ReconcilerFunctionName"]
+        answer = self._aws.client("lambda").invoke(FunctionName=function)
+        return dict(json.loads(answer["Payload"].read()))
+
     def drain(self, say: Callable[[str], None]) -> None:
         """Wait until no message is waiting or in flight. Raises UnfinishedError after DRAIN_SECONDS.
 
         Asked in the order of the flow, so that no message slips from a queue not yet asked into one already empty.
         """
         deadline = time.monotonic() + DRAIN_SECONDS
-        while under_way := {name: count for name in QUEUES[:2] if (count := self._messages(name))}:
+        while under_way := {name: count for name in FLOW if (count := self._messages(name))}:
             self._aws.ensure_alive()
             told = ", ".join(f"{count} in {name}" for name, count in under_way.items())
             if time.monotonic() > deadline:
@@ -101,4 +109,4 @@ class Stack:
         items = self._aws.client("dynamodb").scan(TableName=self._outputs["ConversationTableName"])["Items"]
         read: Any = TypeDeserializer()
         plain = [{name: read.deserialize(value) for name, value in item.items()} for item in items]
-        return {(item["conversation_id"], item["item"]): item for item in plain}
+        return {(item["conversation_id"], item["item"]): item for item in plain if item["conversation_id"] != BOOKMARKS}

@@ -1,4 +1,4 @@
-"""Three invented calls in the shape that ElevenLabs sends, the same ones every time.
+"""Five invented calls in the shape that ElevenLabs sends, the same ones every time but for the time of the last two.
 
 Their frame is that of the test fixtures: every field that ElevenLabs sends is there, used by us or not.
 """
@@ -7,8 +7,10 @@ import base64
 import copy
 import json
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import NamedTuple
 
-from scripts.sample_story import HARBOUR, JOBS, WEBSITE
+from scripts.sample_story import CHARTER, HARBOUR, JOBS, LIGHTHOUSE, WEBSITE
 from scripts.sample_turns import END_CALL, INBOUND, WEB, Json, alternating, fixture, long_transcript, turn
 
 FRAME_SECONDS = 0.036  # 576 samples at 16 kHz
@@ -19,7 +21,10 @@ SIDE_INFORMATION = bytes(9)  # of a mono frame: a granule without main data, whi
 
 @dataclass(frozen=True)
 class SampleCall:
-    """A call as two webhooks: `envelope` with the transcript, and `recording`, an MP3, if there is one."""
+    """A call as two webhooks: `envelope` with the transcript, and `recording`, an MP3, if there is one.
+
+    ElevenLabs' API tells the same: `data`, and the recording.
+    """
 
     envelope: Json
     number: str | None = None
@@ -57,6 +62,21 @@ class SampleCall:
         return compact({"type": "post_call_audio", "event_timestamp": ended, "data": named | audio})
 
 
+class SampleCalls(NamedTuple):
+    """ElevenLabs sends the first three whole, of the fourth the transcript, and of the fifth nothing."""
+
+    harbour: SampleCall
+    long: SampleCall
+    web: SampleCall
+    charter: SampleCall
+    lighthouse: SampleCall
+
+
+def sample_calls(now: int) -> SampleCalls:
+    """All of them as of `now`, in unix seconds."""
+    return SampleCalls(harbour_call(), long_call(), web_call(), charter_call(now), lighthouse_call(now))
+
+
 def harbour_call() -> SampleCall:
     """An inbound call of 48 seconds: a boat is moved."""
     number = "+12025550123"
@@ -85,6 +105,22 @@ def web_call() -> SampleCall:
     return SampleCall(envelope(timed(data, 30)))
 
 
+def charter_call(now: int) -> SampleCall:
+    """An inbound call of 12 minutes just now; its recording, 11.5 MB, is too large for a webhook."""
+    number = "+12025550164"
+    data = lately(inbound("conv_demo_charter", number, 720, list(alternating(CHARTER, 80))), now)
+    summary = "Noor Castell charters the schooner Halcyon for her mother's birthday in August, with twenty-six guests."
+    return SampleCall(envelope(assessed(data, summary, "Noor", "The charter is agreed on.")), number, mp3(720))
+
+
+def lighthouse_call(now: int) -> SampleCall:
+    """An inbound call of 32 seconds just now: places on a guided tour."""
+    number = "+12025550187"
+    data = lately(inbound("conv_demo_lighthouse", number, 32, list(alternating(LIGHTHOUSE, 7))), now)
+    summary = "Yara booked three places on Sunday's tour of the lighthouse."
+    return SampleCall(envelope(assessed(data, summary, "Yara", "The tour is booked.")), number, mp3(32))
+
+
 def inbound(conversation_id: str, number: str, seconds: int, turns: list[Json]) -> Json:
     """`data` of a finished call from `number`."""
     data = copy.deepcopy(fixture(INBOUND)["data"])
@@ -101,6 +137,15 @@ def timed(data: Json, seconds: int) -> Json:
     for role in ("user", "agent"):
         messages = [turn for turn in data["transcript"] if turn["role"] == role and turn["message"]]
         data[f"{role}_message_count"] = len(messages)
+    return data
+
+
+def lately(data: Json, now: int) -> Json:
+    """`data` of a call that ended five minutes before `now`."""
+    start = now - 300 - data["metadata"]["call_duration_secs"]
+    data["metadata"] |= {"start_time_unix_secs": start, "accepted_time_unix_secs": start}
+    variables = data["conversation_initiation_client_data"]["dynamic_variables"]
+    variables["system__time_utc"] = datetime.fromtimestamp(start, timezone.utc).isoformat(timespec="microseconds")
     return data
 
 

@@ -30,6 +30,24 @@ WEBSITE = (
     "Lovely, I will order it tonight.",
     "Thank you, and fair winds.",
 )
+CHARTER = (
+    "Good afternoon, charter office. What may I plan for you?",
+    "Noor Castell here. We want to celebrate my mother's seventieth birthday on the schooner Halcyon.",
+    "What a lovely idea. How many guests would come aboard, and on which day?",
+    "Twenty-six guests, on the last Saturday in August, from noon until sunset.",
+    "The schooner is free that day. She anchors in the bay for swimming, if the wind allows.",
+    "Two of the guests cannot eat fish, so the cook should think of something else for them.",
+    "Then there will be mushroom risotto for those two, and grilled bream for all the others.",
+    "A string quartet would like to play as well. Is there room for a cello?",
+    "There is, under the awning behind the main mast. I send you the contract today.",
+)
+LIGHTHOUSE = (
+    "Good evening, lighthouse museum. How can I help?",
+    "Hi, it is Yara. When does the guided tour of the lighthouse begin on Sunday?",
+    "The guided tour begins at two o'clock, at the iron door, and climbs two hundred steps.",
+    "Please put down two adults and one child for it.",
+    "Three places are yours, Yara. Wear shoes that do not slip.",
+)
 JOBS = (
     Job("lifting the boat", "October the fifth", 310,
         "Hello, Marlow Finch here. My sloop Petrel should come out of the water before the storms.",
