@@ -13,5 +13,8 @@ class Bookmarks:
         item = self._table.get_item(Key={"conversation_id": _KEY, "item": name}, ConsistentRead=True).get("Item", {})
         return str(item["reached"]) if item else None
 
+    def remove(self, name: str) -> None:
+        self._table.delete_item(Key={"conversation_id": _KEY, "item": name})
+
     def write(self, name: str, reached: str) -> None:
         self._table.put_item(Item={"conversation_id": _KEY, "item": name, "reached": reached})

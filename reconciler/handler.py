@@ -10,6 +10,7 @@ A record that raises is retried, and ends in the DLQ. A refused key is neither: 
 finds the key right, and one metric says so.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -119,12 +120,15 @@ def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
     """One scheduled pass; returns what it found and did."""
     swept = sweep(aws().bucket, aws().staging, aws().bookmarks, now, has_time)
     metrics.add_metric("StagedSwept", MetricUnit.Count, swept)
-    parked = sum(1 for _ in aws().records.find_by_state("parked", until=utc(now - PARKED_LONG)))
+    parked = aws().records.count("by-state", "parked", until=utc(now - PARKED_LONG))
     metrics.add_metric("AudioParkedLong", MetricUnit.Count, parked)
-    if not settings().elevenlabs_secret_arn:
+    report: dict[str, Any] = {"at": utc(now), "swept": swept, "parked_long": parked}
+    if settings().elevenlabs_secret_arn:
+        report |= complete_calls(now, has_time)
+    else:
         logger.info("Swept; without the parameter ElevenLabsApiKey nothing is fetched", swept=swept)
-        return {"swept": swept, "parked_long": parked}
-    return {"swept": swept, "parked_long": parked} | complete_calls(now, has_time)
+    aws().bookmarks.write("report", json.dumps(report))
+    return report
 
 
 def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Iterable
 from datetime import datetime
 from io import BytesIO
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from shared import keys
 from shared.bucket import Bucket
@@ -34,7 +34,7 @@ class Staging:
 
     def hand_on(self, staged: Iterable[tuple[str, datetime]]) -> int:
         """Send claim checks for staged objects, given by key and time of receipt; returns how many."""
-        checks = [check for key, received_at in staged if (check := claim_check(key, received_at))]
+        checks = [check for key, received_at in staged if (check := claim_check(key, received_at, "reconciler"))]
         for check in checks:
             self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=check.to_json())
         return len(checks)
@@ -44,7 +44,9 @@ class Staging:
         self.hand_on([(key, now)])
 
 
-def claim_check(staged_key: str, received_at: datetime) -> ClaimCheck | None:
+def claim_check(
+    staged_key: str, received_at: datetime, source: Literal["reconciler", "replay"], *, force: bool = False
+) -> ClaimCheck | None:
     """None for what nobody staged."""
     delivery_id = keys.staged_delivery_id(staged_key)
-    return ClaimCheck(delivery_id, staged_key, utc(received_at), "reconciler") if delivery_id else None
+    return ClaimCheck(delivery_id, staged_key, utc(received_at), source, force) if delivery_id else None

@@ -11,8 +11,12 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.ops_dlq import app as dlq
 from scripts.ops_reconcile import backfill, reconcile
+from scripts.ops_replay import replay
 from scripts.ops_stack import OpsError, explained
+from scripts.ops_status import status
+from scripts.ops_verify import verify
 from scripts.ops_view import View
 from shared.errors import AgenticMemoryError
 from shared.observability import logger
@@ -36,7 +40,11 @@ def choose(
 
 
 app.command()(reconcile)
+app.command()(status)
+app.command()(verify)
+app.command()(replay)
 app.command()(backfill)
+app.add_typer(dlq, name="dlq")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -39,6 +39,7 @@ def reconcile(context: typer.Context) -> int:
     if "FunctionError" in answer:
         raise OpsError(f"The pass failed. The log of the function {function} says why.", code=1)
     report = json.loads(answer["Payload"].read())
+    report.pop("settled_until", None)
     advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
     view.show(flat(report), "One pass of the reconciler", report.get("error") or advice)
     left = {"failed", "given_up", "no_time"} & set(report.get("outcomes", {}))

@@ -28,7 +28,7 @@ class OpsError(Exception):
         self.code = code
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stack:
     """The outputs of a stack, and clients that reach what they name."""
 
@@ -76,7 +76,7 @@ def local_stack(path: Path) -> Stack:
     except FileNotFoundError:
         raise OpsError("There is no local stack. Start one in another terminal: make local") from None
     session = Session(aws_access_key_id=ROOT_KEY, aws_secret_access_key=ROOT_KEY, region_name=REGION)
-    return Stack(STACK_NAME, outputs, session, outputs["AwsEndpointUrl"])
+    return Stack(outputs["StackName"], outputs, session, outputs["AwsEndpointUrl"])
 
 
 def deployed_stack(name: str) -> Stack:

@@ -9,11 +9,13 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from scripts.ops_stack import Stack, find_stack
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 
@@ -45,8 +47,26 @@ class View:
             return
         table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
         for name, value in data.items():
-            table.add_row(name.replace("_", " "), "-" if value is None else str(value))
+            table.add_row(name.replace("_", " "), escape(shown(value)))
         self.console.print(table)
+        if advice:
+            self.console.print(f"\nNext: {advice}", markup=False)
+
+    def table(
+        self, rows: list[dict[str, Any]], columns: dict[str, str], title: str, advice: str = "", empty: str = ""
+    ) -> None:
+        """Show a row for each thing; `columns` gives the names that people see."""
+        if self.as_json:
+            print(
+                json.dumps({"title": title, "rows": rows} | ({"next": advice} if advice else {}), indent=2, default=str)
+            )
+            return
+        table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
+        for name in columns.values():
+            table.add_column(name, overflow="fold")
+        for row in rows:
+            table.add_row(*(escape(shown(row[name])) for name in columns))
+        self.console.print(table if rows else empty)
         if advice:
             self.console.print(f"\nNext: {advice}", markup=False)
 
@@ -54,6 +74,19 @@ class View:
         """A progress bar on stderr, for work whose length is known."""
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         return Progress(*columns, console=self.progress, transient=not self.progress.is_terminal)
+
+
+def shown(value: Any) -> str:
+    """A value as people read it: times in UTC to the second, lists in a line."""
+    if isinstance(value, datetime):
+        return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+    if isinstance(value, list):
+        return ", ".join(map(shown, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
+    if isinstance(value, str) and _DIGEST.fullmatch(value):
+        return f"{value[:12]}…"
+    return "-" if value in (None, "") else str(value)
 
 
 def moment(text: str) -> datetime:

@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
@@ -12,6 +12,7 @@ from shared.errors import RetryError
 from shared.messages import Audio
 
 ITEM = "call"
+_INDEXES = {"by-audio": ("audio", "archived_at"), "by-state": ("state", "started")}
 _THROTTLED_TRIES = 8  # 12 s in all
 
 
@@ -45,6 +46,7 @@ class Call:
     fetched_at: str | None = None
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
+    staged_keys: frozenset[str] = frozenset()
 
 
 class Records:
@@ -76,19 +78,20 @@ class Records:
 
     def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
         """Calls whose `audio` is so, and that were archived between the two times, oldest first."""
-        for page in self._query("by-audio", "audio", audio, "archived_at", since, until):
+        for page in self._query("by-audio", audio, since, until):
             calls = self.get_all(key["conversation_id"] for key in page)
             yield from (calls[each["conversation_id"]] for each in page if each["conversation_id"] in calls)
 
-    def find_by_state(self, state: str, since: str = "0", until: str = "9") -> Iterator[dict[str, str]]:
-        """Keys of memory lines that stand so, or of calls with audio that is `parked`, since between the two times."""
-        for page in self._query("by-state", "state", state, "started", since, until):
-            yield from page
+    def count(self, index: Literal["by-audio", "by-state"], value: str, since: str = "0", until: str = "9") -> int:
+        """How many calls have `audio` so, by when they were archived; or memories `state`, by when they were begun.
 
-    def _query(
-        self, index: str, hash_key: str, value: str, range_key: str, since: str, until: str
-    ) -> Iterator[list[dict[str, str]]]:
+        Calls with audio that is waiting for them have the state `parked`.
+        """
+        return sum(len(page) for page in self._query(index, value, since, until))
+
+    def _query(self, index: str, value: str, since: str, until: str) -> Iterator[list[dict[str, str]]]:
         """The keys that an index knows, 100 at most at a time. An index is a moment behind its table."""
+        hash_key, range_key = _INDEXES[index]
         query = {
             "IndexName": index, "Limit": 100,
             "KeyConditionExpression": "#hash = :value AND #range BETWEEN :since AND :until",
@@ -226,4 +229,5 @@ def _key(conversation_id: str) -> dict[str, str]:
 
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
-    return Call(**known | ({"parked": Parked(**item["parked"])} if "parked" in item else {}))
+    known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
+    return Call(**known | {"staged_keys": frozenset(item.get("staged_keys", ()))})

@@ -402,7 +402,7 @@ def test_a_call_without_audio_is_whole(aws, elevenlabs, archive_all):
 
 
 def test_without_a_key_there_is_the_sweep_alone(aws, logs):
-    assert run() == {"swept": 0, "parked_long": 0}
+    assert run() == {"at": utc(NOW), "swept": 0, "parked_long": 0}
 
     assert "without the parameter ElevenLabsApiKey nothing is fetched" in logs.getvalue()
 

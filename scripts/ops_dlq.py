@@ -1,0 +1,329 @@
+"""`ops dlq`: what could not be done, why, and how it is done after all.
+
+SQS's own redrive (StartMessageMoveTask) takes only messages that SQS itself moved. Ours come from SNS and from the
+functions too, so that each message is received, sent to its source queue, and deleted, in that order: done twice is no
+harm.
+"""
+
+import json
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from scripts.ops_calls import is_staged
+from scripts.ops_logs import failures, reason
+from scripts.ops_stack import OpsError, Stack
+from scripts.ops_view import View, moment
+from shared.errors import PoisonError
+from shared.webhooks import read_event, read_webhook
+
+HOLD_SECONDS = 900  # how long what is looked at stays hidden from others, should this process die
+SOURCES = {
+    "archive": ("ArchiveDlqUrl", "ArchiveQueueUrl"),
+    "memory": ("MemoryDlqUrl", "MemoryQueueUrl"),
+    "audio": ("AudioDlqUrl", "AudioQueueUrl"),
+}
+app = typer.Typer(help="Look into the dead-letter queues, and put right what is in them.", no_args_is_help=True)
+
+
+@dataclass(frozen=True)
+class Dead:
+    """A message of a dead-letter queue, and what it says of itself."""
+
+    stack: Stack
+    queue: str
+    message: dict[str, Any]
+
+    @property
+    def sent_at(self) -> datetime:
+        return datetime.fromtimestamp(int(self.message["Attributes"]["SentTimestamp"]) / 1000, timezone.utc)
+
+    @cached_property
+    def body(self) -> str:
+        """Our message; SNS wraps what it could not deliver, unless delivery is raw."""
+        content = _object(self.message["Body"])
+        return str(content["Message"]) if content.get("Type") == "Notification" else str(self.message["Body"])
+
+    @cached_property
+    def content(self) -> dict[str, Any]:
+        return _object(self.body)
+
+    @property
+    def delivery(self) -> str:
+        """What the message is about: a delivery, a call, or else the message itself."""
+        content = self.content
+        return str(content.get("delivery_id") or content.get("conversation_id") or self.message["MessageId"])
+
+    @cached_property
+    def calls(self) -> list[str]:
+        """The ids of its calls. A claim check names none: they are in its staged body."""
+        if "conversation_id" in self.content:
+            return [str(self.content["conversation_id"])]
+        staged = self.stack.bucket.read(str(self.content.get("staged_key") or "-"))
+        return _calls(staged[0]) if staged else []
+
+    @cached_property
+    def fault(self) -> tuple[str, str]:
+        """Step and error: as the function or SNS attached them, else as the function logged them."""
+        attached = {name: value["StringValue"] for name, value in self.message.get("MessageAttributes", {}).items()}
+        if "error" in attached:
+            return attached.get("step", "-"), attached["error"]
+        if "ErrorMessage" in attached:
+            return "delivery by SNS", attached["ErrorMessage"]
+        logged = list(failures(self.stack, self.queue, self.sent_at - timedelta(days=1), self.delivery))
+        if logged:
+            return "retried in vain", reason(logged[-1])
+        if self.is_done:
+            return "done meanwhile", "The work is done, and the message left over: redriving it changes nothing."
+        return "retried in vain", "The function's log does not say why: it was killed, or the log is gone."
+
+    @property
+    def is_done(self) -> bool:
+        """Whether a claim check's staged body is finished by now."""
+        key = str(self.content.get("staged_key") or "")
+        return is_staged(key) and self.stack.bucket.is_archived(key)
+
+
+class DeadLetterQueue:
+    """A dead-letter queue and the queue that its messages came from."""
+
+    def __init__(self, stack: Stack, name: str) -> None:
+        if name not in SOURCES:
+            raise OpsError(f"There is no queue {name!r}: choose one of {', '.join(SOURCES)}.")
+        no_queue = f"The stack has no {name} queue: deploy it with the parameter ElevenLabsApiKey."
+        self.stack, self.name, self._sqs = stack, name, stack.client("sqs")
+        self._dead, self._source = (stack.output(output, no_queue) for output in SOURCES[name])
+
+    def depth(self) -> int:
+        answer = self._sqs.get_queue_attributes(QueueUrl=self._dead, AttributeNames=["ApproximateNumberOfMessages"])
+        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+
+    @contextmanager
+    def held(self) -> Iterator[list[Dead]]:
+        """All its messages, hidden from others meanwhile; those that are still there afterwards come back at once."""
+        held: list[Dead] = []
+        try:
+            self._receive(held)
+            yield held
+        finally:
+            for dead in held:
+                self._release(dead)
+
+    def redrive(self, dead: Dead) -> None:
+        self._sqs.send_message(QueueUrl=self._source, MessageBody=dead.body)
+        self.delete(dead)
+
+    def delete(self, dead: Dead) -> None:
+        self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=dead.message["ReceiptHandle"])
+        dead.message["Deleted"] = True
+
+    def _receive(self, held: list[Dead]) -> None:
+        seen: set[str] = set()
+        silent = 0
+        while silent < 2:  # a queue that is not empty may answer so once
+            answer = self._sqs.receive_message(
+                QueueUrl=self._dead, MaxNumberOfMessages=10, VisibilityTimeout=HOLD_SECONDS, WaitTimeSeconds=1,
+                AttributeNames=["All"], MessageAttributeNames=["All"],
+            )  # fmt: skip
+            messages = [each for each in answer.get("Messages", []) if each["MessageId"] not in seen]
+            seen |= {each["MessageId"] for each in messages}
+            held += [Dead(self.stack, self.name, message) for message in messages]
+            silent = 0 if messages else silent + 1
+
+    def _release(self, dead: Dead) -> None:
+        if not dead.message.get("Deleted"):
+            handle = dead.message["ReceiptHandle"]
+            self._sqs.change_message_visibility(QueueUrl=self._dead, ReceiptHandle=handle, VisibilityTimeout=0)
+
+
+Queue = Annotated[str, typer.Argument(help="archive, memory or audio.")]
+ErrorText = Annotated[str, typer.Option(help="Only messages whose step or error holds this text.")]
+CallId = Annotated[str, typer.Option(help="Only messages about this conversation.")]
+_TIME = "2026-11-22, 2026-11-22T10:00, or 36h for hours ago."
+Since = Annotated[
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help=f"Only what was sent since then: {_TIME}")
+]
+Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only what was sent before then.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would be done.")]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which messages a command is about; all, if nothing is chosen."""
+
+    error: str = ""
+    conversation: str = ""
+    since: datetime | None = None
+    until: datetime | None = None
+
+    def __call__(self, dead: Dead) -> bool:
+        return (
+            (self.since is None or dead.sent_at >= self.since)
+            and (self.until is None or dead.sent_at < self.until)
+            and (not self.conversation or self.conversation in dead.calls)
+            and (not self.error or self.error.lower() in ": ".join(dead.fault).lower())
+        )
+
+
+@app.command("list")
+def list_queues(context: typer.Context) -> int:
+    """Show each dead-letter queue: how many messages, and why they are there.
+
+    Exit code 1 if there is any. Example: ops dlq list
+    """
+    view: View = context.obj
+    rows = []
+    for name in SOURCES:
+        if SOURCES[name][0] in view.stack.outputs:
+            queue = DeadLetterQueue(view.stack, name)
+            with view.progress.status(f"Looking into the {name} queue ..."), queue.held() as held:
+                rows += [{"queue": name} | row for row in grouped(held, lambda dead: dead.fault)]
+    columns = {"queue": "Queue", "messages": "Messages", "step": "Step", "error": "Error", "oldest": "Oldest"}
+    view.table(
+        rows, columns, "Dead-letter queues", "ops dlq show QUEUE" if rows else "", empty="All of them are empty."
+    )
+    return 1 if rows else 0
+
+
+@app.command()
+def show(
+    context: typer.Context, queue: Queue, error: ErrorText = "", conversation: CallId = "",
+    since: Since = None, until: Until = None,
+) -> int:  # fmt: skip
+    """Show what is in a dead-letter queue, grouped by delivery: which call, which step, the error, how often.
+
+    Nothing is consumed: what is looked at is back in the queue at once. Example: ops dlq show archive
+    """
+    view: View = context.obj
+    dead_letters = DeadLetterQueue(view.stack, queue)
+    with view.progress.status("Receiving ..."), dead_letters.held() as held:
+        chosen = [dead for dead in held if Selection(error, conversation, since, until)(dead)]
+        rows = grouped(chosen, lambda dead: dead.delivery)
+    advice = f"heal the cause, then: ops dlq redrive {queue} --yes" if rows else ""
+    view.table(rows, COLUMNS, f"Dead letters of the {queue} queue", advice, empty="No message.")
+    return 0
+
+
+@app.command()
+def redrive(
+    context: typer.Context, queue: Queue, error: ErrorText = "", conversation: CallId = "",
+    since: Since = None, until: Until = None,
+    per_second: Annotated[float, typer.Option(min=0.1, help="Messages in a second, at most.")] = 10, yes: Yes = False,
+) -> int:  # fmt: skip
+    """Send messages back to the queue that they came from, once the cause is healed.
+
+    Each step may run twice without harm, so that an interrupted redrive is simply run again.
+
+    Example: ops dlq redrive memory --error 401 --yes
+    """
+    view: View = context.obj
+    dead_letters = DeadLetterQueue(view.stack, queue)
+    with dead_letters.held() as held:
+        chosen = [dead for dead in held if Selection(error, conversation, since, until)(dead)]
+        if yes:
+            each_paced(view, chosen, dead_letters.redrive, per_second, "Redriving")
+        rows = grouped(chosen, lambda dead: dead.delivery)
+    done = f"{len(chosen)} of {len(held)} messages {'redriven' if yes else 'would be redriven'}"
+    advice = "ops status" if yes else "the same command with --yes"
+    view.table(rows, COLUMNS, done, advice if chosen else "", empty="No message to redrive.")
+    return 0
+
+
+@app.command()
+def drop(
+    context: typer.Context, queue: Queue, error: ErrorText = "", conversation: CallId = "",
+    since: Since = None, until: Until = None,
+    save: Annotated[Path | None, typer.Option(help="File for what is dropped, a JSON document a line.")] = None,
+    yes: Yes = False,
+) -> int:  # fmt: skip
+    """Delete messages for good, after they were saved to a file that only you may read.
+
+    Staged bodies stay. A saved line's "Body" can be sent to the source queue at any time.
+
+    Example: ops dlq drop archive --error "not JSON" --yes
+    """
+    view: View = context.obj
+    dead_letters = DeadLetterQueue(view.stack, queue)
+    with dead_letters.held() as held:
+        chosen = [dead for dead in held if Selection(error, conversation, since, until)(dead)]
+        rows = grouped(chosen, lambda dead: dead.delivery)
+        if yes and chosen:
+            path = save or Path(f"dropped-{queue}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
+            save_all(chosen, path)
+            view.progress.print(f"Saved {len(chosen)} messages to {path}")
+            each_paced(view, chosen, dead_letters.delete, 100, "Dropping")
+    done = f"{len(chosen)} of {len(held)} messages {'dropped' if yes else 'would be dropped'}"
+    view.table(
+        rows, COLUMNS, done, "" if yes or not chosen else "the same command with --yes", empty="No message to drop."
+    )
+    return 0
+
+
+COLUMNS = {"delivery": "Delivery", "calls": "Calls", "step": "Step", "error": "Error", "messages": "Messages",
+           "receives": "Receives", "oldest": "Sent"}  # fmt: skip
+
+
+def grouped(messages: list[Dead], key: Callable[[Dead], Any]) -> list[dict[str, Any]]:
+    """A row for each group, the largest first."""
+    groups: dict[Any, list[Dead]] = {}
+    for dead in messages:
+        groups.setdefault(key(dead), []).append(dead)
+    return [_row(group) for group in sorted(groups.values(), key=len, reverse=True)]
+
+
+def each_paced(view: View, chosen: list[Dead], act: Callable[[Dead], None], per_second: float, doing: str) -> None:
+    with view.bar() as bar:
+        for dead in bar.track(chosen, description=doing):
+            act(dead)
+            time.sleep(1 / per_second)
+
+
+def save_all(chosen: list[Dead], path: Path) -> None:
+    """Write the messages and see them on the disk. Raises OpsError; an existing file is not overwritten."""
+    try:
+        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.writelines(f"{json.dumps({**dead.message, 'Queue': dead.queue})}\n" for dead in chosen)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OpsError(f"Nothing was dropped: {path} could not be written ({error.strerror}).") from None
+
+
+def _row(group: list[Dead]) -> dict[str, Any]:
+    step, error = group[0].fault
+    return {
+        "delivery": group[0].delivery,
+        "calls": sorted({call for dead in group for call in dead.calls}),
+        "step": step,
+        "error": error,
+        "messages": len(group),
+        "receives": max(int(dead.message["Attributes"]["ApproximateReceiveCount"]) for dead in group),
+        "oldest": min(dead.sent_at for dead in group),
+    }
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _calls(body: bytes) -> list[str]:
+    found: Counter[str] = Counter()
+    try:
+        for _, element in read_webhook(body):
+            found.update([read_event(element).conversation_id or ""])
+    except PoisonError:
+        return []
+    return [call for call in found if call]

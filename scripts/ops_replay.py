@@ -1,0 +1,137 @@
+"""`ops replay`: through the pipeline again, whatever was staged or archived."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from reconciler.bookmarks import Bookmarks
+from reconciler.staging import claim_check
+from scripts.ops_calls import Agent, Caller, CallId, Chosen, Since, Until, is_staged, received_at
+from scripts.ops_stack import OpsError
+from scripts.ops_view import View
+from shared.messages import Announcement
+from shared.record import Call
+
+LONG_AGO = "2000-01-01T00:00:00.000000Z"  # so that what Mem0 does not have counts as never sent
+
+
+class Part(StrEnum):
+    memory = "memory"
+
+
+def replay(
+    context: typer.Context,
+    since: Since = None, until: Until = None, caller: Caller = "", agent: Agent = "", conversation: CallId = "",
+    key: Annotated[str, typer.Option(help="One staged body, by its key.")] = "",
+    unarchived: Annotated[bool, typer.Option("--unarchived", help="Only what was never finished.")] = False,
+    only: Annotated[Part | None, typer.Option(help="memory: leave the archive alone, and remember its calls.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Write anew what is there in the same version.")] = False,
+    per_second: Annotated[float, typer.Option(min=0.1, help="Messages in a second, at most.")] = 10,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say how many.")] = False,
+) -> int:  # fmt: skip
+    """Send staged bodies through the pipeline again, or with --only memory archived calls to the memory writer.
+
+    It is safe: what is archived in the same or a newer version stays, unless --force; what is remembered is not
+    remembered twice. With --only memory --force, a memory that Mem0 does not have (any more) is written again.
+    Interrupted, the same command goes on where it was.
+
+    Example: ops replay --since 2026-11-21T08:00 --until 2026-11-21T12:00 --unarchived --yes
+    """
+    view: View = context.obj
+    with view.progress.status("Looking for them ..."):
+        if only:
+            calls = list(Chosen(view.stack, since, until, caller, agent, conversation).calls())
+            work: dict[str, Any] = {call.conversation_id: call for call in calls if call.t_order and not call.erased_at}
+        else:
+            staged = (
+                one_key(view, key) if key else Chosen(view.stack, since, until, caller, agent, conversation).staged()
+            )
+            work = {name: at for name, at in staged if not (unarchived and view.stack.bucket.is_archived(name))}
+    what = "calls" if only else "staged_bodies"
+    if not yes or not work:
+        view.show(
+            {what: len(work)}, "To be replayed", "the same command with --yes" if work else "There is nothing to do."
+        )
+        return 0
+    options = [str(each) for each in (since, until, caller, agent, conversation, key, unarchived, only, force)]
+    sent = Replay(view, options, per_second).run(work, remember(view, force) if only else hand_on(view, force))
+    view.show({what: len(work), "sent": sent, "sent_before": len(work) - sent}, "Replayed", "ops status")
+    return 0
+
+
+def one_key(view: View, key: str) -> Iterable[tuple[str, datetime]]:
+    if not is_staged(key):
+        raise OpsError(f"{key!r} is no staged key: staging/YYYY/MM/DD/HH/{{delivery_id}}.json")
+    if not view.stack.bucket.exists(key):
+        raise OpsError("There is no staged body under that key (any more).")
+    return [(key, received_at(key))]
+
+
+class Replay:
+    """A run over named work, in the order of the names. How far it came is kept in the table until it is done."""
+
+    def __init__(self, view: View, options: list[str], per_second: float) -> None:
+        self._view, self._pause = view, 1 / per_second
+        self._bookmarks = Bookmarks(view.stack.table)
+        self._name = f"replay-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]}"
+
+    def run(self, work: dict[str, Any], act: Callable[[str, Any], None]) -> int:
+        """Returns how many were sent; an earlier run that was interrupted has sent the others."""
+        reached = self._bookmarks.read(self._name) or ""
+        left = [name for name in sorted(work) if name > reached]
+        with self._view.bar() as bar:
+            for name in bar.track(left, description="Replaying"):
+                act(name, work[name])
+                self._bookmarks.write(self._name, name)
+                time.sleep(self._pause)
+        self._bookmarks.remove(self._name)
+        return len(left)
+
+
+def hand_on(view: View, force: bool) -> Callable[[str, datetime], None]:
+    """A sender of claim checks to the archiver."""
+    sqs, queue = view.stack.client("sqs"), view.stack.output("ArchiveQueueUrl")
+
+    def act(key: str, at: datetime) -> None:
+        check = claim_check(key, at, "replay", force=force)
+        if check:
+            sqs.send_message(QueueUrl=queue, MessageBody=check.to_json())
+
+    return act
+
+
+def remember(view: View, force: bool) -> Callable[[str, Call], None]:
+    """A sender of announcements to the memory writer alone."""
+    sqs, queue = view.stack.client("sqs"), view.stack.output("MemoryQueueUrl")
+
+    def act(_: str, call: Call) -> None:
+        if force:
+            doubt(view.stack.table, call.conversation_id)
+        message = Announcement(
+            "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
+            source_key=str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key, audio=call.audio or "pending",  # type: ignore[arg-type]
+        )  # fmt: skip
+        sqs.send_message(QueueUrl=queue, MessageBody=message.to_json())
+
+    return act
+
+
+def doubt(table: Any, conversation_id: str) -> None:
+    """Let the ledger say of what is done that nobody knows: the memory writer then looks in Mem0 before it writes."""
+    for kind in ("factual", "semantic"):
+        try:
+            table.update_item(
+                Key={"conversation_id": conversation_id, "item": f"memory#{kind}"},
+                UpdateExpression="SET #state = :sending, #started = :long_ago",
+                ConditionExpression="#state = :done",
+                ExpressionAttributeNames={"#state": "state", "#started": "started"},
+                ExpressionAttributeValues={":sending": "sending", ":long_ago": LONG_AGO, ":done": "done"},
+            )
+        except table.meta.client.exceptions.ConditionalCheckFailedException:
+            continue
