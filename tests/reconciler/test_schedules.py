@@ -1,0 +1,343 @@
+"""The archive equals what ElevenLabs knows: whatever became of its webhooks, of our requests to its API, and of us."""
+
+import base64
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import count, cycle
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+import archiver.handler
+import reconciler.handler
+from archiver.handler import lambda_handler
+from reconciler.handler import reconcile
+from scripts.elevenlabs_stand_in import ElevenLabs
+from shared.errors import ElevenLabsError
+from tests.archiver.conftest import stage
+from tests.conftest import Stack, fixture_body, sqs_event
+from tests.reconciler.conftest import NOW, hear
+from tests.schedules import Crash
+
+examples = count(1)
+FOLDERS = {"02": "12025550123", "05": "no-phone"}  # of a phone call and of a web call, by their fixtures
+NEVER = 99
+RECEIVES = 5  # then a message is in the dead-letter queue
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A webhook that comes in a round, or as soon as its call is over; stranded: ingest died before S3 and SQS had it.
+
+    What is stranded is in S3 alone.
+    """
+
+    round: int
+    is_stranded: bool
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A call's recording: from which round on the API has it, and which webhooks bring it."""
+
+    has_audio: bool | None
+    in_api: int
+    webhooks: list[Delivery]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a call is like, in which round it is over, and which webhooks bring it: of none, one or two."""
+
+    fixture: str
+    status: str
+    over: int
+    minutes_ago: int
+    sound: Sound
+    webhooks: list[Delivery]
+
+
+@dataclass(frozen=True)
+class Fate:
+    """What becomes of a message: how often it is handled, and before which call to AWS whoever handles it dies."""
+
+    times: int = 1
+    crash: int | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """Some minutes later: webhooks, a scheduled pass, and so many times all messages; without faults if not told."""
+
+    minutes: int
+    faults: tuple[tuple[str, str, int], ...] | list[tuple[str, str, int]] = ()
+    crash: int | None = None
+    has_time: bool = True
+    waves: int = 9
+    fates: tuple[Fate, ...] | list[Fate] = (Fate(),)
+    seed: int = 0
+
+
+# Long enough for a day to pass since a recording was first looked for in vain, and for what was asked for meanwhile.
+CALM = [Round(minutes) for minutes in (60, 200, 25 * 60, 60, 200, 25 * 60, 60)]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of one example."""
+
+    id: str
+    ended: datetime
+    plan: Plan
+
+    @property
+    def path(self) -> str:
+        return f"{FOLDERS[self.plan.fixture]}/{self.id}"
+
+    @property
+    def is_over(self) -> bool:
+        return self.plan.over != NEVER
+
+    def data(self, source: str, status: str | None = None) -> dict[str, Any]:
+        data = json.loads(fixture_body(self.plan.fixture))["data"]
+        del data["has_audio"]
+        has_audio = {} if self.plan.sound.has_audio is None else {"has_audio": self.plan.sound.has_audio}
+        times = {"start_time_unix_secs": int(self.ended.timestamp()) - 60, "call_duration_secs": 60}
+        named = {"conversation_id": self.id, "status": status or self.plan.status, "source_of_truth": source}
+        return data | named | has_audio | {"metadata": data["metadata"] | times}
+
+    def mp3(self, source: str) -> bytes:
+        return b"\xff\xfb" + f"{self.id} by {source} ".encode() * 40
+
+    def webhooks(self) -> Iterator[tuple[Delivery, dict[str, Any]]]:
+        timestamp = int(self.ended.timestamp()) + 20
+        transcript = {"type": "post_call_transcription", "event_timestamp": timestamp, "data": self.data("webhook")}
+        sound = {"conversation_id": self.id, "full_audio": base64.b64encode(self.mp3("webhook")).decode()}
+        yield from ((each, transcript) for each in self.plan.webhooks)
+        audio = {"type": "post_call_audio", "event_timestamp": timestamp, "data": sound}
+        yield from ((each, audio) for each in self.plan.sound.webhooks)
+
+    def archived(self) -> dict[str, Any]:
+        """The objects that are to be in the archive at last: a webhook's word wins over the API's."""
+        sound = self.plan.sound
+        objects: dict[str, Any] = {f"{self.path}.json": self.data("webhook" if self.plan.webhooks else "api")}
+        if sound.webhooks or sound.in_api != NEVER:
+            objects[f"{self.path}.mp3"] = self.mp3("webhook" if sound.webhooks else "api")
+        return objects if self.is_over else {}
+
+    @property
+    def audio(self) -> str | None:
+        """As the record has it at last."""
+        if not self.is_over:
+            return None
+        without = "none" if self.plan.sound.has_audio is False else "unavailable"
+        return "archived" if f"{self.path}.mp3" in self.archived() else without
+
+    def most_versions(self) -> dict[str, int]:
+        sound = self.plan.sound
+        most = {".json": 1 + bool(self.plan.webhooks), ".mp3": bool(sound.webhooks) + (sound.in_api != NEVER)}
+        return {f"{self.path}{extension}": number for extension, number in most.items()}
+
+
+@dataclass
+class Message:
+    """A message of ArchiveQueue, or else of AudioQueue."""
+
+    is_claim_check: bool
+    body: str
+    receives: int = 0
+
+
+class Process:
+    """Our code at work, which may be killed before its n-th call to AWS: nothing it does afterwards gets out."""
+
+    def __init__(self) -> None:
+        self._calls_left: int | None = None
+
+    def before_call(self, **_: object) -> None:
+        if self._calls_left is not None:
+            self._calls_left -= 1
+            if self._calls_left < 0:
+                raise Crash
+
+    @contextmanager
+    def killed(self, before: int | None) -> Iterator[None]:
+        self._calls_left = before
+        try:
+            yield
+        finally:
+            self._calls_left = None
+
+
+class World:
+    """The calls of one example, its clock, and the messages that are under way."""
+
+    def __init__(self, aws: Stack, elevenlabs: ElevenLabs, context: Any, process: Process, plans: list[Plan]) -> None:
+        self.aws, self.elevenlabs, self.context, self.process = aws, elevenlabs, context, process
+        self.example = next(examples)
+        self.start = self.now = NOW + timedelta(days=7 * self.example)
+        ends = [self.start - timedelta(minutes=plan.minutes_ago) for plan in plans]
+        ids = [f"conv_{self.example}_{number}" for number in range(len(plans))]
+        self.calls = [Call(*each) for each in zip(ids, ends, plans, strict=True)]
+        self.messages: list[Message] = []
+        self.report: dict[str, Any] = {}
+        elevenlabs.conversations.clear()
+        elevenlabs.audio.clear()
+
+    def play(self, number: int, round_: Round) -> None:
+        self.now += timedelta(minutes=round_.minutes)
+        self.tell_api(number)
+        self.plan_faults(round_)
+        self.deliver(number)
+        with suppress(Crash), self.process.killed(round_.crash):
+            self.report = reconcile(self.now, lambda: round_.has_time)
+        for _ in range(round_.waves):
+            self.receive()
+            if not self.messages:
+                break
+            self.work(round_)
+
+    def tell_api(self, number: int) -> None:
+        for call in self.calls:
+            is_over = number >= call.plan.over
+            has_sound = is_over and number >= call.plan.sound.in_api
+            data = call.data("api", None if is_over else "in-progress")
+            self.elevenlabs.add(data, call.mp3("api") if has_sound else None)
+
+    def plan_faults(self, round_: Round) -> None:
+        for planned in self.elevenlabs._faults.values():
+            planned.clear()
+        for route, fault, times in round_.faults:
+            self.elevenlabs.plan(route, *fault.split(" ") * times)
+
+    def deliver(self, number: int) -> None:
+        for call in self.calls:
+            for delivery, webhook in call.webhooks():
+                if number == max(delivery.round, call.plan.over):
+                    check = stage(self.aws, webhook, now=self.now)
+                    self.messages += [] if delivery.is_stranded else [Message(True, check)]
+
+    def receive(self) -> None:
+        self.messages += [Message(True, each["Body"]) for each in self.aws.take("ArchiveQueueUrl")]
+        announced = filter(is_for_audio, self.aws.take("Announcements"))
+        self.messages += [Message(False, each["Body"]) for each in (*announced, *self.aws.take("AudioQueueUrl"))]
+
+    def work(self, round_: Round) -> None:
+        """Let every message be handled once, in any order; what was not handled to its end comes back."""
+        Random(round_.seed).shuffle(self.messages)
+        fates = zip(self.messages, cycle(round_.fates), strict=False)
+        self.messages = [message for message, fate in fates if not self.is_handled(message, fate, round_ in CALM)]
+
+    def is_handled(self, message: Message, fate: Fate, is_redriven: bool) -> bool:
+        if message.receives >= RECEIVES and not is_redriven:
+            return False
+        message.receives += min(fate.times, 1)
+        try:
+            with self.process.killed(fate.crash):
+                for _ in range(fate.times):
+                    self.handle(message)
+        except (Crash, ElevenLabsError):
+            return False
+        return fate.times > 0
+
+    def handle(self, message: Message) -> None:
+        if message.is_claim_check:
+            assert lambda_handler(sqs_event(message.body), self.context) == {"batchItemFailures": []}
+        else:
+            hear(message.body, self.now)
+
+    def check(self) -> None:
+        """The archive is what ElevenLabs told, and nothing is left to be done."""
+        expected = {key: body for call in self.calls for key, body in call.archived().items()}
+        prefixes = [f"{folder}/conv_{self.example}_" for folder in FOLDERS.values()]
+        keys = {key for each in prefixes for key in self.aws.object_keys(each)}
+        read = {".json": self.aws.json, ".mp3": self.aws.body}
+        assert {key: read[Path(key).suffix](key) for key in keys} == expected
+        versions = Counter(key for each in prefixes for key, _ in self.aws.versions(each))
+        assert versions <= Counter({key: most for call in self.calls for key, most in call.most_versions().items()})
+        records = self.aws.items()
+        for call in self.calls:
+            record = records.get((call.id, "call"), {})
+            assert (record.get("audio"), "parked" in record) == (call.audio, False)
+        assert self.messages == self.aws.take("ArchiveDlqUrl") == self.aws.take("AudioDlqUrl") == []
+        assert (self.report["missing_calls"], self.report["missing_audio"]) == (0, 0)
+        staged = self.aws.s3.list_objects_v2(Bucket=self.aws.bucket, StartAfter=f"staging/{self.start:%Y/%m/%d/%H}")
+        keys = [each["Key"] for each in staged.get("Contents", []) if each["Key"].startswith("staging/")]
+        assert [key for key in keys if not self.aws.tags(key)] == []
+
+
+def is_for_audio(announced: dict[str, Any]) -> bool:
+    """The filter policy of AudioQueue's subscription."""
+    attributes = {name: each["StringValue"] for name, each in announced["MessageAttributes"].items()}
+    return (attributes["event"], attributes["audio"]) == ("transcript_archived", "pending")
+
+
+deliveries = st.lists(st.builds(Delivery, st.integers(0, 9), st.booleans()), max_size=2)
+silence = st.just(Sound(has_audio=False, in_api=NEVER, webhooks=[]))
+sounds = st.builds(Sound, st.sampled_from([True, None]), st.integers(0, 6) | st.just(NEVER), deliveries)
+plans = st.builds(
+    Plan, st.sampled_from(list(FOLDERS)), st.sampled_from(["done", "failed"]), st.integers(0, 3) | st.just(NEVER),
+    st.sampled_from([1, 90]), st.one_of(sounds, sounds, silence), deliveries,
+)  # fmt: skip
+routes = st.sampled_from(["list", "get", "audio"])
+times = st.sampled_from([1, 5, 20])  # the last of five attempts is over, or those of several calls
+api_faults = st.one_of(
+    st.tuples(routes, st.sampled_from(["429", "500", "503", "drop"]), times),
+    st.tuples(
+        st.sampled_from(["list", "get", "audio"]), st.sampled_from(["cut", "empty", "html", "slow:0.001"]), times
+    ),
+    st.sampled_from([("list", "ok 422", 1), ("audio", "cut_identity", 5)]),  # the first: the cursor has expired
+)
+fates = st.builds(Fate, st.sampled_from([1, 1, 2, 0]), st.none() | st.integers(0, 12))
+rounds = st.builds(
+    Round, st.sampled_from([5, 20, 61, 200]), st.lists(api_faults, max_size=3), st.none() | st.integers(0, 25),
+    st.booleans(), st.integers(0, 3), st.lists(fates, min_size=1, max_size=4), st.integers(0, 99),
+)  # fmt: skip
+
+
+@given(plans=st.lists(plans, min_size=1, max_size=4), rounds=st.lists(rounds, min_size=6, max_size=6))
+@settings(
+    max_examples=10,
+    phases=[Phase.generate],
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+def check_schedule(
+    aws: Stack, elevenlabs: ElevenLabs, context: Any, process: Process, plans: list[Plan], rounds: list[Round]
+) -> None:
+    world = World(aws, elevenlabs, context, process, plans)
+
+    for number, round_ in enumerate(rounds + CALM):
+        world.play(number, round_)
+
+    world.check()
+
+
+@pytest.fixture
+def process(aws: Stack, elevenlabs: ElevenLabs, monkeypatch: pytest.MonkeyPatch) -> Process:
+    """One thread does what several would, so that an example is the same each time; and pages are short."""
+    monkeypatch.setattr("reconciler.elevenlabs.PAGE", 2)
+    monkeypatch.setattr("reconciler.calls._AT_ONCE", 1)
+    monkeypatch.setattr("reconciler.sweep._AT_ONCE", 1)
+    found, process = (archiver.handler.aws(), reconciler.handler.aws()), Process()
+    clients = [found[0].archiver._announcer._sns, found[1].secrets_manager]
+    for each in found:
+        clients += [each.bucket._s3, each.sqs]
+    clients += [found[0].archiver._records._table.meta.client, found[1].records._table.meta.client]
+    for client in clients:
+        client.meta.events.register_first("before-call", process.before_call, unique_id="process")
+    return process
+
+
+@pytest.mark.filterwarnings("ignore:No application metrics")  # of whoever died
+def test_no_schedule_leaves_the_archive_without_what_elevenlabs_knows(aws, elevenlabs, context, process):
+    check_schedule(aws, elevenlabs, context, process)
