@@ -127,7 +127,7 @@ class Archiver:
             return call
         with self._open_parked(call.conversation_id, call.parked) as (event, audio, alone):
             # An array may hold what is not done yet: then its own message tags it, or the sweep.
-            return self._finish(call, call.parked, event, audio, tag=alone)
+            return self._finish(call, call.parked, event, audio, tag=copies(call, call.parked) if alone else set())
 
     def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> bool:
         audio = delivery.staged.audio(event)
@@ -138,7 +138,8 @@ class Archiver:
         if call is None:
             self._leave(conversation_id, delivery, "AudioSuperseded")
         elif call.folder:
-            self._finish(call, parked, event, audio, force=delivery.check.force)
+            others = copies(call, parked) - {parked.staged_key} if event.index is None else set()
+            self._finish(call, parked, event, audio, tag=others, force=delivery.check.force)
         else:
             count("AudioParked")
             logger.info("Audio parked until its call comes", conversation_id=conversation_id)
@@ -163,14 +164,14 @@ class Archiver:
         event: WebhookEvent,
         audio: BinaryIO,
         *,
-        tag: bool = False,
+        tag: set[str],
         force: bool = False,
     ) -> Call:
         """Put parked audio in its place. `parked` is removed last, for whoever retries finds the work by it."""
         self._finals.put_mp3(call, event, audio, parked.order, force=force)
         mp3_key = self._announcer.say_audio(call)
-        if tag:
-            self._bucket.tag_archived(parked.staged_key)
+        for key in tag:
+            self._bucket.tag_archived(key)
         finished = self._records.finish_audio(call.conversation_id, mp3_key, parked.order)
         count("AudioArchived")
         return finished or self._records.get(call.conversation_id) or call
@@ -203,6 +204,12 @@ class Archiver:
         count(metric if newer else "ErasedDropped")
         logger.info("Nothing to archive", conversation_id=conversation_id, erased=newer is None)
         return newer
+
+
+def copies(call: Call, parked: Parked) -> set[str]:
+    """The parked body's staged keys: a repeat of a delivery in another hour has its own, and may have been parked."""
+    delivery_id = keys.staged_delivery_id(parked.staged_key)
+    return {key for key in call.staged_keys if keys.staged_delivery_id(key) == delivery_id}
 
 
 def summarise(conversation: Conversation) -> dict[str, Any]:

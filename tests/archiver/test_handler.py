@@ -824,3 +824,12 @@ def test_a_staged_recording_that_names_no_call_is_set_aside(aws, archive):
     assert archive(stage_recording(aws, None, b"ID3 fetched")) == []
 
     assert aws.reasons() == [("webhook", "The event names no conversation.")]
+
+
+def test_audio_that_was_parked_twice_leaves_no_staged_body_untagged(aws, archive):
+    checks = [stage(aws, audio(), now=NOW + timedelta(hours=hours)) for hours in range(2)]
+    archive(*checks)
+
+    archive(stage(aws, transcript()))
+
+    assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * 2
