@@ -1,0 +1,154 @@
+"""The template's alarms and dashboard with their references resolved, and CloudWatch's rules for alarms.
+
+The rules are those of the CloudWatch user guide: "Alarm evaluation", and how missing data is treated in it.
+"""
+
+import json
+import operator
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from statistics import mean
+from typing import Any
+
+from scripts.deployment import TEMPLATE
+from scripts.translation import translate
+
+STACK = "stack"
+# CloudWatch looks at more periods than an alarm names, before it takes missing ones for breaching or for not breaching.
+# It does not say how many more; the guide's examples have two.
+FURTHER_BACK = 2
+STATISTICS = {"Sum": sum, "Maximum": max, "Minimum": min, "Average": mean, "SampleCount": len}
+COMPARISONS = {
+    "GreaterThanThreshold": operator.gt,
+    "GreaterThanOrEqualToThreshold": operator.ge,
+    "LessThanThreshold": operator.lt,
+    "LessThanOrEqualToThreshold": operator.le,
+}
+FILLED = {"breaching": True, "notBreaching": False}  # the other two treatments are for metrics that never pause
+
+Json = dict[str, Any]
+Period = Sequence[float]  # the values of one period; none: missing
+Metric = tuple[str, str, frozenset[tuple[str, str]]]  # namespace, name, dimensions
+
+
+@cache
+def translated() -> Json:
+    return translate(TEMPLATE)
+
+
+class Deployed:
+    """What the template makes with these parameters. A `Ref` is the logical name, a `GetAtt` is `name.attribute`."""
+
+    def __init__(self, **parameters: str) -> None:
+        template = translated()
+        defaults = {name: declared.get("Default") for name, declared in template["Parameters"].items()}
+        self.conditions, self.values = template["Conditions"], defaults | parameters | {"AWS::StackName": STACK}
+        self.resources = {name: each for name, each in template["Resources"].items() if self.makes(each)}
+
+    def makes(self, resource: Json) -> bool:
+        return "Condition" not in resource or bool(self.resolve({"Condition": resource["Condition"]}))
+
+    def of(self, kind: str) -> dict[str, Json]:
+        """The properties of all resources of a type, by logical name."""
+        found = {name: each for name, each in self.resources.items() if each["Type"] == kind}
+        return {name: self.resolve(each.get("Properties", {})) for name, each in found.items()}
+
+    @property
+    def alarms(self) -> dict[str, Json]:
+        return self.of("AWS::CloudWatch::Alarm")
+
+    @property
+    def dashboard(self) -> Json:
+        (dashboard,) = self.of("AWS::CloudWatch::Dashboard").values()
+        return dict(json.loads(dashboard["DashboardBody"]))
+
+    def resolve(self, node: Any) -> Any:
+        if isinstance(node, list):
+            return [self.resolve(each) for each in node]
+        if not isinstance(node, dict):
+            return node
+        if len(node) == 1:
+            ((name, argument),) = node.items()
+            if name in FUNCTIONS:
+                return FUNCTIONS[name](self, argument)
+        return {name: self.resolve(value) for name, value in node.items()}
+
+    def choose(self, condition: str, then: Any, otherwise: Any) -> Any:
+        return self.resolve(then if self.resolve({"Condition": condition}) else otherwise)
+
+    def substitute(self, text: str, names: Json | None = None) -> str:
+        known = self.values | self.resolve(names or {})
+        return re.sub(r"\$\{([^}]+)\}", lambda match: str(known.get(match[1], match[1])), text)
+
+
+FUNCTIONS = {
+    "Ref": lambda stack, name: stack.values.get(name, name),
+    "Fn::GetAtt": lambda stack, names: ".".join(names),
+    "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
+    "Fn::If": lambda stack, given: stack.choose(*given),
+    "Fn::Equals": lambda stack, both: operator.eq(*(str(stack.resolve(each)) for each in both)),
+    "Fn::Not": lambda stack, one: not stack.resolve(one[0]),
+    "Fn::And": lambda stack, all_: all(stack.resolve(all_)),
+    "Fn::Or": lambda stack, any_: any(stack.resolve(any_)),
+    "Condition": lambda stack, name: stack.resolve(stack.conditions[name]),
+}
+
+
+def state(alarm: Json, periods: Sequence[Period]) -> str:
+    """OK or ALARM after these periods, the last of which is the latest."""
+    needed = int(alarm["EvaluationPeriods"])
+    known = [is_breaching(alarm, values) for values in periods[-(needed + FURTHER_BACK) :] if values]
+    points = known[-needed:] + [FILLED[alarm["TreatMissingData"]]] * (needed - len(known))
+    return "ALARM" if sum(points) >= int(alarm.get("DatapointsToAlarm", needed)) else "OK"
+
+
+def is_breaching(alarm: Json, values: Period) -> bool:
+    compare = COMPARISONS[alarm["ComparisonOperator"]]
+    return bool(compare(STATISTICS[alarm["Statistic"]](values), float(alarm["Threshold"])))
+
+
+def watched(alarm: Json) -> Metric:
+    dimensions = frozenset((each["Name"], each["Value"]) for each in alarm["Dimensions"])
+    return alarm["Namespace"], alarm["MetricName"], dimensions
+
+
+def emitted(output: str) -> dict[Metric, list[float]]:
+    """What CloudWatch makes of lines in the embedded metric format, one metric for each set of dimensions."""
+    found: dict[Metric, list[float]] = defaultdict(list)
+    for line in output.splitlines():
+        blob = json.loads(line) if '"CloudWatchMetrics"' in line else {"_aws": {"CloudWatchMetrics": []}}
+        for directive in blob["_aws"]["CloudWatchMetrics"]:
+            for dimensions in directive["Dimensions"]:
+                for metric in directive["Metrics"]:
+                    key = frozenset((name, blob[name]) for name in dimensions)
+                    found[directive["Namespace"], metric["Name"], key] += blob[metric["Name"]]
+    return dict(found)
+
+
+def drawn(dashboard: Json) -> Iterator[tuple[Metric, Json]]:
+    """Every metric of a dashboard with its options; expressions aside."""
+    for widget in dashboard["widgets"]:
+        yield from unfolded(widget["properties"].get("metrics", []))
+
+
+def unfolded(lines: Iterable[list[Any]]) -> Iterator[tuple[Metric, Json]]:
+    """The lines with what "." and "..." repeat of the line before."""
+    before: list[str] = []
+    for line in lines:
+        words = [word for word in line if isinstance(word, str)]
+        if not words:
+            continue
+        if words[0] == "...":
+            words = before[: 1 - len(words)] + words[1:]
+        before = [before[place] if word == "." else word for place, word in enumerate(words)]
+        namespace, name, *dimensions = before
+        options = line[-1] if isinstance(line[-1], dict) else {}
+        yield (namespace, name, frozenset(zip(dimensions[::2], dimensions[1::2], strict=True))), options
+
+
+def expressions(dashboard: Json) -> dict[str, str]:
+    """The metric math of a dashboard, by id."""
+    lines = [line for widget in dashboard["widgets"] for line in widget["properties"].get("metrics", [])]
+    return {line[0]["id"]: line[0]["expression"] for line in lines if isinstance(line[0], dict)}
