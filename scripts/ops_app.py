@@ -9,16 +9,17 @@ from logging import StreamHandler
 from typing import Annotated, Any, TextIO, cast
 
 import typer
-from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.ops_dlq import app as dlq
 from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_replay import replay
+from scripts.ops_send import send
 from scripts.ops_stack import OpsError, explained
 from scripts.ops_status import status
 from scripts.ops_verify import verify
 from scripts.ops_view import View
-from shared.errors import AgenticMemoryError
+from shared.aws_errors import AwsError
+from shared.errors import AgenticMemoryError, StorageError
 from shared.observability import logger
 
 INTERRUPTED = 130
@@ -44,6 +45,7 @@ app.command()(status)
 app.command()(verify)
 app.command()(replay)
 app.command()(backfill)
+app.command()(send)
 app.add_typer(dlq, name="dlq")
 
 
@@ -58,14 +60,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     except OpsError as error:
         return say(str(error), error.code)
-    except (ClientError, BotoCoreError) as error:
-        failed = explained(error, "")
+    except (*AwsError, AgenticMemoryError) as error:
+        failed = failure(error)
         return say(str(failed), failed.code)
-    except AgenticMemoryError as error:
-        return say(f"{error}.", 1)
     if result == INTERRUPTED:  # what typer makes of Ctrl-C
         say("Interrupted. Run the same command again: what is done is not done twice.", INTERRUPTED)
     return int(result or 0)
+
+
+def failure(error: BaseException) -> OpsError:
+    """An error of AWS, which one of ours may stand for, or another of ours."""
+    cause = error.__context__ if isinstance(error, StorageError) else error
+    return explained(cause) if isinstance(cause, AwsError) else OpsError(f"{str(error).rstrip('.')}.", code=1)
 
 
 def say(text: str, code: int) -> int:

@@ -3,23 +3,26 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from typing import Annotated, get_args
 
 import typer
 
+from archiver.caller import normalise
 from scripts.ops_stack import OpsError, Stack
 from scripts.ops_view import moment
-from shared.keys import STAGING, is_id, staged_delivery_id
+from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
 from shared.record import Call
 from shared.times import utc
 
 _TIME = "2026-11-22, 2026-11-22T10:00, or 36h for hours ago"
-Since = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help=f"What came since then: {_TIME}.")]
-Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="What came before then.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help=f"What came since then: {_TIME}.")]
+Until = Annotated[str, typer.Option(metavar="TIME", help="What came before then.")]
 Caller = Annotated[str, typer.Option(help="The calls of this number, or no-phone.")]
 Agent = Annotated[str, typer.Option(help="Only calls of this agent, by its id.")]
 CallId = Annotated[str, typer.Option(help="One call, by its conversation id.")]
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31, tzinfo=timezone.utc)
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,8 @@ class Chosen:
     """A choice of calls: those that came in a time range, one caller's, or one; of all agents, or one's."""
 
     stack: Stack
-    since: datetime | None = None
-    until: datetime | None = None
+    since: str = ""
+    until: str = ""
     caller: str = ""
     agent: str = ""
     conversation: str = ""
@@ -36,10 +39,14 @@ class Chosen:
     def __post_init__(self) -> None:
         """Raises OpsError for no choice at all, and for one that nothing can match."""
         if not (self.since or self.caller or self.conversation):
-            raise OpsError("Which calls? Choose them with --since, --caller or --conversation.")
+            narrowing = "; --agent and --until only narrow that" if self.agent or self.until else ""
+            raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
         if self.conversation and not is_id(self.conversation):
             raise OpsError(f"{self.conversation!r} is no conversation id: letters, digits, _ and - only.")
-        if self.since and self.until and self.since >= self.until:
+        if self.caller and not self._folder:
+            raise OpsError(f"{self.caller!r} is no phone number: write it as +12025550123, or no-phone.")
+        since, until = self._range
+        if since >= until:
             raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
 
     def calls(self) -> Iterator[Call]:
@@ -50,42 +57,47 @@ class Chosen:
         """The staged bodies with their time of receipt: those that the records name, or those of the time range."""
         if self.caller or self.conversation or self.agent:
             keys = sorted({key for call in self.calls() for key in call.staged_keys})
-            return ((key, received_at(key)) for key in keys)
-        return self._staged_between(self.since or received_at("staging/1970/01/01/00/"), self.until)
+            return ((key, received_at(key)) for key in keys if self.stack.bucket.exists(key))  # they expire
+        return self._staged_between(*self._range)
+
+    @cached_property
+    def _range(self) -> tuple[datetime, datetime]:
+        return moment(self.since) if self.since else _FIRST, moment(self.until) if self.until else _LAST
+
+    @cached_property
+    def _folder(self) -> str:
+        """Where the caller's calls are; empty if it is no number."""
+        return NO_PHONE if self.caller == NO_PHONE else (normalise(self.caller) or "").lstrip("+")
 
     def _found(self) -> Iterator[Call]:
         if self.conversation:
             found = self.stack.records.get(self.conversation)
             return iter([found] if found else [])
-        return self._calls_of(self.caller) if self.caller else self._calls_between()
+        return self._calls_of(self._folder) if self.caller else self._calls_between(*self._range)
 
     def _fits(self, call: Call) -> bool:
+        since, until = self._range
         archived_at = datetime.fromisoformat(call.archived_at) if call.archived_at else None
-        return (
-            self.agent in ("", call.agent_id)
-            and (self.since is None or (archived_at is not None and archived_at >= self.since))
-            and (self.until is None or (archived_at is not None and archived_at < self.until))
-        )
+        in_range = since <= archived_at < until if archived_at else not (self.since or self.until)
+        return in_range and self.agent in ("", call.agent_id)
 
-    def _calls_of(self, caller: str) -> Iterator[Call]:
-        folder = caller.lstrip("+")
-        for page in self.stack.bucket.pages(f"{folder}/", ""):
-            ids = dict.fromkeys(item["Key"].split("/")[1].split(".")[0] for item in page)
-            for start in range(0, len(ids), 100):
-                yield from self.stack.records.get_all(list(ids)[start : start + 100]).values()
+    def _calls_of(self, folder: str) -> Iterator[Call]:
+        pages = self.stack.bucket.pages(f"{folder}/", "")
+        ids = list(dict.fromkeys(item["Key"].split("/")[1].split(".")[0] for page in pages for item in page))
+        for start in range(0, len(ids), 100):
+            yield from self.stack.records.get_all(ids[start : start + 100]).values()
 
-    def _calls_between(self) -> Iterator[Call]:
-        since, until = utc(self.since) if self.since else "0", utc(self.until) if self.until else "9"
+    def _calls_between(self, since: datetime, until: datetime) -> Iterator[Call]:
         for audio in get_args(Audio):
-            yield from self.stack.records.find_by_audio(audio, since, until)
+            yield from self.stack.records.find_by_audio(audio, utc(since), utc(until))
 
-    def _staged_between(self, since: datetime, until: datetime | None) -> Iterator[tuple[str, datetime]]:
-        end = f"{STAGING}/{until:%Y/%m/%d/%H}/~" if until else "~"
-        for page in self.stack.bucket.pages(f"{STAGING}/", f"{STAGING}/{since.astimezone(timezone.utc):%Y/%m/%d/%H}/"):
+    def _staged_between(self, since: datetime, until: datetime) -> Iterator[tuple[str, datetime]]:
+        end = f"{STAGING}/{until:%Y/%m/%d/%H}/~"
+        for page in self.stack.bucket.pages(f"{STAGING}/", f"{STAGING}/{since:%Y/%m/%d/%H}/"):
             for item in page:
                 if item["Key"] > end:
                     return
-                if item["LastModified"] >= since and (until is None or item["LastModified"] < until):
+                if since <= item["LastModified"] < until and is_staged(item["Key"]):
                     yield item["Key"], item["LastModified"]
 
 

@@ -8,25 +8,26 @@ harm.
 import json
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from scripts.ops_calls import is_staged
-from scripts.ops_logs import failures, reason
+from scripts.ops_logs import last_reasons
 from scripts.ops_stack import OpsError, Stack
-from scripts.ops_view import View, moment
+from scripts.ops_view import View, moment, undisturbed
 from shared.errors import PoisonError
+from shared.keys import is_recording
 from shared.webhooks import read_event, read_webhook
 
 HOLD_SECONDS = 900  # how long what is looked at stays hidden from others, should this process die
+WAIT_SECONDS = 1  # for messages; an answer at once may overlook some
 SOURCES = {
     "archive": ("ArchiveDlqUrl", "ArchiveQueueUrl"),
     "memory": ("MemoryDlqUrl", "MemoryQueueUrl"),
@@ -42,10 +43,11 @@ class Dead:
     stack: Stack
     queue: str
     message: dict[str, Any]
+    logged: Callable[[], dict[str, str]]  # the reasons that the function's log knows, by delivery or call
 
     @property
     def sent_at(self) -> datetime:
-        return datetime.fromtimestamp(int(self.message["Attributes"]["SentTimestamp"]) / 1000, timezone.utc)
+        return _sent_at(self.message)
 
     @cached_property
     def body(self) -> str:
@@ -68,20 +70,26 @@ class Dead:
         """The ids of its calls. A claim check names none: they are in its staged body."""
         if "conversation_id" in self.content:
             return [str(self.content["conversation_id"])]
-        staged = self.stack.bucket.read(str(self.content.get("staged_key") or "-"))
+        key = str(self.content.get("staged_key"))
+        if not is_staged(key):
+            return []
+        if is_recording(key):
+            named = (self.stack.metadata(key) or {}).get("conversation_id")
+            return [named] if named else []
+        staged = self.stack.bucket.read(key)
         return _calls(staged[0]) if staged else []
 
     @cached_property
     def fault(self) -> tuple[str, str]:
         """Step and error: as the function or SNS attached them, else as the function logged them."""
-        attached = {name: value["StringValue"] for name, value in self.message.get("MessageAttributes", {}).items()}
+        attributes = self.message.get("MessageAttributes", {})
+        attached = {name: str(value.get("StringValue", "")) for name, value in attributes.items()}
         if "error" in attached:
             return attached.get("step", "-"), attached["error"]
-        if "ErrorMessage" in attached:
-            return "delivery by SNS", attached["ErrorMessage"]
-        logged = list(failures(self.stack, self.queue, self.sent_at - timedelta(days=1), self.delivery))
-        if logged:
-            return "retried in vain", reason(logged[-1])
+        if by_sns := attached.get("ErrorMessage") or attached.get("ErrorCode"):
+            return "delivery by SNS", by_sns
+        if self.delivery in self.logged():
+            return "retried in vain", self.logged()[self.delivery]
         if self.is_done:
             return "done meanwhile", "The work is done, and the message left over: redriving it changes nothing."
         return "retried in vain", "The function's log does not say why: it was killed, or the log is gone."
@@ -99,50 +107,55 @@ class DeadLetterQueue:
     def __init__(self, stack: Stack, name: str) -> None:
         if name not in SOURCES:
             raise OpsError(f"There is no queue {name!r}: choose one of {', '.join(SOURCES)}.")
-        no_queue = f"The stack has no {name} queue: deploy it with the parameter ElevenLabsApiKey."
+        no_queue = "The stack has no audio queue: deploy it with the parameter ElevenLabsApiKey."
         self.stack, self.name, self._sqs = stack, name, stack.client("sqs")
-        self._dead, self._source = (stack.output(output, no_queue) for output in SOURCES[name])
-
-    def depth(self) -> int:
-        answer = self._sqs.get_queue_attributes(QueueUrl=self._dead, AttributeNames=["ApproximateNumberOfMessages"])
-        return int(answer["Attributes"]["ApproximateNumberOfMessages"])
+        self._dead, self._source = (stack.output(each, no_queue if name == "audio" else "") for each in SOURCES[name])
+        self._held: dict[str, dict[str, Any]] = {}
 
     @contextmanager
-    def held(self) -> Iterator[list[Dead]]:
+    def held(self, view: View) -> Iterator[list[Dead]]:
         """All its messages, hidden from others meanwhile; those that are still there afterwards come back at once."""
-        held: list[Dead] = []
         try:
-            self._receive(held)
-            yield held
+            with view.progress.status(f"Looking into the {self.name} queue ..."):
+                self._receive()
+            messages = list(self._held.values())
+            since = min(map(_sent_at, messages), default=datetime.now(timezone.utc)) - timedelta(days=1)
+            logged = cache(partial(last_reasons, self.stack, self.name, since))
+            yield [Dead(self.stack, self.name, message, logged) for message in messages]
         finally:
-            for dead in held:
-                self._release(dead)
+            with undisturbed():
+                self._release()
 
     def redrive(self, dead: Dead) -> None:
-        self._sqs.send_message(QueueUrl=self._source, MessageBody=dead.body)
+        self._sqs.send_message(QueueUrl=self._source, MessageBody=dead.body, DelaySeconds=0)
         self.delete(dead)
 
     def delete(self, dead: Dead) -> None:
         self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=dead.message["ReceiptHandle"])
-        dead.message["Deleted"] = True
+        del self._held[dead.message["MessageId"]]
 
-    def _receive(self, held: list[Dead]) -> None:
-        seen: set[str] = set()
-        silent = 0
-        while silent < 2:  # a queue that is not empty may answer so once
-            answer = self._sqs.receive_message(
-                QueueUrl=self._dead, MaxNumberOfMessages=10, VisibilityTimeout=HOLD_SECONDS, WaitTimeSeconds=1,
-                AttributeNames=["All"], MessageAttributeNames=["All"],
-            )  # fmt: skip
-            messages = [each for each in answer.get("Messages", []) if each["MessageId"] not in seen]
-            seen |= {each["MessageId"] for each in messages}
-            held += [Dead(self.stack, self.name, message) for message in messages]
-            silent = 0 if messages else silent + 1
+    def _receive(self) -> None:
+        """A queue that is not empty may say once that it is; one that fills all the time is left at half the hold."""
+        silent, end = 0, time.monotonic() + HOLD_SECONDS / 2
+        while silent < 2 and time.monotonic() < end:
+            with undisturbed():
+                answer = self._sqs.receive_message(
+                    QueueUrl=self._dead, MaxNumberOfMessages=10, VisibilityTimeout=HOLD_SECONDS,
+                    WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
+                )  # fmt: skip
+                known = len(self._held)
+                self._held |= {each["MessageId"]: each for each in answer.get("Messages", [])}
+            silent = 0 if len(self._held) > known else silent + 1
 
-    def _release(self, dead: Dead) -> None:
-        if not dead.message.get("Deleted"):
-            handle = dead.message["ReceiptHandle"]
-            self._sqs.change_message_visibility(QueueUrl=self._dead, ReceiptHandle=handle, VisibilityTimeout=0)
+    def _release(self) -> None:
+        """SQS answers for each message apart: one whose hold is over is back already."""
+        handles = [message["ReceiptHandle"] for message in self._held.values()]
+        for start in range(0, len(handles), 10):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for number, handle in enumerate(handles[start : start + 10])
+            ]
+            self._sqs.change_message_visibility_batch(QueueUrl=self._dead, Entries=entries)
 
 
 Queue = Annotated[str, typer.Argument(help="archive, memory or audio.")]
@@ -185,8 +198,8 @@ def list_queues(context: typer.Context) -> int:
     for name in SOURCES:
         if SOURCES[name][0] in view.stack.outputs:
             queue = DeadLetterQueue(view.stack, name)
-            with view.progress.status(f"Looking into the {name} queue ..."), queue.held() as held:
-                rows += [{"queue": name} | row for row in grouped(held, lambda dead: dead.fault)]
+            with queue.held(view) as held, view.progress.status("Asking for the reasons ..."):
+                rows += [{"queue": name} | explain(group) for group in grouped(held, lambda dead: dead.fault)]
     columns = {"queue": "Queue", "messages": "Messages", "step": "Step", "error": "Error", "oldest": "Oldest"}
     view.table(
         rows, columns, "Dead-letter queues", "ops dlq show QUEUE" if rows else "", empty="All of them are empty."
@@ -205,11 +218,9 @@ def show(
     """
     view: View = context.obj
     dead_letters = DeadLetterQueue(view.stack, queue)
-    with view.progress.status("Receiving ..."), dead_letters.held() as held:
-        chosen = [dead for dead in held if Selection(error, conversation, since, until)(dead)]
-        rows = grouped(chosen, lambda dead: dead.delivery)
-    advice = f"heal the cause, then: ops dlq redrive {queue} --yes" if rows else ""
-    view.table(rows, COLUMNS, f"Dead letters of the {queue} queue", advice, empty="No message.")
+    with chosen_from(dead_letters, view, Selection(error, conversation, since, until)) as (_, rows, _):
+        advice = f"heal the cause, then: ops dlq redrive {queue} --yes" if rows else ""
+        view.table(rows, COLUMNS, f"Dead letters of the {queue} queue", advice, empty="No message.")
     return 0
 
 
@@ -227,12 +238,10 @@ def redrive(
     """
     view: View = context.obj
     dead_letters = DeadLetterQueue(view.stack, queue)
-    with dead_letters.held() as held:
-        chosen = [dead for dead in held if Selection(error, conversation, since, until)(dead)]
+    with chosen_from(dead_letters, view, Selection(error, conversation, since, until)) as (chosen, rows, total):
         if yes:
-            each_paced(view, chosen, dead_letters.redrive, per_second, "Redriving")
-        rows = grouped(chosen, lambda dead: dead.delivery)
-    done = f"{len(chosen)} of {len(held)} messages {'redriven' if yes else 'would be redriven'}"
+            view.each(chosen, dead_letters.redrive, per_second, "Redriving")
+    done = f"{len(chosen)} of {total} messages {'redriven' if yes else 'would be redriven'}"
     advice = "ops status" if yes else "the same command with --yes"
     view.table(rows, COLUMNS, done, advice if chosen else "", empty="No message to redrive.")
     return 0
@@ -253,15 +262,13 @@ def drop(
     """
     view: View = context.obj
     dead_letters = DeadLetterQueue(view.stack, queue)
-    with dead_letters.held() as held:
-        chosen = [dead for dead in held if Selection(error, conversation, since, until)(dead)]
-        rows = grouped(chosen, lambda dead: dead.delivery)
+    with chosen_from(dead_letters, view, Selection(error, conversation, since, until)) as (chosen, rows, total):
         if yes and chosen:
             path = save or Path(f"dropped-{queue}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
             save_all(chosen, path)
-            view.progress.print(f"Saved {len(chosen)} messages to {path}")
-            each_paced(view, chosen, dead_letters.delete, 100, "Dropping")
-    done = f"{len(chosen)} of {len(held)} messages {'dropped' if yes else 'would be dropped'}"
+            view.progress.print(f"Saved {len(chosen)} messages to {path}", markup=False)
+            view.each(chosen, dead_letters.delete, 100, "Dropping")
+    done = f"{len(chosen)} of {total} messages {'dropped' if yes else 'would be dropped'}"
     view.table(
         rows, COLUMNS, done, "" if yes or not chosen else "the same command with --yes", empty="No message to drop."
     )
@@ -272,43 +279,52 @@ COLUMNS = {"delivery": "Delivery", "calls": "Calls", "step": "Step", "error": "E
            "receives": "Receives", "oldest": "Sent"}  # fmt: skip
 
 
-def grouped(messages: list[Dead], key: Callable[[Dead], Any]) -> list[dict[str, Any]]:
-    """A row for each group, the largest first."""
+@contextmanager
+def chosen_from(
+    queue: DeadLetterQueue, view: View, selection: Selection
+) -> Iterator[tuple[list[Dead], list[dict[str, Any]], int]]:
+    """The chosen messages, held until the end of the block, a row for each delivery, and how many are in the queue."""
+    with queue.held(view) as held:
+        with view.progress.status("Asking for the reasons ..."):
+            chosen = [dead for dead in held if selection(dead)]
+            rows = [
+                {"delivery": group[0].delivery, "calls": sorted({call for dead in group for call in dead.calls})}
+                | explain(group)
+                for group in grouped(chosen, lambda dead: dead.delivery)
+            ]
+        yield chosen, rows, len(held)
+
+
+def grouped(messages: list[Dead], key: Callable[[Dead], Any]) -> list[list[Dead]]:
+    """The largest group first; in each the oldest message first."""
     groups: dict[Any, list[Dead]] = {}
-    for dead in messages:
+    for dead in sorted(messages, key=lambda dead: dead.sent_at):
         groups.setdefault(key(dead), []).append(dead)
-    return [_row(group) for group in sorted(groups.values(), key=len, reverse=True)]
+    return sorted(groups.values(), key=len, reverse=True)
 
 
-def each_paced(view: View, chosen: list[Dead], act: Callable[[Dead], None], per_second: float, doing: str) -> None:
-    with view.bar() as bar:
-        for dead in bar.track(chosen, description=doing):
-            act(dead)
-            time.sleep(1 / per_second)
+def explain(group: list[Dead]) -> dict[str, Any]:
+    """What is wrong with the messages of a group, by the last of them."""
+    step, error = group[-1].fault
+    receives = max(int(dead.message["Attributes"]["ApproximateReceiveCount"]) for dead in group)
+    return {"step": step, "error": error, "messages": len(group), "receives": receives, "oldest": group[0].sent_at}
 
 
 def save_all(chosen: list[Dead], path: Path) -> None:
     """Write the messages and see them on the disk. Raises OpsError; an existing file is not overwritten."""
     try:
         with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.writelines(f"{json.dumps({**dead.message, 'Queue': dead.queue})}\n" for dead in chosen)
+            file.writelines(
+                f"{json.dumps(dead.message | {'Body': dead.body, 'Queue': dead.queue})}\n" for dead in chosen
+            )
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
         raise OpsError(f"Nothing was dropped: {path} could not be written ({error.strerror}).") from None
 
 
-def _row(group: list[Dead]) -> dict[str, Any]:
-    step, error = group[0].fault
-    return {
-        "delivery": group[0].delivery,
-        "calls": sorted({call for dead in group for call in dead.calls}),
-        "step": step,
-        "error": error,
-        "messages": len(group),
-        "receives": max(int(dead.message["Attributes"]["ApproximateReceiveCount"]) for dead in group),
-        "oldest": min(dead.sent_at for dead in group),
-    }
+def _sent_at(message: dict[str, Any]) -> datetime:
+    return datetime.fromtimestamp(int(message["Attributes"]["SentTimestamp"]) / 1000, timezone.utc)
 
 
 def _object(text: str) -> dict[str, Any]:
@@ -320,10 +336,10 @@ def _object(text: str) -> dict[str, Any]:
 
 
 def _calls(body: bytes) -> list[str]:
-    found: Counter[str] = Counter()
-    try:
+    """The calls in a staged body, as far as it can be read."""
+    found: dict[str, None] = {}
+    with suppress(PoisonError):
         for _, element in read_webhook(body):
-            found.update([read_event(element).conversation_id or ""])
-    except PoisonError:
-        return []
+            with suppress(PoisonError):
+                found[read_event(element).conversation_id or ""] = None
     return [call for call in found if call]

@@ -1,12 +1,14 @@
 """What the functions logged, as far as it explains a failure."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from functools import cache
 from typing import Any
 
 from scripts.ops_stack import Stack
+from shared.observability import mask
 
 FUNCTIONS = {
     "archive": "ArchiverLogGroup",
@@ -15,6 +17,9 @@ FUNCTIONS = {
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
 }
+_FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
+_OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
+_NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?[0-9]{7,15}(?![0-9A-Za-z])")
 
 
 @cache
@@ -23,33 +28,43 @@ def log_group(stack: Stack, logical_id: str) -> str:
     return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
 
-def failures(stack: Stack, function: str, since: datetime, term: str = "") -> Iterator[dict[str, Any]]:
-    """The function's log entries of failures since then, oldest first, that hold `term`, an id."""
+def failures(stack: Stack, function: str, since: datetime, pattern: str = "") -> Iterator[dict[str, Any]]:
+    """The function's log entries of failures since then, among those that the filter `pattern` lets through."""
     pages = stack.client("logs").get_paginator("filter_log_events").paginate(
         logGroupName=log_group(stack, FUNCTIONS[function]),
         startTime=int(since.timestamp() * 1000),
-        **({"filterPattern": f'"{term}"'} if term else {}),
+        **({"filterPattern": pattern} if pattern else {}),
     )  # fmt: skip
     for page in pages:
         for event in page["events"]:
             entry = read_entry(event["message"])
-            if entry.get("level") in ("WARNING", "ERROR", "CRITICAL") and term in event["message"]:
+            if entry.get("level") in ("WARNING", "ERROR", "CRITICAL"):
                 yield entry | {"at": datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)}
 
 
+def last_reasons(stack: Stack, function: str, since: datetime) -> dict[str, str]:
+    """Why each delivery or call failed the last time, by its id; the log is read once for all of them."""
+    entries = sorted(failures(stack, function, since, _FAILED), key=lambda entry: entry["at"])
+    return {
+        str(entry[name]): reason(entry)
+        for entry in entries
+        for name in ("delivery_id", "conversation_id")
+        if name in entry
+    }
+
+
 def read_entry(message: str) -> dict[str, Any]:
-    """A line of a function's log; lines of Lambda itself, such as a timeout's, become an entry of their own."""
+    """A line of a function's log; one of Lambda itself, such as a timeout's, becomes an entry without request id."""
     try:
         entry = json.loads(message)
     except ValueError:
-        is_failure = "Task timed out" in message or "Runtime exited" in message
-        return {"level": "ERROR", "message": message.strip()[-200:]} if is_failure else {}
+        said = _OF_LAMBDA.search(message)
+        return {"level": "ERROR", "message": said[0]} if said else {}
     return entry if isinstance(entry, dict) else {}
 
 
 def reason(entry: dict[str, Any]) -> str:
-    """One line that says what happened: the exception's last line, else what was logged."""
+    """One line that says what happened: the exception's last line, else what was logged. Numbers are masked."""
     exception = str(entry.get("exception") or "").strip()
-    if exception:
-        return exception.splitlines()[-1].removeprefix("shared.errors.")
-    return str(entry.get("error") or entry.get("message"))
+    said = exception.splitlines()[-1].removeprefix("shared.errors.") if exception else entry.get("error")
+    return _NUMBER.sub(lambda number: mask(number[0]), str(said or entry.get("message")))

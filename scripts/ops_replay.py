@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import time
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from enum import StrEnum
@@ -17,6 +16,7 @@ from scripts.ops_stack import OpsError
 from scripts.ops_view import View
 from shared.messages import Announcement
 from shared.record import Call
+from shared.times import utc
 
 LONG_AGO = "2000-01-01T00:00:00.000000Z"  # so that what Mem0 does not have counts as never sent
 
@@ -27,7 +27,7 @@ class Part(StrEnum):
 
 def replay(
     context: typer.Context,
-    since: Since = None, until: Until = None, caller: Caller = "", agent: Agent = "", conversation: CallId = "",
+    since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "", conversation: CallId = "",
     key: Annotated[str, typer.Option(help="One staged body, by its key.")] = "",
     unarchived: Annotated[bool, typer.Option("--unarchived", help="Only what was never finished.")] = False,
     only: Annotated[Part | None, typer.Option(help="memory: leave the archive alone, and remember its calls.")] = None,
@@ -39,30 +39,44 @@ def replay(
 
     It is safe: what is archived in the same or a newer version stays, unless --force; what is remembered is not
     remembered twice. With --only memory --force, a memory that Mem0 does not have (any more) is written again.
-    Interrupted, the same command goes on where it was.
+    Interrupted, the same command goes on where it was; once it is through, it begins anew.
 
     Example: ops replay --since 2026-11-21T08:00 --until 2026-11-21T12:00 --unarchived --yes
     """
     view: View = context.obj
+    choice = (since, until, caller, agent, conversation)
+    if only and (key or unarchived):
+        raise OpsError("--only memory is about archived calls: --key and --unarchived choose staged bodies.")
+    if key and any(choice):
+        raise OpsError("--key names one staged body: leave the other choices out.")
     with view.progress.status("Looking for them ..."):
         if only:
-            calls = list(Chosen(view.stack, since, until, caller, agent, conversation).calls())
-            work: dict[str, Any] = {call.conversation_id: call for call in calls if call.t_order and not call.erased_at}
+            work: dict[str, Any] = {
+                f"{call.archived_at} {call.conversation_id}": call
+                for call in Chosen(view.stack, *choice).calls()
+                if call.t_order and not call.erased_at
+            }
         else:
-            staged = (
-                one_key(view, key) if key else Chosen(view.stack, since, until, caller, agent, conversation).staged()
-            )
-            work = {name: at for name, at in staged if not (unarchived and view.stack.bucket.is_archived(name))}
+            staged = one_key(view, key) if key else Chosen(view.stack, *choice).staged()
+            work = {
+                f"{utc(at)} {name}": (name, at)
+                for name, at in staged
+                if not (unarchived and view.stack.bucket.is_archived(name))
+            }
     what = "calls" if only else "staged_bodies"
+    run = Run(view, [*choice, key, unarchived, only, force], work)
+    found = {what: len(work), "sent_before": len(work) - len(run.left)}
     if not yes or not work:
-        view.show(
-            {what: len(work)}, "To be replayed", "the same command with --yes" if work else "There is nothing to do."
-        )
+        view.show(found, "To be replayed", "the same command with --yes" if work else nothing(*choice[2:]))
         return 0
-    options = [str(each) for each in (since, until, caller, agent, conversation, key, unarchived, only, force)]
-    sent = Replay(view, options, per_second).run(work, remember(view, force) if only else hand_on(view, force))
-    view.show({what: len(work), "sent": sent, "sent_before": len(work) - sent}, "Replayed", "ops status")
+    run.go(remember(view, force) if only else hand_on(view, force), per_second)
+    view.show(found | {"sent": len(run.left)}, "Replayed", "ops status")
     return 0
+
+
+def nothing(caller: str, agent: str, conversation: str) -> str:
+    by_record = " What was never archived has no record: choose it with --since and --unarchived."
+    return f"There is nothing to do.{by_record if caller or agent or conversation else ''}"
 
 
 def one_key(view: View, key: str) -> Iterable[tuple[str, datetime]]:
@@ -73,44 +87,44 @@ def one_key(view: View, key: str) -> Iterable[tuple[str, datetime]]:
     return [(key, received_at(key))]
 
 
-class Replay:
-    """A run over named work, in the order of the names. How far it came is kept in the table until it is done."""
+class Run:
+    """Named work in the order of the names, which begin with a time: what comes meanwhile comes last.
 
-    def __init__(self, view: View, options: list[str], per_second: float) -> None:
-        self._view, self._pause = view, 1 / per_second
-        self._bookmarks = Bookmarks(view.stack.table)
+    How far a run came is kept in the table until it is through, under the options as they were written.
+    """
+
+    def __init__(self, view: View, options: list[Any], work: dict[str, Any]) -> None:
+        self._view, self._work, self._bookmarks = view, work, Bookmarks(view.stack.table)
         self._name = f"replay-{hashlib.sha256(json.dumps(options).encode()).hexdigest()[:16]}"
-
-    def run(self, work: dict[str, Any], act: Callable[[str, Any], None]) -> int:
-        """Returns how many were sent; an earlier run that was interrupted has sent the others."""
         reached = self._bookmarks.read(self._name) or ""
-        left = [name for name in sorted(work) if name > reached]
-        with self._view.bar() as bar:
-            for name in bar.track(left, description="Replaying"):
-                act(name, work[name])
-                self._bookmarks.write(self._name, name)
-                time.sleep(self._pause)
+        self.left = [name for name in sorted(work) if name > reached]
+
+    def go(self, act: Callable[[Any], None], per_second: float) -> None:
+        def step(name: str) -> None:
+            act(self._work[name])
+            self._bookmarks.write(self._name, name)
+
+        self._view.each(self.left, step, per_second, "Replaying")
         self._bookmarks.remove(self._name)
-        return len(left)
 
 
-def hand_on(view: View, force: bool) -> Callable[[str, datetime], None]:
+def hand_on(view: View, force: bool) -> Callable[[tuple[str, datetime]], None]:
     """A sender of claim checks to the archiver."""
     sqs, queue = view.stack.client("sqs"), view.stack.output("ArchiveQueueUrl")
 
-    def act(key: str, at: datetime) -> None:
-        check = claim_check(key, at, "replay", force=force)
+    def act(staged: tuple[str, datetime]) -> None:
+        check = claim_check(*staged, "replay", force=force)
         if check:
             sqs.send_message(QueueUrl=queue, MessageBody=check.to_json())
 
     return act
 
 
-def remember(view: View, force: bool) -> Callable[[str, Call], None]:
+def remember(view: View, force: bool) -> Callable[[Call], None]:
     """A sender of announcements to the memory writer alone."""
     sqs, queue = view.stack.client("sqs"), view.stack.output("MemoryQueueUrl")
 
-    def act(_: str, call: Call) -> None:
+    def act(call: Call) -> None:
         if force:
             doubt(view.stack.table, call.conversation_id)
         message = Announcement(

@@ -35,7 +35,7 @@ def send(
 
     The same bytes are the same delivery: sent twice, they are archived once. Exit code 1 unless the answer is 200.
 
-    Example: ops --local send tests/fixtures/02_transcription_full_twilio_inbound.json
+    Example: ops --local send tests/fixtures/01_transcription_minimal.json
     """
     view: View = context.obj
     body = read_payload(file)
@@ -84,10 +84,10 @@ def deliver(url: str, secret: str, body: bytes, timestamp: int) -> httpx.Respons
     """Raises OpsError when there is no answer."""
     try:
         return post(url, secret, body, timestamp)
-    except httpx.ReadTimeout:
-        text = f"No answer from {url}. It may have been taken in all the same; sent again it does no harm."
-    except httpx.TransportError as error:
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         text = f"The endpoint {url} is out of reach: {error}."
+    except httpx.TransportError as error:
+        text = f"No answer from {url}: {error}. The webhook may be stored all the same; sent again it does no harm."
     raise OpsError(text, code=1)
 
 

@@ -8,7 +8,15 @@ from typing import Any
 
 from boto3.session import Session
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    CredentialRetrievalError,
+    NoCredentialsError,
+    NoRegionError,
+    SSOError,
+    TokenRetrievalError,
+)
 
 from scripts.embedded import REGION, ROOT_KEY
 from scripts.local import OUTPUTS, STACK_NAME
@@ -17,7 +25,11 @@ from shared.bucket import Bucket
 from shared.record import Records
 
 _PATIENCE = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
-_FORBIDDEN = ("AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId")
+_FORBIDDEN = (
+    "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnrecognizedClientException",
+    "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",  # 403: HEAD has no body
+)  # fmt: skip
+_SIGNED_OUT = (NoCredentialsError, CredentialRetrievalError, SSOError, TokenRetrievalError)
 
 
 class OpsError(Exception):
@@ -52,12 +64,25 @@ class Stack:
         return resource.Table(self.output("ConversationTableName"))
 
     @cached_property
+    def s3(self) -> Any:
+        return self.client("s3")
+
+    @cached_property
     def bucket(self) -> Bucket:
-        return Bucket(self.client("s3"), self.output("BucketName"))
+        return Bucket(self.s3, self.output("BucketName"))
 
     @cached_property
     def records(self) -> Records:
         return Records(self.table)
+
+    def metadata(self, key: str) -> dict[str, str] | None:
+        """An object's metadata, or None if there is no such object."""
+        try:
+            return dict(self.s3.head_object(Bucket=self.bucket.name, Key=key)["Metadata"])
+        except ClientError as error:
+            if error_code(error) in ("404", "NoSuchKey"):
+                return None
+            raise
 
     def secret(self, output: str, without: str = "") -> str:
         """The value of the secret whose ARN is that output."""
@@ -88,13 +113,15 @@ def deployed_stack(name: str) -> Stack:
     return Stack(name, {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}, session)
 
 
-def explained(error: ClientError | BotoCoreError, stack: str, region: str | None = None) -> OpsError:
-    """What an operator can do about an error of AWS."""
-    if isinstance(error, NoCredentialsError):
+def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:
+    """What an operator can do about an error of AWS; `stack` is the one that was looked for, if any."""
+    if isinstance(error, _SIGNED_OUT):
         return OpsError("There are no AWS credentials: sign in (aws sso login), set AWS_PROFILE, or use --local.")
+    if error_code(error).startswith("ExpiredToken"):
+        return OpsError("Your AWS credentials have expired: sign in again (aws sso login).")
     if isinstance(error, NoRegionError):
         return OpsError("No AWS region is set: set AWS_REGION, or use --local.")
-    if error_code(error) == "ValidationError" and "does not exist" in str(error):
+    if stack and error_code(error) == "ValidationError" and "does not exist" in str(error):
         return OpsError(f"There is no stack {stack} in {region}. Name it with --stack, or use --local.")
     operation = error.operation_name if isinstance(error, ClientError) else "the request"
     if error_code(error) in _FORBIDDEN:

@@ -1,6 +1,7 @@
 """`ops status`: what is wrong, on one screen, and what to do next."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -8,6 +9,7 @@ from itertools import islice
 from typing import Any, get_args
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
@@ -97,7 +99,9 @@ def last_pass(stack: Stack) -> dict[str, Any]:
 
 def alarms(stack: Stack) -> list[dict[str, str]]:
     pages = stack.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack.name}-")
-    found = [alarm for page in pages for alarm in page["MetricAlarms"] if alarm["StateValue"] == "ALARM"]
+    ours = re.compile(rf"{re.escape(stack.name)}-\w+-\w+")  # not those of a stack whose name begins with this one's
+    alarms = (alarm for page in pages for alarm in page["MetricAlarms"] if ours.fullmatch(alarm["AlarmName"]))
+    found = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
     return [{"alarm": alarm["AlarmName"], "says": alarm.get("AlarmDescription", "")} for alarm in found]
 
 
@@ -113,7 +117,7 @@ def errors(stack: Stack, now: datetime) -> list[dict[str, Any]]:
 
 def advise(found: dict[str, Any]) -> list[str]:
     """What to do, the most urgent first; nothing if all is well."""
-    dead = [queue["name"] for queue in found["queues"] if queue["kind"] == "dead letters" and queue["waiting"]]
+    dead = [queue["name"] for queue in found["queues"] if is_dead(queue)]
     late = [
         queue["name"] for queue in found["queues"] if queue["kind"] == "queue" and (queue["oldest_seconds"] or 0) > 900
     ]
@@ -128,6 +132,11 @@ def advise(found: dict[str, Any]) -> list[str]:
     return advice
 
 
+def is_dead(queue: dict[str, Any]) -> bool:
+    """Whether there are dead letters in it; somebody may look at them just now."""
+    return queue["kind"] == "dead letters" and bool(queue["waiting"] or queue["at_work"])
+
+
 def render(view: View, found: dict[str, Any]) -> None:
     table = Table(
         title=f"Stack {found['stack']}", title_justify="left", title_style="bold", box=None, header_style="dim"
@@ -135,7 +144,7 @@ def render(view: View, found: dict[str, Any]) -> None:
     for column in ("Queue", "", "Waiting", "At work", "Delayed", "Oldest"):
         table.add_column(column)
     for queue in found["queues"]:
-        colour = "red" if queue["kind"] == "dead letters" and queue["waiting"] else ""
+        colour = "red" if is_dead(queue) else ""
         cells = (queue[name] for name in ("name", "kind", "waiting", "at_work", "delayed"))
         table.add_row(*map(str, cells), age(queue["oldest_seconds"]), style=colour)
     view.console.print(table, "")
@@ -144,7 +153,7 @@ def render(view: View, found: dict[str, Any]) -> None:
         view.console.print(f"[bold]{name.replace('_', ' ').capitalize()}[/]: ", end="")
         view.console.print(facts, markup=False)
     for alarm in found["alarms"]:
-        view.console.print(f"[red]ALARM[/] {alarm['alarm']}: {alarm['says']}")
+        view.console.print(f"[red]ALARM[/] {escape(alarm['alarm'])}: {escape(alarm['says'])}")
     for error in found["errors_in_the_last_hour"]:
         view.console.print(f"{error['times']} x {error['function']}: {error['error']}", markup=False)
     if not found["next"]:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Annotated, Any
 
 import typer
-from botocore.exceptions import ClientError
 
 from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
@@ -35,7 +35,7 @@ COLUMNS = {
 def verify(
     context: typer.Context,
     conversation: Annotated[str, typer.Argument(help="One call, by its conversation id.")] = "",
-    since: Since = None, until: Until = None, caller: Caller = "", agent: Agent = "",
+    since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "",
     mem0: Annotated[bool, typer.Option(help="Ask Mem0 too, or believe the ledger.")] = True,
     problems: Annotated[bool, typer.Option("--problems", help="Show only calls with a problem.")] = False,
 ) -> int:  # fmt: skip
@@ -64,7 +64,6 @@ class Inspection:
 
     def __init__(self, stack: Stack, *, ask_mem0: bool) -> None:
         self._stack, self._ask_mem0 = stack, ask_mem0
-        self._s3, self._bucket = stack.client("s3"), stack.output("BucketName")
 
     def row(self, call: Call) -> dict[str, Any]:
         if call.erased_at:
@@ -85,37 +84,31 @@ class Inspection:
     def _json(self, call: Call) -> tuple[Conversation | None, list[str]]:
         if call.t_order is None:
             return None, ["its audio is parked, and no transcript came"] if call.parked else ["no transcript came"]
-        head = self._head(keys.call_json(str(call.folder), call.conversation_id))
-        if head is None:
-            return None, ["the record has a transcript, and the archive no JSON"]
-        problems = (
-            [] if head["Metadata"].get("order") == call.t_order else ["the JSON is of another version than the record"]
-        )
         read = self._stack.bucket.read(keys.call_json(str(call.folder), call.conversation_id))
+        if read is None:
+            return None, ["the record has a transcript, and the archive no JSON"]
+        body, metadata = read
+        problems = [] if metadata.get("order") == call.t_order else ["the JSON is of another version than the record"]
         try:
-            return read_conversation(read[0] if read else b""), problems
+            return read_conversation(body), problems
         except AgenticMemoryError:
             return None, [*problems, "the JSON cannot be read"]
 
     def _mp3(self, call: Call) -> list[str]:
-        head = self._head(keys.call_mp3(str(call.folder), call.conversation_id)) if call.folder else None
+        mp3 = self._stack.metadata(keys.call_mp3(str(call.folder), call.conversation_id)) if call.folder else None
         if call.parked and call.t_order:
             return ["its audio is parked, although its folder is known"]
         if call.audio == "archived":
-            if head is None:
+            if mp3 is None:
                 return ["the record has a recording, and the archive no MP3"]
-            return (
-                []
-                if head["Metadata"].get("order") == call.mp3_order
-                else ["the MP3 is of another version than the record"]
-            )
-        return ["the archive has an MP3 that the record does not know"] if head else []
+            return [] if mp3.get("order") == call.mp3_order else ["the MP3 is of another version than the record"]
+        return ["the archive has an MP3 that the record does not know"] if mp3 is not None else []
 
     def _staged(self, call: Call) -> list[str]:
         """Staged bodies may be gone after their 30 days; what is there must be finished."""
-        open_ = [key for key in sorted(call.staged_keys) if not self._stack.bucket.is_archived(key)]
-        parked = call.parked.staged_key if call.parked else None
-        return [f"{len(open_)} staged bodies are not finished"] if [key for key in open_ if key != parked] else []
+        parked = {call.parked.staged_key} if call.parked else set()
+        unfinished = [key for key in call.staged_keys - parked if not self._stack.bucket.is_archived(key)]
+        return [f"staged bodies that are not finished: {len(unfinished)}"] if unfinished else []
 
     def _entry(self, call: Call, kind: str) -> dict[str, Any]:
         key = {"conversation_id": call.conversation_id, "item": f"memory#{kind}"}
@@ -130,17 +123,11 @@ class Inspection:
         if entry.get("state") != "done":
             yield f"the {kind} memory is not written: {entry.get('state', 'nobody began')}"
         elif self._ask_mem0 and entry.get("memory_ids"):
-            lost = set(entry["memory_ids"]) - set(self._backend.find(memory))
-            if lost:
-                yield f"Mem0 does not have {len(lost)} of the {len(entry['memory_ids'])} {kind} memories that it took"
-
-    def _head(self, key: str) -> dict[str, Any] | None:
-        try:
-            return dict(self._s3.head_object(Bucket=self._bucket, Key=key))
-        except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "MethodNotAllowed"):
-                return None
-            raise
+            taken, there = set(entry["memory_ids"]), set(self._backend.find(memory))
+            if lost := taken - there:
+                yield f"Mem0 does not have {len(lost)} of the {len(taken)} {kind} memories that it took"
+            if more := there - taken:
+                yield f"Mem0 has {kind} memories that the ledger has no receipt for: {len(more)}"
 
     @cached_property
     def _backend(self) -> MemoryBackend:
@@ -149,7 +136,10 @@ class Inspection:
         if self._stack.output("MemoryBackend") == "oss":
             from memory_writer.oss import OssBackend
 
-            return OssBackend(json.loads(secret))
+            try:
+                return OssBackend(json.loads(secret))
+            except ValueError:
+                raise OpsError("The stack's parameter MemoryConfig is not JSON.") from None
         from memory_writer.platform import PlatformBackend
 
         return PlatformBackend(self._stack.output("Mem0Host"), secret, ANSWER_SECONDS)
@@ -168,4 +158,4 @@ def _memory_of(call: Call, kind: str, conversation: Conversation) -> Memory | No
     )
     user_id = find_user(announced, conversation)
     built = build_memories(announced, conversation, user_id, infer=True) if user_id else []
-    return next((Memory(m.user_id, m.type, m.messages, m.metadata, infer=True) for m in built if m.type == kind), None)
+    return next((replace(memory, infer=True) for memory in built if memory.type == kind), None)

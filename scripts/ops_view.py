@@ -2,10 +2,14 @@
 
 import json
 import re
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -18,6 +22,7 @@ from scripts.ops_stack import Stack, find_stack
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -75,13 +80,40 @@ class View:
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
         return Progress(*columns, console=self.progress, transient=not self.progress.is_terminal)
 
+    def each(self, items: Sequence[Item], act: Callable[[Item], None], per_second: float, doing: str) -> None:
+        """Act on each, at most so many in a second. Ctrl-C waits for the one at hand."""
+        with self.bar() as bar:
+            for item in bar.track(items, description=doing):
+                with undisturbed():
+                    act(item)
+                time.sleep(1 / per_second)
+
+
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Ctrl-C takes effect at the end of the block; a second one at once."""
+    pressed = False
+
+    def note(*_: Any) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if pressed:
+        raise KeyboardInterrupt
+
 
 def shown(value: Any) -> str:
     """A value as people read it: times in UTC to the second, lists in a line."""
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
     if isinstance(value, list):
-        return ", ".join(map(shown, value))
+        return ", ".join(map(shown, value)) or "-"
     if isinstance(value, dict):
         return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
     if isinstance(value, str) and _DIGEST.fullmatch(value):
@@ -90,14 +122,14 @@ def shown(value: Any) -> str:
 
 
 def moment(text: str) -> datetime:
-    """A time as 2026-11-22, 2026-11-22T10:00 (UTC, if it names no other zone), or how long ago: 90m, 36h, 7d."""
+    """A time in UTC: 2026-11-22, 2026-11-22T10:00 (UTC, if it names no other zone), or how long ago: 90m, 36h, 7d."""
     ago = _AGO.fullmatch(text)
-    if ago:
-        return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
     try:
+        if ago:
+            return datetime.now(timezone.utc) - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
         read = datetime.fromisoformat(text)
-    except ValueError:
+        return read.astimezone(timezone.utc) if read.tzinfo else read.replace(tzinfo=timezone.utc)
+    except (ValueError, OverflowError):
         raise typer.BadParameter(
             f"{text!r} is no time: write 2026-11-22, 2026-11-22T10:00, or 36h for hours ago."
         ) from None
-    return read if read.tzinfo else read.replace(tzinfo=timezone.utc)

@@ -1,5 +1,6 @@
 """Woken at night: each part is broken in turn, seen in `ops status`, and healed with the tool alone."""
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,6 +49,7 @@ def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
     def run(*words: str) -> tuple[int, Any]:
         capsys.readouterr()
         code = main([*words, "--local", "--json"])
+        gc.collect()
         return code, json.loads(capsys.readouterr().out)
 
     return run

@@ -14,27 +14,13 @@ import pytest
 from botocore.exceptions import ClientError, NoCredentialsError
 
 from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.ops_app import global_options_first, main
+from scripts.ops_app import global_options_first
 from scripts.ops_stack import explained
 from scripts.ops_view import moment
 from tests.conftest import Stack, close_clients, fixture_body
+from tests.scripts.conftest import INTERRUPTED, deploy_outputs, ops
 
 HOURS = timedelta(hours=1)
-
-
-@pytest.fixture
-def stack(aws: Stack) -> Stack:
-    """The stack `calls`, with the outputs of the resources in moto."""
-    deploy_outputs(aws.outputs)
-    return aws
-
-
-def deploy_outputs(outputs: dict[str, str], name: str = "calls") -> None:
-    template = {
-        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {key: {"Value": value} for key, value in outputs.items()},
-    }
-    boto3.client("cloudformation").create_stack(StackName=name, TemplateBody=json.dumps(template))
 
 
 @pytest.fixture
@@ -52,16 +38,6 @@ def add_call(elevenlabs: ElevenLabs, conversation_id: str, ago: timedelta, **fie
     data = json.loads(fixture_body("02"))["data"] | {"conversation_id": conversation_id} | fields
     start = int((datetime.now(timezone.utc) - ago).timestamp())
     elevenlabs.add(data | {"metadata": data["metadata"] | {"start_time_unix_secs": start, "call_duration_secs": 60}})
-
-
-def ops(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    """Exit code, stdout and stderr of one command."""
-    try:
-        code = main([*words])
-    except SystemExit as end:
-        code = int(str(end.code))
-    written = capsys.readouterr()
-    return code, written.out, written.err
 
 
 def backfill(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, Any]]:
@@ -127,7 +103,7 @@ def test_an_interrupted_run_goes_on_and_fetches_nothing_twice(aws, elevenlabs, c
     code, shown = backfill(capsys, "--since", "2d", "--yes")
 
     assert (first_code, code) == (130, 0)
-    assert said.endswith("Interrupted. Run the same command again: what is done is not done twice.\n")
+    assert said.endswith(f"{INTERRUPTED}\n")
     assert len(first) == 10
     assert shown["fetched"] == 5
     assert sorted(first + fetched(aws)) == sorted(f"conv_{number}" for number in range(15))
