@@ -15,6 +15,7 @@ import boto3
 import pytest
 from aws_lambda_powertools import Metrics
 
+from scripts.deployment import ROOT
 from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.ops_app import app
 from shared.observability import metrics
@@ -603,3 +604,9 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     }
     assert {name: cost[name] for name in parts} == pytest.approx(parts)
     assert cost["total"] == pytest.approx(sum(parts.values()))
+
+
+def test_the_runbook_has_an_entry_for_each_alarm_and_for_no_other():
+    headings = re.findall(r"^### (.*)$", (ROOT / "RUNBOOK.md").read_text(), re.MULTILINE)
+
+    assert {name for heading in headings for name in heading.split(", ")} == set(ALARMS)
