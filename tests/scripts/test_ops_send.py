@@ -13,13 +13,12 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import boto3
 import pytest
 
 from ingest.handler import receive
-from scripts.ops_app import main
 from shared.errors import SignatureError
 from tests.conftest import Stack
+from tests.scripts.conftest import deploy_outputs
 
 ROOT = Path(__file__).parents[2]
 PAYLOAD = '{"type": "post_call_transcription",\r\n "data": {"name": "Zoë"} }\n'.encode()
@@ -57,21 +56,13 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def endpoint(aws: Stack) -> Iterator[Endpoint]:
+def endpoint(stack: Stack) -> Iterator[Endpoint]:
     """The endpoint of the stack `calls`."""
     with Endpoint(("127.0.0.1", 0), Handler) as server:
-        deploy(aws.outputs | {"PostCallUrl": f"http://127.0.0.1:{server.server_port}/post-call"})
+        deploy_outputs(stack.outputs | {"PostCallUrl": f"http://127.0.0.1:{server.server_port}/post-call"})
         Thread(target=server.serve_forever, daemon=True).start()
         yield server
         server.shutdown()
-
-
-def deploy(outputs: dict[str, str]) -> None:
-    template = {
-        "Resources": {"Topic": {"Type": "AWS::SNS::Topic"}},
-        "Outputs": {key: {"Value": value} for key, value in outputs.items()},
-    }
-    boto3.client("cloudformation").create_stack(StackName="calls", TemplateBody=json.dumps(template))
 
 
 @pytest.fixture
@@ -82,15 +73,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def send(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def send(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Exit code, stdout and stderr."""
-
-    def send(*words: object) -> tuple[int, str, str]:
-        code = main(["--stack", "calls", "send", *map(str, words)])
-        written = capsys.readouterr()
-        return code, written.out, written.err
-
-    return send
+    return lambda *words: say("send", *map(str, words))
 
 
 def staged(aws: Stack) -> list[bytes]:
@@ -170,8 +155,8 @@ def test_every_other_answer_is_explained_and_no_success(endpoint, file, send, st
     assert answer["meaning"].startswith(meaning)
 
 
-def test_an_endpoint_out_of_reach_is_named(aws, file, send):
-    deploy(aws.outputs | {"PostCallUrl": "http://127.0.0.1:9/post-call"})
+def test_an_endpoint_out_of_reach_is_named(stack, file, send):
+    deploy_outputs(stack.outputs | {"PostCallUrl": "http://127.0.0.1:9/post-call"})
 
     code, out, err = send(file)
 
