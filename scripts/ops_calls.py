@@ -79,7 +79,8 @@ class Chosen:
         since, until = self._range
         archived_at = datetime.fromisoformat(call.archived_at) if call.archived_at else None
         in_range = since <= archived_at < until if archived_at else not (self.since or self.until)
-        return in_range and self.agent in ("", call.agent_id)
+        is_of = self.agent in ("", call.agent_id) and (not self.caller or call.folder == self._folder)
+        return in_range and is_of
 
     def _calls_of(self, folder: str) -> Iterator[Call]:
         pages = self.stack.bucket.pages(f"{folder}/", "")

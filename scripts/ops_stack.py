@@ -110,7 +110,8 @@ def deployed_stack(name: str) -> Stack:
         found = session.client("cloudformation", config=_PATIENCE).describe_stacks(StackName=name)["Stacks"][0]
     except (ClientError, BotoCoreError) as error:
         raise explained(error, name, session.region_name) from None
-    return Stack(name, {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}, session)
+    outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
+    return Stack(found["StackName"], outputs, session)  # which may have been named by its ARN
 
 
 def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:

@@ -53,7 +53,11 @@ def verify(
     with view.bar() as bar:
         rows = [inspect.row(call) for call in bar.track(calls, description="Verifying")]
     wrong = [row for row in rows if row["problems"]]
-    advice = "ops dlq list; then ops replay --conversation ID --force --yes" if wrong else ""
+    advice = (
+        "ops dlq list: heal and redrive what is there; what stays wrong: ops replay --conversation ID --force --yes"
+        if wrong
+        else ""
+    )
     title = f"{len(calls)} calls, {len(wrong)} with a problem"
     view.table(wrong if problems else rows, COLUMNS, title, advice, empty=f"{title}.")
     return 1 if wrong else 0

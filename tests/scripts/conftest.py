@@ -98,12 +98,15 @@ class Wire:
         self.seen: Counter[str] = Counter()
         self._codes: dict[str, str] = {}
         self._acts: dict[str, Callable[[], None]] = {}
+        self._instead: dict[str, Any] = {}
         do = BaseClient._make_api_call
 
         def meddle(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
             self.seen[operation] += 1
             if operation in self._codes:
                 raise ClientError({"Error": {"Code": self._codes[operation]}}, operation)
+            if operation in self._instead:
+                return self._instead.pop(operation)
             answer = do(client, operation, parameters)
             self._acts.get(operation, lambda: None)()
             return answer
@@ -112,6 +115,10 @@ class Wire:
 
     def refuse(self, operation: str, code: str = "AccessDenied") -> None:
         self._codes[operation] = code
+
+    def answer(self, operation: str, answer: Any) -> None:
+        """Answer in place of AWS, once."""
+        self._instead[operation] = answer
 
     def after(self, operation: str, act: Callable[[], None]) -> None:
         """Do something each time that AWS has done the operation, before the tool hears of it."""

@@ -11,14 +11,20 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    NoRegionError,
+    UnauthorizedSSOTokenError,
+)
 
 from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.ops_app import global_options_first
 from scripts.ops_stack import explained
-from scripts.ops_view import moment
+from scripts.ops_view import moment, undisturbed
 from tests.conftest import Stack, close_clients, fixture_body
-from tests.scripts.conftest import INTERRUPTED, deploy_outputs, ops
+from tests.scripts.conftest import INTERRUPTED, deploy_outputs, ops, press_ctrl_c
 
 HOURS = timedelta(hours=1)
 
@@ -167,12 +173,42 @@ def test_a_refused_key_ends_in_a_sentence(aws, elevenlabs, capsys):
     ("error", "said"),
     [
         (ClientError({"Error": {"Code": "AccessDenied"}}, "GetItem"), "AWS refused GetItem (AccessDenied): your"),
+        (ClientError({"Error": {"Code": "403"}}, "HeadObject"), "AWS refused HeadObject (403): your"),
+        (ClientError({"Error": {"Code": "ExpiredTokenException"}}, "GetItem"), "Your AWS credentials have expired"),
         (NoCredentialsError(), "There are no AWS credentials"),
+        (UnauthorizedSSOTokenError(), "There are no AWS credentials"),
+        (NoRegionError(), "No AWS region is set"),
+        (EndpointConnectionError(endpoint_url="x"), "AWS did not do the request: EndpointConnectionError."),
         (ClientError({"Error": {"Code": "InternalError"}}, "GetItem"), "AWS did not do GetItem: InternalError."),
     ],
 )
 def test_errors_of_aws_are_explained(error, said):
-    assert str(explained(error, "calls")).startswith(said)
+    assert str(explained(error)).startswith(said)
+
+
+def test_only_the_stack_itself_is_said_not_to_exist():
+    missing = {"Error": {"Code": "ValidationError", "Message": "Resource X does not exist for stack calls"}}
+
+    error = explained(ClientError(missing, "DescribeStackResource"))
+
+    assert (str(error), error.code) == ("AWS did not do DescribeStackResource: ValidationError.", 1)
+
+
+@pytest.mark.parametrize(("times", "expected"), [(1, ["the whole block"]), (2, [])])
+def test_ctrl_c_waits_for_what_is_under_way_and_a_second_one_does_not(times, expected):
+    done = []
+
+    def work() -> None:
+        with undisturbed():
+            for _ in range(times):
+                press_ctrl_c()
+            done.append("the whole block")
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+
+    assert done == expected
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_global_options_may_stand_anywhere():
@@ -187,10 +223,14 @@ def test_times_are_utc_unless_they_say_otherwise():
     assert abs(datetime.now(timezone.utc) - moment("36h") - 36 * HOURS) < timedelta(minutes=1)
 
 
-@pytest.mark.parametrize("command", ["reconcile", "backfill"])
+@pytest.mark.parametrize(
+    "command",
+    ["status", "verify", "replay", "send", "reconcile", "backfill", "dlq list", "dlq show", "dlq redrive", "dlq drop"],
+)
 def test_every_command_has_help_with_an_example(capsys, command):
-    code, out, _ = ops(capsys, command, "--help")
+    code, out, _ = ops(capsys, *command.split(), "--help")
 
     assert code == 0
     assert "Example: ops " in out
+    assert command.split()[-1] in out.split("Example:")[1]
     assert Path(__file__).parents[2].joinpath("scripts/ops").stat().st_mode & 0o111

@@ -141,6 +141,7 @@ def test_choices_narrow_each_other(stack, ask, archive, subtests):
         (f"--caller {CALLER} --until 2026-11-21T13:00", [0, 1]),
         ("--conversation conv_2", [2]),
         ("--conversation conv_2 --agent agent_2", []),
+        ("--conversation conv_2 --caller +12025550199", []),
         ("--conversation conv_2 --until 2026-11-21T13:00", []),
     ):
         with subtests.test(choice):
@@ -159,7 +160,14 @@ def test_a_caller_of_hundreds_of_calls_is_whole(stack, ask, monkeypatch):
             stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"")
             for extension in ("json", "mp3"):
                 stack.s3.put_object(Bucket=stack.bucket, Key=f"12025550123/conv_{number}.{extension}", Body=b"")
-            batch.put_item(Item={"conversation_id": f"conv_{number}", "item": "call", "staged_keys": {key}})
+            batch.put_item(
+                Item={
+                    "conversation_id": f"conv_{number}",
+                    "item": "call",
+                    "folder": "12025550123",
+                    "staged_keys": {key},
+                }
+            )
 
     _, found = ask("replay", "--caller", CALLER, *FAST, "--yes")
 
