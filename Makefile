@@ -25,7 +25,7 @@ local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="
 	@$(BIN)/python -m scripts.local
 
 test: .venv/ready  ## all tests
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready .venv-sam/ready  ## format, lint, types, template checks
 	$(BIN)/ruff format --check .

@@ -50,7 +50,16 @@ class Stack:
     endpoint_url: str | None = None
 
     def client(self, service: str, config: Config = _PATIENCE) -> Any:
-        return self.session.client(service, endpoint_url=self.endpoint_url, config=config)
+        """One client for all who ask: to make one takes longer than most requests."""
+        made = self._clients.get((service, config))
+        if made is None:
+            made = self.session.client(service, endpoint_url=self.endpoint_url, config=config)
+            self._clients[service, config] = made
+        return made
+
+    @cached_property
+    def _clients(self) -> dict[tuple[str, Config], Any]:
+        return {}
 
     def output(self, name: str, without: str = "") -> str:
         """Raises OpsError with the sentence `without` if the stack has no such output."""
@@ -64,12 +73,8 @@ class Stack:
         return resource.Table(self.output("ConversationTableName"))
 
     @cached_property
-    def s3(self) -> Any:
-        return self.client("s3")
-
-    @cached_property
     def bucket(self) -> Bucket:
-        return Bucket(self.s3, self.output("BucketName"))
+        return Bucket(self.client("s3"), self.output("BucketName"))
 
     @cached_property
     def records(self) -> Records:
@@ -78,7 +83,7 @@ class Stack:
     def metadata(self, key: str) -> dict[str, str] | None:
         """An object's metadata, or None if there is no such object."""
         try:
-            return dict(self.s3.head_object(Bucket=self.bucket.name, Key=key)["Metadata"])
+            return dict(self.client("s3").head_object(Bucket=self.bucket.name, Key=key)["Metadata"])
         except ClientError as error:
             if error_code(error) in ("404", "NoSuchKey"):
                 return None

@@ -172,6 +172,15 @@ def test_an_alarm_of_this_stack_calls_somebody(stack, say, ask):
     assert "ALARM calls-MemoryDlqAlarm-1A2B: Calls [1] could not be remembered.\n" in out
 
 
+def test_a_stack_may_be_named_by_its_arn(stack, capsys):
+    alarm("calls-MemoryDlqAlarm-1A2B", "Calls could not be remembered.")
+    arn = boto3.client("cloudformation").describe_stacks(StackName="calls")["Stacks"][0]["StackId"]
+
+    _, out, _ = ops(capsys, "status", "--stack", arn, "--json")
+
+    assert [each["alarm"] for each in json.loads(out)["alarms"]] == ["calls-MemoryDlqAlarm-1A2B"]
+
+
 def test_the_most_frequent_errors_of_the_last_hour_come_first(stack, ask):
     write_log("memory", *[failure("shared.errors.NotSentError: Mem0's rate limit is reached (429)")] * 3)
     write_log(
