@@ -241,6 +241,7 @@ def test_people_get_a_table_and_what_to_do_next(stack, say):
 
 def buried_kinds(stack: Stack) -> None:
     """In the archive's queue: a call, an array with two more, a recording, and what names none."""
+    stack.s3.put_object(Bucket=stack.bucket, Key=f"{CALLER[1:]}/conv_1.json", Body=json.dumps(call("conv_1")))
     checks = [
         stage(stack, call("conv_1")),
         stage(stack, [call("no id!"), call("conv_2"), {"type": "other", "data": {}}, call("conv_3")]),
