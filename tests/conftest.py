@@ -122,13 +122,20 @@ def context() -> Any:
     )  # fmt: skip
 
 
+@pytest.fixture(autouse=True)
+def log_stream() -> Iterator[None]:
+    """The stream of the log, given back: the operators' tool points it to a stderr that ends with the test."""
+    before = logger.registered_handler.stream
+    yield
+    logger.registered_handler.stream = before
+
+
 @pytest.fixture
-def logs() -> Iterator[StringIO]:
+def logs(log_stream: None) -> StringIO:
     """What the functions log, from here on."""
-    handler, written = logger.registered_handler, StringIO()
-    before = handler.setStream(written)
-    yield written
-    handler.setStream(before)
+    written = StringIO()
+    logger.registered_handler.stream = written
+    return written
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from memory_writer.oss import open_memory
 from scripts.ops_app import main
 from scripts.ops_logs import FUNCTIONS
 from shared.bucket import ARCHIVED
-from shared.observability import logger
 from shared.times import utc
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack, forget, sqs_event
@@ -61,14 +60,10 @@ def deploy_outputs(outputs: dict[str, str], name: str = "calls") -> None:
 def ops(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
     """Exit code, stdout and stderr of one command."""
     capsys.readouterr()
-    log = logger.registered_handler
-    before = log.stream  # the tool points it to a stderr that ends with the test
     try:
         code = main([*words])
     except SystemExit as end:
         code = int(str(end.code))
-    finally:
-        log.stream = before
     written = capsys.readouterr()
     return code, written.out, written.err
 
