@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import boto3.dynamodb.types
 import httpx
 import pytest
 from moto import mock_aws
+from moto.dynamodb.models import DynamoDBBackend
 
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "test",
@@ -141,6 +143,13 @@ def logs(log_stream: None) -> StringIO:
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """A fresh stack in moto; the handlers' environment points to it, and they forget every other."""
+    update, one_at_a_time = DynamoDBBackend.update_item, Lock()
+
+    def update_item(*arguments: Any, **named: Any) -> Any:
+        with one_at_a_time:  # moto looks at the condition and writes in two steps, between which others may come
+            return update(*arguments, **named)
+
+    monkeypatch.setattr(DynamoDBBackend, "update_item", update_item)
     with mock_aws():
         outputs = create_resources()
         for name, value in environment(outputs).items():
