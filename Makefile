@@ -96,8 +96,9 @@ UNUSED := aws_lambda_powertools/event_handler anyio anyio-*.dist-info pydantic/v
 	*.dist-info/RECORD *.dist-info/INSTALLER *.dist-info/REQUESTED *.dist-info/WHEEL *.dist-info/sboms
 build-MemoryWriterFunction: UNUSED := $(if $(filter oss,$(MEMORY_BACKEND)),bin,$(UNUSED))
 build-%Function:
-	cp -R $(PACKAGE) shared "$(ARTIFACTS_DIR)"
-	rm -rf "$(ARTIFACTS_DIR)"/*/requirements* "$(ARTIFACTS_DIR)"/*/__pycache__
+	mkdir "$(ARTIFACTS_DIR)/$(PACKAGE)" "$(ARTIFACTS_DIR)/shared"
+	cp $(PACKAGE)/*.py "$(ARTIFACTS_DIR)/$(PACKAGE)"
+	cp shared/*.py "$(ARTIFACTS_DIR)/shared"
 	$(PIP) install -q --require-hashes --no-compile --only-binary=:all: $(PLATFORM) --target "$(ARTIFACTS_DIR)" -r $(PACKAGE)/$(PINNED)
 	cd "$(ARTIFACTS_DIR)" && rm -rf $(UNUSED)
 	cd "$(ARTIFACTS_DIR)"/aws_lambda_powertools/utilities && find . -mindepth 1 -maxdepth 1 -type d $(UTILITIES:%=! -name %) -exec rm -r {} +
