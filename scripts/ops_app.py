@@ -10,6 +10,7 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
+from scripts.ops_canary import canary
 from scripts.ops_dlq import app as dlq
 from scripts.ops_erase import erase
 from scripts.ops_reconcile import backfill, reconcile
@@ -48,6 +49,7 @@ app.command()(replay)
 app.command()(backfill)
 app.command()(send)
 app.command()(erase)
+app.command()(canary)
 app.add_typer(dlq, name="dlq")
 
 

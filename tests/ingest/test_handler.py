@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 import ingest.handler
 from ingest.handler import lambda_handler, receive
-from ingest.signature import sign
 from shared.errors import SignatureError, UnavailableError
+from shared.signature import sign
 from tests.conftest import SECRET, fixture_body
 
 BODY = fixture_body("02")
