@@ -84,18 +84,19 @@ def make_key(view: View, use: Use, *, force: bool) -> str:
 
 
 def read_key(view: View) -> str:
-    """The new key from the terminal, without echo, or from stdin: as an argument it would be in the shell's history.
-
-    The stack is looked for before, lest somebody types a key for one that is not there.
-    """
+    """The new key. The stack is looked for first, lest somebody types one for a stack that is not there."""
     _ = view.stack
-    if sys.stdin.isatty():
-        key = str(typer.prompt("The new signing secret", hide_input=True, err=True))
-    else:
-        key = typer.get_binary_stream("stdin").read(LONGEST + 1).decode(errors="replace").removesuffix("\n")
-    if not key.startswith("wsec_"):
+    key = ask()
+    if key and not key.startswith("wsec_"):
         view.progress.print("The key does not begin with wsec_, as those of ElevenLabs do.", markup=False)
     return key
+
+
+def ask() -> str:
+    """From the terminal, without echo, or from stdin: as an argument a key would be in the shell's history."""
+    if sys.stdin.isatty():
+        return str(typer.prompt("The new signing secret", hide_input=True, err=True))
+    return typer.get_binary_stream("stdin").read(LONGEST + 2).decode(errors="replace").removesuffix("\n")
 
 
 def check_key(key: str, secret: WebhookSecret) -> None:

@@ -134,12 +134,10 @@ class Use:
 
 def read_use(stack: Stack, secret: WebhookSecret) -> Use:
     """From the metrics; where there are none, on the embedded AWS or in the first minutes, from ingest's log."""
-    now = datetime.now(timezone.utc)
-    signed = from_metrics(stack, secret.changed_at, now) or list(from_log(stack, secret.changed_at))
-    return Use(secret, signed)
+    return Use(secret, from_metrics(stack, secret.changed_at) or list(from_log(stack, secret.changed_at)))
 
 
-def from_metrics(stack: Stack, since: datetime, until: datetime) -> list[Signed]:
+def from_metrics(stack: Stack, since: datetime) -> list[Signed]:
     """A minute each. The first may hold webhooks of the time before, which can only make the previous key look used."""
     dimensions = [{"Name": "service", "Value": "ingest"}]
     names = {"staged": "WebhookStaged", "previous": "SignedWithPrevious"}
@@ -155,7 +153,9 @@ def from_metrics(stack: Stack, since: datetime, until: datetime) -> list[Signed]
     ]  # fmt: skip
     found: dict[str, dict[datetime, int]] = {query: {} for query in names}
     pages = stack.client("cloudwatch").get_paginator("get_metric_data").paginate(
-        MetricDataQueries=queries, StartTime=since.replace(second=0, microsecond=0), EndTime=until
+        MetricDataQueries=queries,
+        StartTime=since.replace(second=0, microsecond=0),
+        EndTime=datetime.now(timezone.utc) + timedelta(minutes=1),
     )  # fmt: skip
     for page in pages:
         for result in page["MetricDataResults"]:
