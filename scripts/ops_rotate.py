@@ -54,15 +54,14 @@ def rotate_secret(
 def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: bool) -> int:
     """Put the key and wait, or only wait for the rest if it is put already; `shown` at the end, when it may be used."""
     secret, now = use.secret, datetime.now(timezone.utc)
-    is_put = key == secret.current and secret.accepts_previous(now)  # by a run that ended early, or by this command's
+    is_put = key == secret.current and secret.accepts_previous(now)  # by a run that was interrupted
     if not is_put:
         check_key(key, secret)
         check_overlap(use, key, now, force=force)
     if not yes:
-        what = "go on waiting: the key is put already" if is_put else "put the key beside the current one, and wait"
-        view.show(facts(secret, now) | {"would": what, "seconds": ceil(secret.settling.total_seconds())},
-                  "What would be done", "the same command with --yes")  # fmt: skip
-        return 0
+        return preview(
+            view, use, "only wait: the key is put" if is_put else "put the key beside the current one, and wait"
+        )
     if not is_put:
         put_key(view.stack, secret, key)
         secret = read_secret(view.stack)
@@ -169,12 +168,7 @@ def end_overlap(view: View, use: Use, *, force: bool, yes: bool) -> int:
         if doubt and not force:
             raise OpsError(f"The overlap cannot end: {doubt}. With --force what the previous key signs is refused.")
         if not yes:
-            view.show(
-                facts(secret, now) | {"would": "accept the previous key no more"},
-                "What would be done",
-                "the same command with --yes",
-            )
-            return 0
+            return preview(view, use, "accept the previous key no more, and wait")
         drop_previous(view.stack, secret)
         secret = read_secret(view.stack)
         wait(view, secret.settling, "Some ingests still accept the previous key")
@@ -184,8 +178,18 @@ def end_overlap(view: View, use: Use, *, force: bool, yes: bool) -> int:
     return 0
 
 
+def preview(view: View, use: Use, what: str) -> int:
+    wait = f"{ceil(use.secret.settling.total_seconds())} s"
+    found = facts(use.secret, datetime.now(timezone.utc)) | {"would": what, "wait": wait}
+    view.show(found, "What would be done", "the same command with --yes")
+    return 0
+
+
 def wait(view: View, rest: timedelta, meanwhile: str) -> None:
+    """Wait until every ingest has read the secret again; `meanwhile` says what holds until then."""
     steps = ceil(rest.total_seconds())
+    if steps > 0:
+        view.progress.print(f"{meanwhile}: for {steps} s there may be one that knows the secret as it was.")
     with view.bar() as bar:
-        for _ in bar.track(range(steps), description=f"{meanwhile}: seconds"):
+        for _ in bar.track(range(steps), description="Waiting"):
             time.sleep(rest.total_seconds() / steps)

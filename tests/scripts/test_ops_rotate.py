@@ -9,6 +9,7 @@ import pty
 import subprocess
 import sys
 import termios
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -129,28 +130,26 @@ def test_without_yes_nothing_is_put(stack, rotate):
     assert accepted(NEW, SECRET) == [SECRET]
 
 
-@pytest.mark.parametrize(
-    ("key", "said"),
-    [
-        pytest.param("", "There is no key: nothing was given.", id="nothing"),
-        pytest.param("\n", "There is no key: nothing was given.", id="an empty line"),
-        pytest.param(f" {NEW}", "There is a space before or after the key. Give it without.", id="space before"),
-        pytest.param(f"{NEW}\r\n", "There is a space before or after the key. Give it without.", id="end of line"),
-        pytest.param(f"{NEW}\nwsec_2", "The key is not one line of printable ASCII", id="two lines"),
-        pytest.param("wsec_ключ", "The key is not one line of printable ASCII", id="other letters"),
-        pytest.param(b"wsec_\xff\x00", "The key is not one line of printable ASCII", id="bytes"),
-        pytest.param("wsec_" + "a" * 5000, "The key is not one line of printable ASCII", id="long"),
-        pytest.param(SECRET, "This is the current key already: there is nothing to rotate.", id="current"),
-    ],
-)
 @pytest.mark.parametrize("words", [[], ["--yes", "--force"]], ids=["preview", "forced"])
-def test_what_is_no_new_key_is_refused_in_a_sentence(stack, rotate, key, said, words):
-    code, out, err = rotate(key, *words)
+def test_what_is_no_new_key_is_refused_in_a_sentence(stack, rotate, subtests, words):
+    for name, key, said in [
+        ("nothing", "", "There is no key: nothing was given."),
+        ("an empty line", "\n", "There is no key: nothing was given."),
+        ("space before", f" {NEW}", "There is a space before or after the key. Give it without."),
+        ("end of line", f"{NEW}\r\n", "There is a space before or after the key. Give it without."),
+        ("two lines", f"{NEW}\nwsec_2", "The key is not one line of printable ASCII"),
+        ("other letters", "wsec_2ключ", "The key is not one line of printable ASCII"),
+        ("bytes", b"wsec_2\xff\x00", "The key is not one line of printable ASCII"),
+        ("long", "wsec_2" + "a" * 5000, "The key is not one line of printable ASCII"),
+        ("current", SECRET, "This is the current key already: there is nothing to rotate."),
+    ]:
+        with subtests.test(name):
+            code, out, err = rotate(key, *words)
 
-    assert (code, out) == (2, "")
-    assert err.splitlines()[-1].startswith(said)
-    assert "wsec_k" not in err
-    assert len(versions(stack)) == 1
+            assert (code, out) == (2, "")
+            assert err.splitlines()[-1].startswith(said)
+            assert "wsec_2" not in err
+            assert len(versions(stack)) == 1
 
 
 def test_a_key_that_is_not_of_elevenlabs_is_put_with_a_warning(stack, rotate):
@@ -388,6 +387,13 @@ def test_a_missing_permission_is_named(rotate, wire):
     assert err == "AWS refused PutSecretValue (AccessDenied): your credentials may not do this.\n"
 
 
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.02)
+
+
 def test_a_key_that_is_typed_is_not_shown():
     code = "import hashlib; from scripts.ops_rotate import ask; print(hashlib.sha256(ask().encode()).hexdigest())"
     terminal, end = pty.openpty()
@@ -396,11 +402,11 @@ def test_a_key_that_is_typed_is_not_shown():
         [sys.executable, "-c", code], cwd=ROOT, stdin=end, stdout=subprocess.PIPE, stderr=end, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     ) as process:  # fmt: skip
-        shown = os.read(terminal, 1000)
+        wait_until(lambda: not termios.tcgetattr(end)[3] & termios.ECHO)  # what is typed before is thrown away
         os.write(terminal, f"{NEW}\n".encode())
-        read = process.communicate()[0].decode().strip()
+        read = process.communicate(timeout=60)[0].decode().strip()
     os.close(end)
-    shown += os.read(terminal, 1000)
+    shown = os.read(terminal, 1000)
     os.close(terminal)
 
     assert shown.startswith(b"The new signing secret: ")
