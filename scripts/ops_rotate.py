@@ -94,7 +94,10 @@ def read_key(view: View) -> str:
 def ask() -> str:
     """From the terminal, without echo, or from stdin: as an argument a key would be in the shell's history."""
     if sys.stdin.isatty():
-        return str(typer.prompt("The new signing secret", hide_input=True, err=True))
+        try:
+            return str(typer.prompt("The new signing secret", hide_input=True, err=True))
+        except typer.Abort:  # what typer makes of Ctrl-C here, and of Ctrl-D
+            raise KeyboardInterrupt from None
     return typer.get_binary_stream("stdin").read(LONGEST + 2).decode(errors="replace").removesuffix("\n")
 
 

@@ -394,21 +394,35 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def test_a_key_that_is_typed_is_not_shown():
-    code = "import hashlib; from scripts.ops_rotate import ask; print(hashlib.sha256(ask().encode()).hexdigest())"
+def type_at_prompt(typed: bytes) -> tuple[bytes, str]:
+    """What the terminal shows, and what came of it, in a process whose terminal it is."""
+    code = (
+        "import hashlib; from scripts.ops_rotate import ask\n"
+        "try: print(hashlib.sha256(ask().encode()).hexdigest())\n"
+        "except KeyboardInterrupt: print('interrupted')"
+    )
     terminal, end = pty.openpty()
-
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, stdin=end, stdout=subprocess.PIPE, stderr=end, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     ) as process:  # fmt: skip
         wait_until(lambda: not termios.tcgetattr(end)[3] & termios.ECHO)  # what is typed before is thrown away
-        os.write(terminal, f"{NEW}\n".encode())
-        read = process.communicate(timeout=60)[0].decode().strip()
+        os.write(terminal, typed)
+        came = process.communicate(timeout=60)[0].decode().strip()
     os.close(end)
     shown = os.read(terminal, 1000)
     os.close(terminal)
+    return shown, came
+
+
+def test_a_key_that_is_typed_is_not_shown():
+    shown, came = type_at_prompt(f"{NEW}\n".encode())
 
     assert shown.startswith(b"The new signing secret: ")
     assert NEW.encode() not in shown
-    assert read == hashlib.sha256(NEW.encode()).hexdigest()
+    assert came == hashlib.sha256(NEW.encode()).hexdigest()
+
+
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_the_question_for_a_key_can_be_left(key):
+    assert type_at_prompt(key)[1] == "interrupted"
