@@ -26,7 +26,7 @@ from scripts.ops_stack import find_stack
 from shared.errors import SignatureError
 from tests.conftest import SECRET, Stack, forget
 from tests.ingest.test_handler import signed
-from tests.scripts.conftest import INTERRUPTED, deploy_outputs, write_log
+from tests.scripts.conftest import INTERRUPTED, Wire, deploy_outputs, write_log
 
 HOUR = timedelta(hours=1)
 NEW = "wsec_new_0123456789"
@@ -79,9 +79,10 @@ def versions(stack: Stack) -> dict[str, Any]:
     return secrets[stack.outputs["WebhookSecretArn"]].versions
 
 
-def accepted(*keys: str) -> list[str]:
-    """Those of the keys that a cold ingest takes."""
-    forget()
+def accepted(*keys: str, warm: bool = False) -> list[str]:
+    """Those of the keys that ingest takes, a cold one unless told otherwise."""
+    if not warm:
+        forget()
     taken = []
     for key in keys:
         try:
@@ -193,13 +194,39 @@ def test_an_interrupted_wait_goes_on_and_puts_nothing_again(stack, rotate, wire)
     assert accepted(NEW, SECRET) == [NEW, SECRET]
 
 
+@pytest.fixture
+def warm_ingest(stack: Stack, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ingest that read the secret just before a step changes it, and keeps it for a second."""
+    deploy(stack, cache=1)
+    monkeypatch.setenv("SECRET_CACHE_SECONDS", "1")
+    wire.after("GetMetricData", lambda: accepted(SECRET))
+
+
+@pytest.mark.usefixtures("warm_ingest")
+def test_a_warm_ingest_knows_the_new_key_when_it_is_said_to_switch(rotate):
+    code, _, err = rotate(NEW, "--yes")
+
+    assert (code, err.startswith("Do not switch ElevenLabs yet: for 2 s")) == (0, True)
+    assert accepted(NEW, SECRET, warm=True) == [NEW, SECRET]
+
+
+@pytest.mark.usefixtures("warm_ingest")
+def test_a_warm_ingest_has_forgotten_the_old_key_when_the_overlap_is_over(stack, step):
+    put(stack, NEW, ago=2 * HOUR)
+
+    assert step("--finish", "--yes", "--force")[0] == 0
+
+    assert accepted(NEW, SECRET, warm=True) == [NEW]
+
+
 def test_what_is_over_of_the_wait_is_not_waited_for_again(stack, rotate):
-    deploy(stack, cache=3000)
+    deploy(stack, cache=2)
     put(stack, NEW, ago=HOUR)
 
-    code, out, _ = rotate(NEW, "--yes")  # would outlast any patience
+    code, out, err = rotate(NEW, "--yes")
 
     assert (code, json.loads(out)["next"].startswith("switch ElevenLabs to it now")) == (0, True)
+    assert "Do not switch ElevenLabs yet" not in err
 
 
 def test_of_two_rotations_at_the_same_moment_one_is_refused(stack, rotate, wire):
