@@ -15,6 +15,7 @@ from scripts.ops_dlq import app as dlq
 from scripts.ops_erase import erase
 from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_replay import replay
+from scripts.ops_rotate import rotate_secret
 from scripts.ops_send import send
 from scripts.ops_stack import OpsError, explained
 from scripts.ops_status import status
@@ -50,6 +51,7 @@ app.command()(backfill)
 app.command()(send)
 app.command()(erase)
 app.command()(canary)
+app.command()(rotate_secret)
 app.add_typer(dlq, name="dlq")
 
 
