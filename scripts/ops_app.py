@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO, cast
 import typer
 
 from scripts.ops_dlq import app as dlq
+from scripts.ops_export import export
 from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_replay import replay
 from scripts.ops_send import send
@@ -46,6 +47,7 @@ app.command()(verify)
 app.command()(replay)
 app.command()(backfill)
 app.command()(send)
+app.command()(export)
 app.add_typer(dlq, name="dlq")
 
 
