@@ -26,7 +26,7 @@ from shared.record import Call
 from shared.times import utc
 
 WORKERS = 8  # S3 and DynamoDB take far more; the operator's line does not
-TOGETHER = 5  # calls of a folder whose objects are listed, and whose records are read, at once
+TOGETHER = 33  # calls at most whose items DynamoDB reads at once: 3 each, and it takes 100 keys
 WAITS = (0, 1, 2)  # seconds, after a line that broke
 ITEMS = ("call", "memory#factual", "memory#semantic")
 
@@ -260,12 +260,13 @@ class Run:
 
 
 def grouped(calls: list[Call]) -> Iterator[tuple[str | None, list[Call]]]:
-    """A few calls of one folder each time, in the order of their keys: '.' comes after '-'."""
+    """Calls of one folder each time, in the order of their keys ('.' comes after '-'); few enough to share the work."""
+    together = max(1, min(TOGETHER, len(calls) // (4 * WORKERS)))
     in_order = sorted(calls, key=lambda call: (call.folder or "", f"{call.conversation_id}."))
     for folder, group in groupby(in_order, key=lambda call: call.folder):
         members = list(group)
-        for start in range(0, len(members), TOGETHER):
-            yield folder, members[start : start + TOGETHER]
+        for start in range(0, len(members), together):
+            yield folder, members[start : start + together]
 
 
 def read_records(table: Any, conversation_ids: list[str]) -> dict[str, dict[str, Any]]:
