@@ -224,7 +224,7 @@ def many(stack: Stack) -> dict[str, bytes]:
     bucket, records = s3_backends[DEFAULT_ACCOUNT_ID]["aws"], dynamodb_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].tables
     objects: dict[str, bytes] = {}
     for number in range(COUNT):
-        folder, call = f"1202555{100 + number % CALLERS:04}", f"conv_{number}"
+        folder, call = f"1202555{100 + number // 2 % CALLERS:04}", f"conv_{number // 2}{'-a' * (number % 2)}"
         key = f"{folder}/{call}.json"
         objects[key] = f'{{"call":{number}}}'.encode()
         bucket.put_object(stack.bucket, key, objects[key])
@@ -460,8 +460,10 @@ def test_a_disk_that_takes_no_more_is_said_and_with_room_it_goes_on(stack, say, 
     assert (again, files(there)[key]) == (0, stack.body(key))
 
 
-def test_without_permission_it_says_for_what(stack, say, wire, there):
-    put_call(stack, "conv_1")
+def test_without_permission_it_says_for_what_and_the_export_is_complete_no_more(stack, say, wire, there):
+    key = put_call(stack, "conv_1")
+    say("export", str(there), *DAY)
+    put(stack, key, b"changed")
     wire.refuse("GetObject")
 
     code, _, said = say("export", str(there), *DAY)
