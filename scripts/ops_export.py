@@ -2,10 +2,11 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from threading import Event
@@ -142,10 +143,9 @@ class Run:
         with view.bar() as bar, ThreadPoolExecutor(WORKERS) as pool:
             task = bar.add_task("Exporting", total=len(calls))
             try:
-                work = {pool.submit(self._export, *group): len(group[1]) for group in grouped(calls)}
-                for done in as_completed(work):
+                step = partial(bar.advance, task)
+                for done in as_completed([pool.submit(self._export, *group, step) for group in grouped(calls)]):
                     self.found.add(done.result())
-                    bar.advance(task, work[done])
             except BaseException:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -182,11 +182,12 @@ class Run:
             return 'records know objects that S3 does not have ("missing" in manifest.json): ops verify CONVERSATION'
         return ""
 
-    def _export(self, name: str | None, calls: list[Call]) -> "Found":
-        """Calls of one folder. What was erased since they were chosen is left out."""
+    def _export(self, name: str | None, calls: list[Call], step: Callable[[], None]) -> Found:
+        """Calls of one folder, a `step` each. What was erased since they were chosen is left out."""
         objects = list(self._listed(name, calls)) if name else []
         records, found = read_records(self._table, [call.conversation_id for call in calls]), Found()
         for call in calls:
+            step()
             items = records.get(call.conversation_id, {})
             record = items.get("call", {})
             if not record or "erased_at" in record:
@@ -211,7 +212,7 @@ class Run:
                 if is_ours(item["Key"]) and (self._audio or not item["Key"].endswith(".mp3")):
                     yield item
 
-    def _keep_object(self, conversation_id: str, item: dict[str, Any], found: "Found") -> None:
+    def _keep_object(self, conversation_id: str, item: dict[str, Any], found: Found) -> None:
         file = self._folder.known(item["Key"], etag=item["ETag"].strip('"'), size=item["Size"])
         if file is None:
             try:
