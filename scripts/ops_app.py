@@ -13,6 +13,7 @@ import typer
 from scripts.ops_canary import canary
 from scripts.ops_dlq import app as dlq
 from scripts.ops_erase import erase
+from scripts.ops_export import export
 from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_replay import replay
 from scripts.ops_rotate import rotate_secret
@@ -52,6 +53,7 @@ app.command()(send)
 app.command()(erase)
 app.command()(canary)
 app.command()(rotate_secret)
+app.command()(export)
 app.add_typer(dlq, name="dlq")
 
 
