@@ -89,6 +89,7 @@ FUNCTIONS = {
     "Ref": lambda stack, name: stack.values.get(name, name),
     "Fn::GetAtt": lambda stack, names: ".".join(names),
     "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
+    "Fn::Split": lambda stack, given: stack.resolve(given[1]).split(given[0]),
     "Fn::If": lambda stack, given: stack.choose(*given),
     "Fn::Equals": lambda stack, both: operator.eq(*(str(stack.resolve(each)) for each in both)),
     "Fn::Not": lambda stack, one: not stack.resolve(one[0]),

@@ -11,24 +11,14 @@ from scripts.embedded import EmbeddedAws
 from scripts.webhooks import send
 from tests.alarms import Deployed
 from tests.conftest import Stack, fixture_body
+from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
 
-KEY = "arn:aws:kms:us-east-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-OTHER_KEY = "arn:aws:kms:eu-west-1:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
-REPLICA = "arn:aws:s3:::replica"
-OPTIONS = {
-    "default": {},
-    "expiry": {"ExpireAfterDays": "400", "OldVersionDays": "7"},
-    "lock": {"ObjectLockDays": "7", "ObjectLockMode": "COMPLIANCE"},
-    "access logs": {"AccessLogging": "true"},
-    "replication": {"ReplicationBucketArn": REPLICA},
-    "a key of the stack's": {"KmsKeyArn": "create"},
-    "a key of the user's": {"KmsKeyArn": KEY},
-}
-WITH_ALL_FUNCTIONS = {"ElevenLabsApiKey": "xi-test", "Mem0ApiKey": "m0-test"}
-EVERYTHING = {name: value for option in OPTIONS.values() for name, value in option.items()} | {
-    "KmsKeyArn": "create", "ReplicationKmsKeyArn": OTHER_KEY, "ElevenLabsApiKey": "xi-test",
-}  # fmt: skip
+# AWS's managed policy AWSLambdaVPCAccessExecutionRole has these, besides those for logs.
+INTERFACES = [
+    "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+    "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
+]  # fmt: skip
 NUMBERS = count()  # of stacks, whose buckets have names of their own
 
 Json = dict[str, Any]
@@ -116,6 +106,14 @@ def test_all_options_together_archive_a_call(emulator):
         pytest.param({"ObjectLockDays": "-1"}, "ObjectLockDays", id="negative days"),
         pytest.param({"ObjectLockMode": "LEGAL"}, "ObjectLockMode", id="unknown mode"),
         pytest.param({"AccessLogging": "yes"}, "AccessLogging", id="neither true nor false"),
+        pytest.param({"VpcSubnetIds": "subnet-01234567"}, "Give VpcSubnetIds and", id="subnets alone"),
+        pytest.param({"VpcSecurityGroupIds": "sg-01234567"}, "Give VpcSubnetIds and", id="security groups alone"),
+        pytest.param({"VpcSubnetIds": "subnet-01234567, subnet-12345678"}, "no blanks", id="blanks between subnets"),
+        pytest.param({"SourceAddresses": "on"}, "SourceAddresses", id="unknown use of addresses"),
+        *(
+            pytest.param({"AllowedSources": addresses}, "must be IPv4 addresses", id=f"addresses {addresses!r}")
+            for addresses in ("", "203.0.113", "203.0.113.256", "203.0.113.0/33", "203.0.113.1,", "203.0.113.1, ::1")
+        ),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused_with_a_sentence_before_anything_is_made(emulator, parameters, reason):
@@ -127,8 +125,9 @@ def test_wrong_values_are_refused_with_a_sentence_before_anything_is_made(emulat
 def test_no_role_has_a_right_to_everything(parameters):
     for role, statements in rights(**parameters).items():
         for statement in statements:
-            assert "*" not in statement["Resource"], role
             assert not any("*" in action for action in statement["Action"]), role
+            if statement["Action"] != INTERFACES:
+                assert "*" not in statement["Resource"], role
 
 
 def test_deleting_the_stack_leaves_calls_records_and_what_opens_them():
@@ -265,6 +264,44 @@ def test_what_is_encrypted_is_copied_under_a_key_of_the_other_region():
     assert rights_to("kms", **parameters)["ReplicationRole"] == {
         ("kms:Decrypt", KEY), ("kms:Encrypt", OTHER_KEY), ("kms:GenerateDataKey", OTHER_KEY),
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------- where webhooks come from, and where functions run
+
+
+def test_the_published_addresses_are_allowed_and_nothing_is_done_about_others_by_default():
+    environment = Deployed().of("AWS::Lambda::Function")["IngestFunction"]["Environment"]["Variables"]
+
+    assert environment["SOURCE_ADDRESSES"] == "off"
+    assert set(environment["ALLOWED_SOURCES"].split(",")) == {
+        "34.67.146.145", "34.59.11.47", "35.204.38.71", "34.147.113.54", "35.185.187.110", "35.247.157.189",
+        "34.77.234.246", "34.140.184.144", "34.93.26.174", "34.93.252.69", "34.87.23.17", "34.126.179.103",
+    }  # fmt: skip
+
+
+def test_the_filter_refuses_a_rightly_signed_webhook_from_elsewhere(emulator):
+    deployed = stack_of(emulator, {"SourceAddresses": "filter"})
+
+    response = send(deployed.outputs["PostCallUrl"], deployed.outputs["WebhookSecret"], fixture_body("02"))
+
+    assert response.status_code == 401
+    assert deployed.object_keys("staging/") == set()
+
+
+def test_all_functions_join_the_vpc_and_may_do_what_that_takes():
+    functions = Deployed(**OPTIONS["VPC"], **WITH_ALL_FUNCTIONS).of("AWS::Lambda::Function")
+    roles = {name.replace("Function", "Role") for name in functions}
+
+    assert {str(function["VpcConfig"]) for function in functions.values()} == {
+        str({"SubnetIds": ["subnet-01234567", "subnet-0123456789abcdef0"], "SecurityGroupIds": ["sg-01234567"]})
+    }
+    join = {(action, "*") for action in INTERFACES}
+    assert rights_to("ec2", **OPTIONS["VPC"], **WITH_ALL_FUNCTIONS) == dict.fromkeys(roles, join)
+
+
+def test_without_a_vpc_no_role_may_touch_network_interfaces():
+    assert rights_to("ec2", **WITH_ALL_FUNCTIONS) == {}
+    assert all("VpcConfig" not in each for each in Deployed(**WITH_ALL_FUNCTIONS).of("AWS::Lambda::Function").values())
 
 
 # ---------------------------------------------------------------- one key for everything at rest
