@@ -1,15 +1,19 @@
 """The template's options: each deploys alone and with all others, and makes exactly what it promises."""
 
+import json
+import re
 from collections.abc import Iterator
 from itertools import count
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
-from scripts.deployment import DeploymentError, deploy
+from scripts.deployment import ROOT, create, deploy
 from scripts.embedded import EmbeddedAws
+from scripts.translation import emulate
 from scripts.webhooks import send
-from tests.alarms import Deployed
+from tests.alarms import Deployed, translated
 from tests.conftest import Stack, fixture_body
 from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
@@ -103,6 +107,7 @@ def test_all_options_together_archive_a_call(emulator):
         ),
         pytest.param({"KmsKeyArn": "alias/mine"}, "KmsKeyArn.*must be the ARN of a KMS key", id="alias"),
         pytest.param({"ReplicationBucketArn": "replica"}, "must be the ARN of a bucket", id="name of a bucket"),
+        pytest.param({"ExpireAfterDays": "27"}, "28 days or more", id="expiry before a call is surely remembered"),
         pytest.param({"ObjectLockDays": "-1"}, "ObjectLockDays", id="negative days"),
         pytest.param({"ObjectLockMode": "LEGAL"}, "ObjectLockMode", id="unknown mode"),
         pytest.param({"AccessLogging": "yes"}, "AccessLogging", id="neither true nor false"),
@@ -117,8 +122,8 @@ def test_all_options_together_archive_a_call(emulator):
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused_with_a_sentence_before_anything_is_made(emulator, parameters, reason):
-    with pytest.raises(DeploymentError, match=reason):
-        stack_of(emulator, parameters)
+    with pytest.raises(ClientError, match=reason):
+        create(emulator, "refused", emulate(translated(), parameters), parameters, {})
 
 
 @pytest.mark.parametrize("parameters", [WITH_ALL_FUNCTIONS, EVERYTHING], ids=["default", "everything"])
@@ -372,6 +377,41 @@ def test_the_stacks_own_key_is_rotated_and_admits_the_services_that_write_by_the
     assert all("stack-*" in str(condition) for condition in services.values())  # for this stack's resources only
 
 
+def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():
+    readme = (ROOT / "README.md").read_text()
+    (shown,) = (block for block in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "kms:Decrypt" in block)
+    place = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "111122223333"}
+    key = Deployed(KmsKeyArn="create", **place, **{"AWS::URLSuffix": "amazonaws.com"}).of("AWS::KMS::Key")["Key"]
+
+    services = [statement for statement in key["KeyPolicy"]["Statement"] if "Service" in statement["Principal"]]
+
+    assert json.loads(shown.replace("agentic-memory-", "stack-")) == [
+        {name: value for name, value in statement.items() if name != "Sid"} for statement in services
+    ]
+
+
 def test_the_stack_makes_no_key_when_it_is_given_one_or_none():
     assert Deployed(KmsKeyArn=KEY).of("AWS::KMS::Key") == {}
     assert Deployed().of("AWS::KMS::Key") == {}
+
+
+# ---------------------------------------------------------------- what who deploys it is shown
+
+
+def test_every_parameter_has_a_description_and_a_place_in_a_group():
+    groups = translated()["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    shown = [name for group in groups for name in group["Parameters"]]
+
+    assert sorted(shown) == sorted(translated()["Parameters"])
+    assert all(parameter.get("Description") for parameter in translated()["Parameters"].values())
+
+
+def test_every_exception_from_the_security_rules_has_its_reason():
+    skips = [skip for each in translated()["Resources"].values() for skip in checkov(each).get("skip", [])]
+
+    assert skips
+    assert all(skip["id"] and skip["comment"] for skip in skips)
+
+
+def checkov(resource: Json) -> Json:
+    return resource.get("Metadata", {}).get("checkov", {})
