@@ -3,18 +3,24 @@
 import json
 import re
 from collections.abc import Iterator
+from io import BytesIO
 from itertools import count
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+import ingest.handler
+from ingest.handler import lambda_handler
 from scripts.deployment import ROOT, create, deploy
 from scripts.embedded import EmbeddedAws
 from scripts.translation import emulate
 from scripts.webhooks import send
+from shared.bucket import Bucket
 from tests.alarms import Deployed, translated
 from tests.conftest import Stack, fixture_body
+from tests.ingest.test_handler import signed
 from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
 
@@ -196,6 +202,23 @@ def test_a_lock_holds_every_new_object():
 
 def test_somebody_may_lift_the_lock_unless_told_otherwise():
     assert bucket(ObjectLockDays="7")["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Mode"] == "GOVERNANCE"
+
+
+def test_whatever_is_put_carries_the_checksum_that_a_locked_bucket_asks_for(aws, context):
+    lambda_handler(signed(b"warm"), context)
+    archive = Bucket(boto3.client("s3"), aws.bucket)
+    sums: list[bytes | None] = []
+    for client in (ingest.handler.aws().s3, archive._s3):
+        client.meta.events.register(
+            "before-send.s3.PutObject",
+            lambda request, **_: sums.append(request.headers.get("x-amz-sdk-checksum-algorithm")),
+        )
+
+    lambda_handler(signed(), context)
+    archive.put_newest("12025550123/conv_1.json", BytesIO(b"{}"), "application/json", {"order": "1"})
+
+    assert len(sums) == 2
+    assert all(sums)
 
 
 # ---------------------------------------------------------------- who read what
