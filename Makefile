@@ -8,12 +8,11 @@ PYTHON ?= $(shell for python in python3.13 python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export SAM_CLI_TELEMETRY := 0
-PACKAGES := ingest/requirements archiver/requirements memory_writer/requirements memory_writer/requirements-oss \
-	reconciler/requirements
+PACKAGES := $(basename $(wildcard */requirements*.in))
 # Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
 MEMORY_BACKEND ?= platform
 
-.PHONY: help demo local test check format lock build deploy clean
+.PHONY: help demo local test check format lock build sizes deploy clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -53,6 +52,9 @@ lock: .venv/ready  ## pins every requirement anew
 build: .venv-sam/ready  ## sam build (MEMORY_BACKEND=oss packages open-source Mem0)
 	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/sam build
 
+sizes: .venv-sam/ready  ## how large the packages are that make build left
+	@.venv-sam/bin/python -m scripts.package_sizes
+
 deploy: build  ## sam deploy --guided
 	.venv-sam/bin/sam deploy --guided
 
@@ -77,16 +79,32 @@ environment:
 	@$(FOLDER)/bin/python -m pip install -qq --require-hashes -r $(REQUIREMENTS)
 	@touch $(FOLDER)/ready
 
-# What `sam build` calls, once for each function: its own folder, shared, and its pinned requirements for Lambda's machine.
-.PHONY: build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction build-ReconcilerFunction build-AudioFunction
-PINNED := requirements.txt
+# What `sam build` calls, once for each function: a folder, shared, and the folder's pinned requirements. A new function is
+# a line here.
 build-IngestFunction: PACKAGE := ingest
 build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
-build-MemoryWriterFunction: PINNED := $(if $(filter oss,$(MEMORY_BACKEND)),requirements-oss,requirements).txt
 build-ReconcilerFunction build-AudioFunction: PACKAGE := reconciler
-build-IngestFunction build-ArchiverFunction build-MemoryWriterFunction build-ReconcilerFunction build-AudioFunction:
-	cp -R $(PACKAGE) shared "$(ARTIFACTS_DIR)"
-	rm -rf "$(ARTIFACTS_DIR)"/*/requirements.* "$(ARTIFACTS_DIR)"/*/__pycache__
-	python3.13 -m pip install -q --require-hashes --no-compile --only-binary=:all: --platform manylinux_2_28_aarch64 \
-		--platform manylinux2014_aarch64 --implementation cp --python-version 3.13 --target "$(ARTIFACTS_DIR)" -r $(PACKAGE)/$(PINNED)
+build-CanaryFunction: PACKAGE := canary
+
+PINNED := requirements.txt
+build-MemoryWriterFunction: PINNED := $(if $(filter oss,$(MEMORY_BACKEND)),requirements-oss,requirements).txt
+# For Lambda's machine. The tests build for their own, with their own pip.
+PIP := python3.13 -m pip
+PLATFORM := --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 --implementation cp --python-version 3.13
+# The utilities of Powertools that functions import, and what these import; the others are half of it.
+UTILITIES := batch data_classes jmespath_utils parser typing
+build-IngestFunction build-CanaryFunction: UTILITIES := jmespath_utils typing
+# What no function imports: Powertools' router for REST, with all of Swagger; httpx' asynchronous half, which httpcore does
+# without; pydantic's old version; commands, tests, stubs. Of the metadata the names, versions and licences stay, which
+# scanners read. Open-source Mem0 imports more of it, and keeps it.
+UNUSED := aws_lambda_powertools/event_handler anyio anyio-*.dist-info pydantic/v1 pydantic/mypy.py bin */tests */*.pyi */py.typed \
+	*.dist-info/RECORD *.dist-info/INSTALLER *.dist-info/REQUESTED *.dist-info/WHEEL *.dist-info/sboms
+build-MemoryWriterFunction: UNUSED := $(if $(filter oss,$(MEMORY_BACKEND)),bin,$(UNUSED))
+build-%Function:
+	mkdir "$(ARTIFACTS_DIR)/$(PACKAGE)" "$(ARTIFACTS_DIR)/shared"
+	cp $(PACKAGE)/*.py "$(ARTIFACTS_DIR)/$(PACKAGE)"
+	cp shared/*.py "$(ARTIFACTS_DIR)/shared"
+	$(PIP) install -q --require-hashes --no-compile --only-binary=:all: $(PLATFORM) --target "$(ARTIFACTS_DIR)" -r $(PACKAGE)/$(PINNED)
+	cd "$(ARTIFACTS_DIR)" && rm -rf $(UNUSED)
+	cd "$(ARTIFACTS_DIR)"/aws_lambda_powertools/utilities && find . -mindepth 1 -maxdepth 1 -type d $(UTILITIES:%=! -name %) -exec rm -r {} +

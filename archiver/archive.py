@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 from archiver.announcer import Announcer
 from archiver.caller import find_caller
@@ -24,6 +24,7 @@ from shared.times import utc
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, find_event
 
 SUMMARY_BYTES = 4096
+Fate = Literal["done", "parked", "erased"]
 
 
 @dataclass(frozen=True)
@@ -46,23 +47,23 @@ class Archiver:
     def __init__(self, bucket: Bucket, records: Records, announcer: Announcer) -> None:
         self._bucket, self._finals, self._records, self._announcer = bucket, Finals(bucket), records, announcer
 
-    def archive(self, event: WebhookEvent, delivery: Delivery, now: datetime) -> bool:
-        """Archive one event; False if its staged body is still needed, for its audio is parked.
+    def archive(self, event: WebhookEvent, delivery: Delivery, now: datetime) -> Fate:
+        """Archive one event; says what is to become of its staged body.
+
+        It is done with, or still needed, for its audio is parked, or not to be kept, for its call is erased.
 
         Raises PoisonError for what can never be archived, and anything else for what should be tried again.
         """
         conversation_id = event.conversation_id
         if event.type not in (TRANSCRIPTION, AUDIO):
-            self._archive_other(event, delivery)
-            return True
+            return self._archive_other(event, delivery)
         if conversation_id is None:
             raise PoisonError("webhook", "The event names no conversation.")
         if event.type == AUDIO:
             return self._archive_audio(event, conversation_id, delivery, now)
-        self._archive_transcript(event, conversation_id, delivery, now)
-        return True
+        return self._archive_transcript(event, conversation_id, delivery, now)
 
-    def _archive_transcript(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> None:
+    def _archive_transcript(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> Fate:
         conversation = Conversation.model_validate(event.data)
         order = delivery.order(event, conversation)
         audio = self._inline_audio(event, conversation_id)
@@ -72,7 +73,7 @@ class Archiver:
             if newer and audio:  # the newer transcript may have come without
                 self._finals.put_mp3(newer, event, audio, order, force=delivery.check.force)
                 self._join(newer, order)
-            return
+            return "done" if newer else "erased"
         try:
             if audio:
                 self._finals.put_mp3(call, event, audio, order, force=delivery.check.force)
@@ -87,6 +88,7 @@ class Archiver:
             self._announcer.say("transcript_archived", call)
         count("CallArchived")
         logger.info("Call archived", conversation_id=conversation_id, audio=call.audio)
+        return "done"
 
     def _save(
         self, event: WebhookEvent, call_id: str, conversation: Conversation, order: str, staged_key: str, now: datetime
@@ -129,22 +131,21 @@ class Archiver:
             # An array may hold what is not done yet: then its own message tags it, or the sweep.
             return self._finish(call, call.parked, event, audio, tag=copies(call, call.parked) if alone else set())
 
-    def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> bool:
+    def _archive_audio(self, event: WebhookEvent, conversation_id: str, delivery: Delivery, now: datetime) -> Fate:
         audio = delivery.staged.audio(event)
         if audio is None:
             raise PoisonError("audio", "full_audio is missing, empty or not base64.")
         parked = Parked(delivery.check.staged_key, delivery.order(event))
         call = self._records.park_audio(conversation_id, parked, utc(now), force=delivery.check.force)
         if call is None:
-            self._leave(conversation_id, delivery, "AudioSuperseded")
-        elif call.folder:
+            return "done" if self._leave(conversation_id, delivery, "AudioSuperseded") else "erased"
+        if call.folder:
             others = copies(call, parked) - {parked.staged_key} if event.index is None else set()
             self._finish(call, parked, event, audio, tag=others, force=delivery.check.force)
-        else:
-            count("AudioParked")
-            logger.info("Audio parked until its call comes", conversation_id=conversation_id)
-            return False
-        return True
+            return "done"
+        count("AudioParked")
+        logger.info("Audio parked until its call comes", conversation_id=conversation_id)
+        return "parked"
 
     @contextmanager
     def _open_parked(self, conversation_id: str, parked: Parked) -> Iterator[tuple[WebhookEvent, BinaryIO, bool]]:
@@ -176,7 +177,7 @@ class Archiver:
         count("AudioArchived")
         return finished or self._records.get(call.conversation_id) or call
 
-    def _archive_other(self, event: WebhookEvent, delivery: Delivery) -> None:
+    def _archive_other(self, event: WebhookEvent, delivery: Delivery) -> Fate:
         """Keep any other event: in its call's folder if the record knows it, else under its own number."""
         conversation_id = event.conversation_id
         caller = find_caller(event.data)
@@ -188,7 +189,7 @@ class Archiver:
             call = self._records.get(conversation_id) or Call(conversation_id)
             if call.erased_at:
                 self._leave(conversation_id, delivery, "EventSuperseded")
-                return
+                return "erased"
             call = replace(call, external_number=call.external_number or caller.number)
             key = keys.event_json(caller.folder, conversation_id, event.type)
             if call.folder not in (None, caller.folder) and not self._bucket.exists(key):  # nothing ever moves
@@ -197,6 +198,7 @@ class Archiver:
         self._finals.put_event(key, body, event, call, delivery.order(event), force=delivery.check.force)
         count("EventArchived")
         logger.info("Event archived", event_type=event.type, conversation_id=conversation_id)
+        return "done"
 
     def _leave(self, conversation_id: str, delivery: Delivery, metric: str) -> Call | None:
         """A newer version is archived, or the call is erased (None): only its staged body has to be remembered."""

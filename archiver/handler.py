@@ -5,7 +5,8 @@ the transcript enters the call's S3 folder in the record; audio that finds no fo
 its message is done. Whoever comes second puts the audio into the folder and tags its staged body.
 
 A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
-without harm: records are updated conditionally, objects written only over those of an older event.
+without harm: records are updated conditionally, objects written only over those of an older event. One about an erased
+call is deleted instead.
 
 What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no JSON, an id that is no id, no
 audio in the audio) is set aside there at once (`shared.batch`). A call whose JSON cannot be written is announced all
@@ -25,16 +26,17 @@ from botocore.config import Config
 from pydantic import TypeAdapter, ValidationError
 
 from archiver.announcer import Announcer
-from archiver.archive import Archiver, Delivery
+from archiver.archive import Archiver, Delivery, Fate
 from archiver.staged import open_staged
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import PoisonError
 from shared.keys import staged_delivery_id
 from shared.messages import ClaimCheck
-from shared.observability import logger, metrics
+from shared.observability import count, logger, metrics
 from shared.record import Records
 from shared.settings import read_settings
+from shared.times import utc
 from shared.webhooks import read_event
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
@@ -56,6 +58,7 @@ class Aws:
     """What one execution environment keeps between its batches."""
 
     bucket: Bucket
+    records: Records
     archiver: Archiver
     sqs: Any
 
@@ -70,8 +73,8 @@ def aws() -> Aws:
     bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
     announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
-    archiver = Archiver(bucket, Records(table), announcer)
-    return Aws(bucket, archiver, boto3.client("sqs", config=_PATIENCE))
+    records = Records(table)
+    return Aws(bucket, records, Archiver(bucket, records, announcer), boto3.client("sqs", config=_PATIENCE))
 
 
 def handle_record(record: SQSRecord) -> None:
@@ -79,9 +82,13 @@ def handle_record(record: SQSRecord) -> None:
     logger.append_keys(delivery_id=check.delivery_id)
     with open_staged(aws().bucket, check.staged_key) as staged:
         if staged is None:
+            if aws().records.is_discarded(check.delivery_id):
+                return count("ErasedDropped")
             raise PoisonError("staged body", "There is no staged body under the claim check's key.")
-        done = archive_all(Delivery(check, staged), datetime.now(timezone.utc))
-    if done:
+        fate = archive_all(Delivery(check, staged), datetime.now(timezone.utc))
+    if fate == "erased":
+        discard(check)
+    elif fate == "done":
         aws().bucket.tag_archived(check.staged_key)
 
 
@@ -96,21 +103,31 @@ def read_claim_check(body: str) -> ClaimCheck:
     return check
 
 
-def archive_all(delivery: Delivery, now: datetime) -> bool:
-    """Archive every element of the body; True if none needs the staged body any more.
+def discard(check: ClaimCheck) -> None:
+    """Delete the staged body of an erased call, which came late. What is locked expires with the finished ones."""
+    aws().records.note_discarded(check.delivery_id, utc(datetime.now(timezone.utc)))
+    for version in aws().bucket.versions(check.staged_key):
+        if not aws().bucket.delete_for_good(version):
+            logger.warning("A staged body of an erased call may not be deleted yet", staged_key=check.staged_key)
+            aws().bucket.tag_archived(check.staged_key)
+
+
+def archive_all(delivery: Delivery, now: datetime) -> Fate:
+    """Archive every element of the body; says what is to become of it: one that is parked needs it most.
 
     One element's trouble does not hold back the others: all are tried, then the first error that may heal is raised,
     else the first.
     """
-    done, errors = [], []
+    fates: set[Fate] = set()
+    errors = []
     for index, element in delivery.staged.elements():
         try:
-            done.append(aws().archiver.archive(read_event(element, index), delivery, now))
+            fates.add(aws().archiver.archive(read_event(element, index), delivery, now))
         except Exception as error:
             errors.append(error)
     if errors:
         raise next((error for error in errors if not isinstance(error, PoisonError)), errors[0])
-    return all(done)
+    return "parked" if "parked" in fates else "erased" if "erased" in fates else "done"
 
 
 @metrics.log_metrics

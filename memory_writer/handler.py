@@ -33,7 +33,7 @@ from shared.conversation import Conversation
 from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
-from shared.record import Records
+from shared.record import MEMORIES, Records
 from shared.settings import read_settings
 from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_webhook
 
@@ -129,8 +129,20 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     logger.append_keys(conversation_id=announcement.conversation_id)
     call = Records(aws().table).get(announcement.conversation_id)
     if call and call.erased_at:
+        forget(announcement.conversation_id)
         return count("ErasedDropped")
     remember_call(announcement, load_conversation(announcement), invocation)
+
+
+def forget(conversation_id: str) -> None:
+    """Take back what was remembered of an erased call, by its receipts, and then the receipts."""
+    table = aws().table
+    for key in ({"conversation_id": conversation_id, "item": item} for item in MEMORIES):
+        entry = table.get_item(Key=key, ConsistentRead=True).get("Item", {})
+        if entry.get("memory_ids"):
+            make_backend(read_memory_secret()).delete(entry["memory_ids"])
+        if entry.get("state") == "done":
+            table.delete_item(Key=key)
 
 
 def load_conversation(announcement: Announcement) -> Conversation:

@@ -1,5 +1,6 @@
 """What a call leaves in Mem0, and what every way of writing it there must be able to do."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypedDict
 
@@ -48,4 +49,16 @@ class MemoryBackend(Protocol):
 
     def find(self, memory: Memory) -> list[str]:
         """The ids under which Mem0 has `memory` already, by user, conversation and type; none unless all is there."""
+        ...
+
+    def list_user(self, user_id: str) -> list[str]:
+        """The ids of all that Mem0 has of a user."""
+        ...
+
+    def delete(self, memory_ids: Sequence[str]) -> None:
+        """Delete memories, as far as Mem0 still has them."""
+        ...
+
+    def delete_user(self, user_id: str) -> None:
+        """Delete a user with all memories, whoever wrote them."""
         ...

@@ -6,8 +6,8 @@ import os
 import re
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -65,6 +65,20 @@ class OssBackend:
             ids = _stored(store, memory)
         return ids if memory.infer or len(ids) == len(memory.messages) else []
 
+    def list_user(self, user_id: str) -> list[str]:
+        with open_memory(self._config) as store:
+            return _listed(store, {"user_id": user_id})
+
+    def delete(self, memory_ids: Sequence[str]) -> None:
+        with open_memory(self._config) as store:
+            for each in memory_ids:
+                with suppress(ValueError):  # mem0's word for one that it does not have
+                    store.delete(each)  # type: ignore[no-untyped-call]
+
+    def delete_user(self, user_id: str) -> None:
+        while ids := self.list_user(user_id):
+            self.delete(ids)
+
 
 def _tags(memory: Memory) -> dict[str, Any]:
     """Return metadata and agent_id apart: mem0 drops the latter from the metadata and takes it as an argument only.
@@ -79,7 +93,12 @@ def _tags(memory: Memory) -> dict[str, Any]:
 
 def _stored(store: "Mem0", memory: Memory) -> list[str]:
     """Return the ids of what is there of `memory`, oldest first, a PAGE at most."""
-    filters = {"user_id": memory.user_id} | {key: memory.metadata[key] for key in ("conversation_id", "type")}
+    return _listed(
+        store, {"user_id": memory.user_id} | {key: memory.metadata[key] for key in ("conversation_id", "type")}
+    )
+
+
+def _listed(store: "Mem0", filters: dict[str, Any]) -> list[str]:
     # Without show_expired mem0 asks for four times as many, which S3 Vectors refuses. Nothing of ours expires.
     found = store.get_all(filters=filters, top_k=PAGE, show_expired=True)["results"]
     return [item["id"] for item in sorted(found, key=lambda item: item["created_at"])]

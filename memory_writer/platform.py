@@ -1,4 +1,4 @@
-"""Mem0's hosted platform as the backend: the three routes of its v3 API that we need.
+"""Mem0's hosted platform as the backend: those routes of its API that we need.
 
 Its own client is not used: with what it needs it takes 200 MB and 1.7 s to import, has a timeout of 300 s and no
 retries, and writes to the home folder, which Lambda has not.
@@ -6,7 +6,10 @@ retries, and writes to the home folder, which Lambda has not.
 
 import math
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 
@@ -45,8 +48,24 @@ class PlatformBackend:
         )
 
     def find(self, memory: Memory) -> list[str]:
-        metadata = {"conversation_id": memory.metadata["conversation_id"], "type": memory.type}
-        conditions = [{"user_id": memory.user_id}, *({"metadata": {name: value}} for name, value in metadata.items())]
+        return self._list(memory.user_id, conversation_id=memory.metadata["conversation_id"], type=memory.type)
+
+    def list_user(self, user_id: str) -> list[str]:
+        return self._list(user_id)
+
+    def delete(self, memory_ids: Sequence[str]) -> None:
+        for each in memory_ids:
+            self._delete(f"/v1/memories/{quote(each, safe='')}/")
+
+    def delete_user(self, user_id: str) -> None:
+        self._delete(f"/v2/entities/user/{quote(user_id, safe='')}/")
+
+    def _delete(self, path: str) -> None:
+        with suppress(EventUnknownError):
+            self._request("DELETE", path, unknown=EventUnknownError("it is deleted already"))
+
+    def _list(self, user_id: str, **metadata: str | int | None) -> list[str]:
+        conditions = [{"user_id": user_id}, *({"metadata": {name: value}} for name, value in metadata.items())]
         found: list[str] = []
         page = 1
         while True:

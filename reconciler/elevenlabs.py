@@ -7,6 +7,7 @@ webhook's `data`.
 import math
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from threading import Lock
 from typing import Any, BinaryIO
@@ -103,7 +104,7 @@ class ElevenLabs:
 
     def conversation(self, conversation_id: str) -> tuple[bytes, Conversation]:
         """The call as JSON, byte for byte as ElevenLabs tells it, and what we use of it."""
-        body = self._get(f"{_CONVERSATIONS}/{conversation_id}").content
+        body = self._ask(f"{_CONVERSATIONS}/{conversation_id}").content
         try:
             event = read_event(*(element for _, element in read_webhook(body)))
         except (PoisonError, TypeError):
@@ -125,13 +126,18 @@ class ElevenLabs:
         if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
             raise NotFoundError("what ElevenLabs gives as the recording is no MP3")
 
+    def delete(self, conversation_id: str) -> None:
+        """Delete ElevenLabs' own copy of the call; one that is gone already is no error."""
+        with suppress(NotFoundError):
+            self._ask(f"{_CONVERSATIONS}/{conversation_id}", method="DELETE")
+
     def webhooks(self) -> Any:
         """The workspace's webhooks, as ElevenLabs tells of them."""
-        return _json(self._get("/v1/workspace/webhooks", {"include_usages": "true"}))
+        return _json(self._ask("/v1/workspace/webhooks", {"include_usages": "true"}))
 
     def _page(self, query: dict[str, Any]) -> tuple[list[Listed], str | None]:
         """The calls of one page whose ids are ids, and the cursor of the next page."""
-        answer = _json(self._get(_CONVERSATIONS, query))
+        answer = _json(self._ask(_CONVERSATIONS, query))
         conversations = answer.get("conversations") if isinstance(answer, dict) else None
         if not isinstance(conversations, list):
             raise ElevenLabsError("the list of conversations is none")
@@ -141,9 +147,9 @@ class ElevenLabs:
             raise ElevenLabsError("the list of conversations breaks off")
         return [each for each in items if each and is_id(each.conversation_id)], following
 
-    def _get(self, path: str, query: dict[str, Any] | None = None) -> httpx.Response:
+    def _ask(self, path: str, query: dict[str, Any] | None = None, method: str = "GET") -> httpx.Response:
         try:
-            response = self._http.get(path, params=query)
+            response = self._http.request(method, path, params=query)
         except httpx.HTTPError as error:
             raise ElevenLabsError(f"no answer: {type(error).__name__}") from None
         _raise_for(response)

@@ -101,6 +101,45 @@ class Dead:
         return is_staged(key) and self.stack.bucket.is_archived(key)
 
 
+class Hold:
+    """All messages of a queue, hidden from others; those that are still there at `release` come back at once."""
+
+    def __init__(self, sqs: Any, url: str) -> None:
+        self._sqs, self._url = sqs, url
+        self._held: dict[str, dict[str, Any]] = {}
+
+    @property
+    def messages(self) -> list[dict[str, Any]]:
+        return list(self._held.values())
+
+    def receive(self) -> None:
+        """A queue that is not empty may say once that it is; one that fills all the time is left at half the hold."""
+        silent, end = 0, time.monotonic() + HOLD_SECONDS / 2
+        while silent < 2 and time.monotonic() < end:
+            with undisturbed():
+                answer = self._sqs.receive_message(
+                    QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=HOLD_SECONDS,
+                    WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
+                )  # fmt: skip
+                known = len(self._held)
+                self._held |= {each["MessageId"]: each for each in answer.get("Messages", [])}
+            silent = 0 if len(self._held) > known else silent + 1
+
+    def delete(self, message: dict[str, Any]) -> None:
+        self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
+        del self._held[message["MessageId"]]
+
+    def release(self) -> None:
+        """SQS answers for each message apart: one whose hold is over is back already."""
+        handles = [message["ReceiptHandle"] for message in self.messages]
+        for start in range(0, len(handles), 10):
+            entries = [
+                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
+                for number, handle in enumerate(handles[start : start + 10])
+            ]
+            self._sqs.change_message_visibility_batch(QueueUrl=self._url, Entries=entries)
+
+
 class DeadLetterQueue:
     """A dead-letter queue and the queue that its messages came from."""
 
@@ -110,52 +149,28 @@ class DeadLetterQueue:
         no_queue = "The stack has no audio queue: deploy it with the parameter ElevenLabsApiKey."
         self.stack, self.name, self._sqs = stack, name, stack.client("sqs")
         self._dead, self._source = (stack.output(each, no_queue if name == "audio" else "") for each in SOURCES[name])
-        self._held: dict[str, dict[str, Any]] = {}
+        self._hold = Hold(self._sqs, self._dead)
 
     @contextmanager
     def held(self, view: View) -> Iterator[list[Dead]]:
         """All its messages, hidden from others meanwhile; those that are still there afterwards come back at once."""
         try:
             with view.progress.status(f"Looking into the {self.name} queue ..."):
-                self._receive()
-            messages = list(self._held.values())
+                self._hold.receive()
+            messages = self._hold.messages
             since = min(map(_sent_at, messages), default=datetime.now(timezone.utc)) - timedelta(days=1)
             logged = cache(partial(last_reasons, self.stack, self.name, since))
             yield [Dead(self.stack, self.name, message, logged) for message in messages]
         finally:
             with undisturbed():
-                self._release()
+                self._hold.release()
 
     def redrive(self, dead: Dead) -> None:
         self._sqs.send_message(QueueUrl=self._source, MessageBody=dead.body, DelaySeconds=0)
         self.delete(dead)
 
     def delete(self, dead: Dead) -> None:
-        self._sqs.delete_message(QueueUrl=self._dead, ReceiptHandle=dead.message["ReceiptHandle"])
-        del self._held[dead.message["MessageId"]]
-
-    def _receive(self) -> None:
-        """A queue that is not empty may say once that it is; one that fills all the time is left at half the hold."""
-        silent, end = 0, time.monotonic() + HOLD_SECONDS / 2
-        while silent < 2 and time.monotonic() < end:
-            with undisturbed():
-                answer = self._sqs.receive_message(
-                    QueueUrl=self._dead, MaxNumberOfMessages=10, VisibilityTimeout=HOLD_SECONDS,
-                    WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
-                )  # fmt: skip
-                known = len(self._held)
-                self._held |= {each["MessageId"]: each for each in answer.get("Messages", [])}
-            silent = 0 if len(self._held) > known else silent + 1
-
-    def _release(self) -> None:
-        """SQS answers for each message apart: one whose hold is over is back already."""
-        handles = [message["ReceiptHandle"] for message in self._held.values()]
-        for start in range(0, len(handles), 10):
-            entries = [
-                {"Id": str(number), "ReceiptHandle": handle, "VisibilityTimeout": 0}
-                for number, handle in enumerate(handles[start : start + 10])
-            ]
-            self._sqs.change_message_visibility_batch(QueueUrl=self._dead, Entries=entries)
+        self._hold.delete(dead.message)
 
 
 Queue = Annotated[str, typer.Argument(help="archive, memory or audio.")]

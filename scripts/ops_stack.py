@@ -18,6 +18,7 @@ from botocore.exceptions import (
     TokenRetrievalError,
 )
 
+from memory_writer.memory import MemoryBackend
 from scripts.embedded import REGION, ROOT_KEY
 from scripts.local import OUTPUTS, STACK_NAME
 from shared.aws_errors import error_code
@@ -25,6 +26,7 @@ from shared.bucket import Bucket
 from shared.record import Records
 
 _PATIENCE = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
+MEM0_SECONDS = 30  # how long Mem0 may take to answer
 _FORBIDDEN = (
     "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnrecognizedClientException",
     "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",  # 403: HEAD has no body
@@ -93,6 +95,21 @@ class Stack:
         """The value of the secret whose ARN is that output."""
         arn = self.output(output, without)
         return str(self.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]).strip()
+
+
+def memory_backend(stack: Stack, without: str = "") -> MemoryBackend:
+    """The Mem0 that the stack writes to. Raises OpsError, with the sentence `without` if it does not remember."""
+    secret = stack.secret("MemorySecretArn", without)
+    if stack.output("MemoryBackend") == "oss":
+        from memory_writer.oss import OssBackend
+
+        try:
+            return OssBackend(json.loads(secret))
+        except ValueError:
+            raise OpsError("The stack's parameter MemoryConfig is not JSON.") from None
+    from memory_writer.platform import PlatformBackend
+
+    return PlatformBackend(stack.output("Mem0Host"), secret, MEM0_SECONDS)
 
 
 def find_stack(name: str | None, *, local: bool) -> Stack:

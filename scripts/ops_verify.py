@@ -1,6 +1,5 @@
 """`ops verify`: whether everything that is kept of a call agrees."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import cached_property
@@ -11,7 +10,7 @@ import typer
 from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
 from scripts.ops_calls import Agent, Caller, Chosen, Since, Until
-from scripts.ops_stack import OpsError, Stack
+from scripts.ops_stack import OpsError, Stack, memory_backend
 from scripts.ops_view import View
 from shared import keys
 from shared.conversation import Conversation
@@ -20,7 +19,6 @@ from shared.messages import Announcement
 from shared.record import Call
 from shared.webhooks import read_conversation
 
-ANSWER_SECONDS = 30
 KINDS = ("factual", "semantic")
 COLUMNS = {
     "call": "Call",
@@ -135,18 +133,9 @@ class Inspection:
 
     @cached_property
     def _backend(self) -> MemoryBackend:
-        no_mem0 = "The stack does not remember: give it Mem0ApiKey or MemoryConfig, or verify with --no-mem0."
-        secret = self._stack.secret("MemorySecretArn", no_mem0)
-        if self._stack.output("MemoryBackend") == "oss":
-            from memory_writer.oss import OssBackend
-
-            try:
-                return OssBackend(json.loads(secret))
-            except ValueError:
-                raise OpsError("The stack's parameter MemoryConfig is not JSON.") from None
-        from memory_writer.platform import PlatformBackend
-
-        return PlatformBackend(self._stack.output("Mem0Host"), secret, ANSWER_SECONDS)
+        return memory_backend(
+            self._stack, "The stack does not remember: give it Mem0ApiKey or MemoryConfig, or verify with --no-mem0."
+        )
 
 
 def _standing(entry: dict[str, Any]) -> str:

@@ -22,6 +22,15 @@ _LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 
 
 @dataclass(frozen=True)
+class Version:
+    """One version of an object; a delete marker is one too."""
+
+    key: str
+    version_id: str
+    size: int = 0
+
+
+@dataclass(frozen=True)
 class Stored:
     """What a conditional put has to know of the object that is there."""
 
@@ -105,6 +114,25 @@ class Bucket:
                 yield page.get("Contents", [])
         except AwsError as error:
             raise _storage_error(error) from None
+
+    def versions(self, prefix: str) -> Iterator[Version]:
+        """Every version of every object under `prefix`, delete markers too."""
+        try:
+            for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix):
+                for each in page.get("Versions", []) + page.get("DeleteMarkers", []):
+                    yield Version(each["Key"], each["VersionId"], each.get("Size", 0))
+        except AwsError as error:
+            raise _storage_error(error) from None
+
+    def delete_for_good(self, version: Version) -> bool:
+        """Delete one version, which is then nowhere; False while Object Lock, or a policy, forbids it."""
+        try:
+            self._s3.delete_object(Bucket=self.name, Key=version.key, VersionId=version.version_id)
+        except AwsError as error:
+            if error_code(error) == "AccessDenied":
+                return False
+            raise _storage_error(error) from None
+        return True
 
     def is_archived(self, staged_key: str) -> bool:
         """Whether a staged object is done with: tagged, or gone."""

@@ -12,6 +12,8 @@ from shared.errors import RetryError
 from shared.messages import Audio
 
 ITEM = "call"
+MEMORIES = ("memory#factual", "memory#semantic")
+_DISCARDED = "#discarded"  # no id of a conversation: those hold no #
 _INDEXES = {"by-audio": ("audio", "archived_at"), "by-state": ("state", "started")}
 _THROTTLED_TRIES = 8  # 12 s in all
 
@@ -75,6 +77,19 @@ class Records:
         if asked:
             raise RetryError("DynamoDB has not read all records for a while")
         return {item["conversation_id"]: _call(item) for item in items}
+
+    def all(self) -> Iterator[Call]:
+        """Every call that has a record. This reads the whole table."""
+        scan: dict[str, Any] = {
+            "FilterExpression": "#item = :call", "ConsistentRead": True,
+            "ExpressionAttributeNames": {"#item": "item"}, "ExpressionAttributeValues": {":call": ITEM},
+        }  # fmt: skip
+        while True:
+            answer = self._table.scan(**scan)
+            yield from map(_call, answer["Items"])
+            if "LastEvaluatedKey" not in answer:
+                return
+            scan["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
         """Calls whose `audio` is so, and that were archived between the two times, oldest first."""
@@ -202,6 +217,35 @@ class Records:
         """Remember a staged body that changed nothing else, so that an erasure finds it. None: the call is erased."""
         return self._update(
             conversation_id, "ADD #staged_keys :staged", "attribute_not_exists(#erased_at)", {":staged": {staged_key}}
+        )
+
+    def erase(self, conversation_id: str, now: str) -> Call:
+        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`."""
+        answer = self._table.update_item(
+            Key=_key(conversation_id),
+            UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)",
+            ExpressionAttributeValues={":now": now},
+            ReturnValues="ALL_NEW",
+        )
+        return _call(answer["Attributes"])
+
+    def bury(self, call: Call) -> None:
+        """Of an erased call nothing stays but its tombstone, without personal data."""
+        for item in MEMORIES:
+            self._table.delete_item(Key={"conversation_id": call.conversation_id, "item": item})
+        self._table.put_item(Item=_key(call.conversation_id) | {"erased_at": call.erased_at})
+
+    def note_discarded(self, delivery_id: str, now: str) -> None:
+        """A staged body is about to be deleted, since its call is erased: its claim check may come once more."""
+        self._table.update_item(
+            Key={"conversation_id": _DISCARDED, "item": delivery_id},
+            UpdateExpression="SET erased_at = :now",
+            ExpressionAttributeValues={":now": now},
+        )
+
+    def is_discarded(self, delivery_id: str) -> bool:
+        return "Item" in self._table.get_item(
+            Key={"conversation_id": _DISCARDED, "item": delivery_id}, ConsistentRead=True
         )
 
     def _update(self, conversation_id: str, expression: str, condition: str, values: dict[str, Any]) -> Call | None:

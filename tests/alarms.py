@@ -77,6 +77,9 @@ class Deployed:
         resolved = {name: self.resolve(value) for name, value in node.items()}
         return {name: value for name, value in resolved.items() if value != NO_VALUE}
 
+    def look_up(self, name: str, key: str, second_key: str) -> Any:
+        return translated()["Mappings"][name][key][second_key]
+
     def choose(self, condition: str, then: Any, otherwise: Any) -> Any:
         return self.resolve(then if self.resolve({"Condition": condition}) else otherwise)
 
@@ -90,6 +93,7 @@ FUNCTIONS = {
     "Fn::GetAtt": lambda stack, names: ".".join(names),
     "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
     "Fn::Split": lambda stack, given: stack.resolve(given[1]).split(given[0]),
+    "Fn::FindInMap": lambda stack, path: stack.look_up(*stack.resolve(path)),
     "Fn::If": lambda stack, given: stack.choose(*given),
     "Fn::Equals": lambda stack, both: operator.eq(*(str(stack.resolve(each)) for each in both)),
     "Fn::Not": lambda stack, one: not stack.resolve(one[0]),

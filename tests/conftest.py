@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from functools import cached_property
 from io import StringIO
 from pathlib import Path
+from threading import Lock
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,6 +16,7 @@ import boto3.dynamodb.types
 import httpx
 import pytest
 from moto import mock_aws
+from moto.dynamodb.models import DynamoDBBackend
 
 os.environ |= {
     "AWS_ACCESS_KEY_ID": "test",
@@ -141,6 +143,13 @@ def logs(log_stream: None) -> StringIO:
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
     """A fresh stack in moto; the handlers' environment points to it, and they forget every other."""
+    update, one_at_a_time = DynamoDBBackend.update_item, Lock()
+
+    def update_item(*arguments: Any, **named: Any) -> Any:
+        with one_at_a_time:  # moto looks at the condition and writes in two steps, between which others may come
+            return update(*arguments, **named)
+
+    monkeypatch.setattr(DynamoDBBackend, "update_item", update_item)
     with mock_aws():
         outputs = create_resources()
         for name, value in environment(outputs).items():
@@ -203,6 +212,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "SECRET_OVERLAP_SECONDS": "86400",
         "SOURCE_ADDRESSES": "off",
         "ALLOWED_SOURCES": "203.0.113.7",
+        "SECRET_CACHE_SECONDS": "300",
         "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
         "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
         "DLQ_URL": outputs["ArchiveDlqUrl"],
@@ -217,12 +227,16 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "ELEVENLABS_HOST": "http://127.0.0.1:9",
         "HTTP_API_ID": "api123",
         "RECONCILE_AFTER_MINUTES": "60",
+        "POST_CALL_URL": "http://127.0.0.1:9",
+        "MEMORY_QUEUE_URL": "",
+        "CANARY_STEP_SECONDS": "5",
     }
 
 
 def forget() -> None:
     """End what the handlers keep from one invocation to the next: a new execution environment."""
     import archiver.handler
+    import canary.handler
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
@@ -230,6 +244,7 @@ def forget() -> None:
     for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
+    canary.handler.settings.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

@@ -28,6 +28,7 @@ ROUTES = {
     "list": ("POST", "/v3/memories/"),
     "search": ("POST", "/v3/memories/search/"),
     "delete_all": ("DELETE", "/v1/memories/"),
+    "delete": ("DELETE", "/v1/memories/([^/]+)/"),
     "delete_user": ("DELETE", "/v2/entities/([^/]+)/([^/]+)/"),
     "users": ("GET", "/v1/entities/"),
 }
@@ -270,20 +271,27 @@ class HostedMem0:
         ranked = sorted((each for each in scored if each["score"] >= threshold), key=lambda each: -each["score"])
         return {"results": ranked[: request.body.get("top_k", 10)]}
 
+    def _delete(self, request: Request, id: str) -> Any:
+        for event in self._events.values():
+            if any(each["id"] == id for each in event.visible(self._clock())):
+                event.memories = [each for each in event.memories if each["id"] != id]
+                return {"message": "Memory deleted successfully!"}
+        raise Refused(404, {"error": "Memory not found!"})
+
     def _delete_all(self, request: Request) -> Any:
         query = request.query
         if not query or not query.keys() <= set(ENTITIES):
             raise Refused(400, {"error": "At least one filter is required: user_id, agent_id, app_id or run_id."})
-        return self._delete(query)
+        return self._delete_matching(query)
 
     def _delete_user(self, request: Request, kind: str, name: str) -> Any:
         if f"{kind}_id" not in ENTITIES:
             raise Refused(400, {"message": "Invalid entity type"})
         if not any(matches({f"{kind}_id": name}, each) for each in self._visible()):
             raise Refused(404, {"error": "Entity not found."})
-        return self._delete({f"{kind}_id": name})
+        return self._delete_matching({f"{kind}_id": name})
 
-    def _delete(self, filters: dict[str, Any]) -> Any:
+    def _delete_matching(self, filters: dict[str, Any]) -> Any:
         """Delete what is visible; an add that is still pending comes after, as with the real one."""
         now = self._clock()
         for event in self._events.values():

@@ -22,7 +22,7 @@ OPTIONS = {
     "filter": {"SourceAddresses": "filter", "AllowedSources": "203.0.113.7,127.0.0.0/8"},
     "VPC": {"VpcSubnetIds": "subnet-01234567,subnet-0123456789abcdef0", "VpcSecurityGroupIds": "sg-01234567"},
 }
-WITH_ALL_FUNCTIONS = {"ElevenLabsApiKey": "xi-test", "Mem0ApiKey": "m0-test"}
+WITH_ALL_FUNCTIONS = {"ElevenLabsApiKey": "xi-test", "Mem0ApiKey": "m0-test", "CanaryMinutes": "15"}
 EVERYTHING = {name: value for option in OPTIONS.values() for name, value in option.items()} | {
     "ReplicationKmsKeyArn": OTHER_KEY,
     "ElevenLabsApiKey": "xi-test",

@@ -241,6 +241,19 @@ def test_deleting_a_user_spares_the_others(mem0, client, method):
     assert mem0.adds("conv_1", "semantic") == 2
 
 
+def test_one_memory_is_deleted(mem0, client):
+    from mem0.exceptions import MemoryNotFoundError
+
+    add(client)
+    first, *others = mem0.memories(ALICE)
+
+    client.delete(first["id"])
+
+    assert mem0.memories(ALICE) == others
+    with pytest.raises(MemoryNotFoundError):
+        client.delete(first["id"])
+
+
 def test_deleting_needs_somebody_who_exists(client):
     from mem0.exceptions import MemoryNotFoundError, ValidationError
 

@@ -47,7 +47,7 @@ def stack_of(emulator: EmbeddedAws, parameters: dict[str, str]) -> Stack:
 
 def ask(emulator: EmbeddedAws, name: str, parameters: dict[str, str]) -> None:
     """Ask for a stack whose functions have no code, which is quickly made or refused."""
-    create(emulator, name, emulate(translated(), parameters), parameters, {})
+    create(emulator, name, emulate(translated(), parameters, emulator.endpoint_url), parameters, {})
 
 
 def bucket(**parameters: str) -> Json:
@@ -127,6 +127,13 @@ def test_all_options_together_archive_a_call(emulator):
         pytest.param({"VpcSubnetIds": "subnet-01234567"}, "Give VpcSubnetIds and", id="subnets alone"),
         pytest.param({"VpcSecurityGroupIds": "sg-01234567"}, "Give VpcSubnetIds and", id="security groups alone"),
         pytest.param({"VpcSubnetIds": "subnet-01234567, subnet-12345678"}, "no blanks", id="blanks between subnets"),
+        pytest.param(
+            {"SourceAddresses": "filter", "CanaryMinutes": "15"}, "AllowedSources, or set CanaryMinutes to 0",
+            id="a canary that would be refused",
+        ),
+        pytest.param(
+            {"ObjectLockDays": "7", "CanaryMinutes": "15"}, "Set one of them to 0", id="a canary that cannot clean up"
+        ),
         pytest.param({"SourceAddresses": "on"}, "SourceAddresses", id="unknown use of addresses"),
         *(
             pytest.param({"AllowedSources": addresses}, "must be IPv4 addresses", id=f"addresses {addresses!r}")

@@ -15,7 +15,7 @@ from archiver.staged import open_staged
 from shared.messages import ClaimCheck
 from shared.webhooks import read_event
 from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
-from tests.conftest import fixture_body, sqs_event
+from tests.conftest import Stack, fixture_body, sqs_event
 
 FULL, FULL_ID = "12025550123", "conv_fixture00000000000000000full"
 MP3 = base64.b64decode(json.loads(fixture_body("08"))["data"]["full_audio"])
@@ -696,9 +696,70 @@ def test_nothing_of_an_erased_call_comes_back(aws, archive):
     )
 
     assert failed == []
-    assert aws.object_keys() == set()
-    assert aws.items() == before
+    assert aws.object_keys() == aws.object_keys("staging/") == set()
+    assert {key: item for key, item in aws.items().items() if key[0] != "#discarded"} == before
     assert aws.announcements() == []
+
+
+def erase(aws: Stack, conversation_id: str = "conv_1") -> None:
+    archiver.handler.aws().records.erase(conversation_id, "2026-11-22T10:00:00Z")
+
+
+@pytest.mark.parametrize("late", [transcript(), audio(), envelope({"conversation_id": "conv_1"}, "x")])
+def test_a_late_body_of_an_erased_call_leaves_no_version_and_its_second_claim_check_nothing(aws, archive, late):
+    erase(aws)
+    check = stage(aws, late)
+    aws.s3.put_object(Bucket=aws.bucket, Key=staged_key(check), Body=json.dumps(late).encode())
+
+    assert archive(check) == []
+    assert archive(check) == []
+
+    assert "Versions" not in aws.s3.list_object_versions(Bucket=aws.bucket)
+    assert aws.reasons() == []
+
+
+def test_a_crash_before_a_late_body_is_deleted_is_healed_by_the_retry(aws, archive):
+    erase(aws)
+    check = stage(aws, transcript())
+    events = archiver.handler.aws().bucket._s3.meta.events
+
+    def crash(**_: object) -> None:
+        raise ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "DeleteObject")
+
+    events.register("before-call.s3.DeleteObject", crash)
+    assert archive(check) == ["message-1"]
+    events.unregister("before-call.s3.DeleteObject", crash)
+
+    assert archive(check) == []
+    assert aws.object_keys("staging/") == set()
+
+
+def test_a_recording_that_was_fetched_for_an_erased_call_is_deleted(aws, archive):
+    erase(aws)
+
+    assert archive(stage_recording(aws, "conv_1", b"ID3 sound")) == []
+
+    assert aws.object_keys("staging/") == set()
+
+
+def test_the_neighbours_of_an_erased_call_in_an_array_are_archived(aws, archive):
+    erase(aws)
+    neighbour = transcript(conversation_id="conv_2")
+
+    assert archive(stage(aws, [transcript(), neighbour])) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_2.json"}
+    assert aws.object_keys("staging/") == set()
+
+
+def test_a_late_body_that_may_not_be_deleted_yet_is_left_to_expire(aws, archive):
+    erase(aws)
+    check = stage(aws, transcript())
+    refuse("DeleteObject", on=".json")
+
+    assert archive(check) == []
+
+    assert aws.tags(staged_key(check)) == {"archived": "true"}
 
 
 def test_the_log_has_the_lines_that_operators_know_with_the_number_masked(aws, archive, logs):

@@ -408,6 +408,19 @@ def test_an_erased_call_is_not_remembered(aws, mem0, remember):
     assert ledger(aws) == {}
 
 
+def test_a_call_that_was_erased_after_it_was_remembered_is_forgotten(aws, mem0, remember):
+    other = small_call(conversation_id="conv_2")
+    message = announce(aws, small_call())
+    remember(message, announce(aws, other))
+    memory_writer.handler.Records(memory_writer.handler.aws().table).erase("conv_1", "2026-11-22T10:00:00Z")
+
+    assert remember(message) == []
+    assert remember(message) == []
+
+    assert {each["metadata"]["conversation_id"] for each in mem0(CALLER)} == {"conv_2"}
+    assert ledger(aws) == ledger(aws, kind="factual") == {}
+
+
 def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, mem0, remember, logs, capfd):
     remember(announce(aws, full_call()), announce(aws, small_call(), source_key="gone"))
 

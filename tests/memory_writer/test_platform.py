@@ -9,7 +9,9 @@ import boto3
 import pytest
 
 from memory_writer.handler import Invocation, handle_record, lambda_handler
+from memory_writer.platform import PlatformBackend
 from shared.errors import PoisonError
+from shared.record import Records
 from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
 from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
@@ -73,6 +75,35 @@ def test_the_ledger_keeps_a_receipt_of_each_memory(aws, mem0, remember):
         assert (entry["state"], entry["memory_ids"], entry["memories"]) == ("done", ids, len(ids))
         assert entry["event_id"]
         assert entry["done_at"] >= entry["started"]
+
+
+def test_an_erased_call_is_forgotten_by_its_receipts(aws, mem0, remember):
+    message = announce(aws, call())
+    remember(message)
+    Records(boto3.resource("dynamodb").Table("conversations")).erase("conv_1", "2026-11-22T10:00:00Z")
+    mem0.plan("error_after", route="delete")
+
+    assert remember(message) == ["message-1"]
+    assert remember(message) == []
+
+    assert mem0.memories(CALLER) == []
+    assert ledger(aws) == {}
+
+
+def test_all_of_a_user_is_listed_and_deleted_and_what_is_gone_may_be_deleted_again(mem0):
+    backend = PlatformBackend(mem0.url, "m0-test", 5)
+    for user_id in (CALLER, "+12025550142"):
+        body = {"messages": [{"role": "user", "content": "One."}] * 150, "user_id": user_id, "infer": False}
+        backend._request("POST", "/v3/memories/add/", json=body)
+    ids = backend.list_user(CALLER)
+
+    backend.delete([ids[0], ids[0], "gone"])
+    assert sorted(backend.list_user(CALLER)) == sorted(ids[1:])
+    backend.delete_user(CALLER)
+    backend.delete_user(CALLER)
+
+    assert len(ids) == 150
+    assert (backend.list_user(CALLER), len(mem0.memories("+12025550142"))) == ([], 150)
 
 
 def test_facts_are_kept_verbatim_and_turns_are_inferred_from(aws, mem0, remember):

@@ -1,8 +1,10 @@
 """The whole way: template.yaml on the embedded AWS, its functions under their own roles, webhooks over HTTP."""
 
+import gc
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -11,10 +13,12 @@ import pytest
 from memory_writer.oss import open_memory
 from scripts.deployment import deploy, memory_config
 from scripts.embedded import EmbeddedAws
+from scripts.ops_app import main
 from scripts.webhooks import send
 from tests.conftest import Stack
 
 PATIENCE_SECONDS = 90
+Ops = Callable[..., tuple[int, Any]]
 
 
 class Pipeline(Stack):
@@ -66,6 +70,24 @@ def wait_until(holds: Callable[[], bool]) -> None:
         in_a_row = in_a_row + 1 if holds() else 0
         assert time.monotonic() < deadline, "it never came to be"
         time.sleep(0.3)
+
+
+@pytest.fixture
+def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ops:
+    """One command on the stack; returns its exit code and what it printed for machines."""
+    (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs))
+    monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: str) -> tuple[int, Any]:
+        capsys.readouterr()
+        code = main([*words, "--local", "--json"])
+        gc.collect()
+        out, err = capsys.readouterr()
+        assert out, err
+        return code, json.loads(out)
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -1,18 +1,15 @@
 """Woken at night: each part is broken in turn, seen in `ops status`, and healed with the tool alone."""
 
-import gc
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.embedded import EmbeddedAws
-from scripts.ops_app import main
 from tests.mem0_stand_in import HostedMem0
-from tests.pipeline.conftest import Pipeline, wait_until
+from tests.pipeline.conftest import Ops, Pipeline, wait_until
 from tests.pipeline.test_faults import body, forbid
 
 PARAMETERS = {
@@ -25,7 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-Ops = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture(scope="module")
@@ -37,22 +33,6 @@ def mem0() -> Iterator[HostedMem0]:
 @pytest.fixture(scope="module")
 def pipeline(emulator: EmbeddedAws, mem0: HostedMem0) -> Pipeline:
     return Pipeline(emulator, "operations", PARAMETERS | {"Mem0Host": mem0.url})
-
-
-@pytest.fixture
-def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ops:
-    """One command on the stack; returns its exit code and what it printed for machines."""
-    (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs))
-    monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
-    monkeypatch.chdir(tmp_path)
-
-    def run(*words: str) -> tuple[int, Any]:
-        capsys.readouterr()
-        code = main([*words, "--local", "--json"])
-        gc.collect()
-        return code, json.loads(capsys.readouterr().out)
-
-    return run
 
 
 def conversation(number: str) -> str:

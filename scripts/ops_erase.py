@@ -1,0 +1,253 @@
+"""`ops erase`: a privacy request, carried out and certified."""
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from botocore.exceptions import ClientError
+from rich.console import Console
+
+from archiver.caller import normalise
+from reconciler.elevenlabs import ElevenLabs
+from scripts.erasure import AT_ONCE, Eraser, Found, Subject
+from scripts.ops_calls import CallId
+from scripts.ops_logs import FUNCTIONS, log_group
+from scripts.ops_stack import OpsError, Stack
+from scripts.ops_view import View, undisturbed
+from shared.bucket import Version
+from shared.keys import is_id
+from shared.observability import mask, mask_key
+from shared.times import utc
+
+BACKUP_DAYS = 35  # of the table's point-in-time recovery, where AWS does not say
+
+
+def erase(
+    context: typer.Context,
+    caller: Annotated[str, typer.Argument(help="The caller's phone number: all that is kept of this person.")] = "",
+    conversation: CallId = "",
+    elevenlabs: Annotated[
+        bool, typer.Option("--elevenlabs", help="Delete ElevenLabs' own copy of the calls too.")
+    ] = False,
+    certificate: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it; erasure-TIME.json if not given.")
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what would be erased.")] = False,
+) -> int:
+    """Erase a caller, or one call, as a privacy law (GDPR, CCPA) gives people a right to.
+
+    All versions of objects, staged bodies, records, memories and messages are deleted for good, and a tombstone keeps
+    them from coming back. Then it looks again, and writes a certificate: as JSON, and beside it as text. Calls that
+    come later are new ones. Interrupted, run the same command again. Exit code 1 if something is left.
+
+    Example: ops erase +12025550123 --elevenlabs --yes
+    """
+    view: View = context.obj
+    subject = read_subject(caller, conversation)
+    stack = view.stack
+    client = elevenlabs_of(stack) if elevenlabs else None
+    eraser = Eraser(stack, subject)
+    with view.progress.status("Looking for all that is kept ..."):
+        found = eraser.find()
+    if not yes:
+        advice = "the same command with --yes deletes it for good; ops export keeps a copy"
+        view.show(preview(found, eraser, elevenlabs=elevenlabs), "To be erased", advice)
+        return 0
+    file = certificate or Path(f"erasure-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json")
+    with reserved(file):
+        written = {"certificate": "erasure", "version": 1, "stack": stack.name, **named(subject)}
+        written |= carry_out(view, eraser, found, client)
+        text = readable(written)
+        file.write_text(json.dumps(written, indent=2) + "\n")
+        file.with_suffix(".txt").write_text(text)
+    view.progress.print(f"The certificate is in {file} and {file.with_suffix('.txt')}.", markup=False)
+    print(json.dumps(written, indent=2) if view.as_json else text)
+    return 0 if written["complete"] else 1
+
+
+def read_subject(caller: str, conversation: str) -> Subject:
+    """Raises OpsError."""
+    if bool(caller) == bool(conversation):
+        raise OpsError("Whom? Give a caller's number, or one call with --conversation.")
+    if conversation and not is_id(conversation):
+        raise OpsError(f"{conversation!r} is no conversation id: letters, digits, _ and - only.")
+    number = normalise(caller) if caller else ""
+    if number is None:
+        raise OpsError(f"{caller!r} is no phone number: write it as +12025550123.")
+    return Subject(number.lstrip("+"), conversation)
+
+
+def elevenlabs_of(stack: Stack) -> ElevenLabs:
+    without = "The stack has no key of ElevenLabs' API: give it ElevenLabsApiKey, or delete their copy there by hand."
+    key = stack.secret("ElevenLabsSecretArn", without)
+    return ElevenLabs(stack.output("ElevenLabsApiHost"), key)
+
+
+def preview(found: Found, eraser: Eraser, *, elevenlabs: bool) -> dict[str, Any]:
+    return found.numbers() | {
+        "conversations": sorted(found.calls),
+        "in_mem0": "all of the user's memories, whoever wrote them" if eraser.has_mem0 else "the stack has no Mem0",
+        "at_elevenlabs": "their copy too" if elevenlabs else "stays, without --elevenlabs",
+    }
+
+
+@contextmanager
+def reserved(file: Path) -> Iterator[None]:
+    """Make sure of the certificate's place before anything is deleted. Raises OpsError."""
+    text = file.with_suffix(".txt")
+    if file.exists() or text.exists():
+        raise OpsError(f"{file} or {text} is there already: a certificate is never overwritten.")
+    try:
+        file.touch()
+        text.touch()
+    except OSError as error:
+        raise OpsError(f"The certificate cannot be written to {file}: {error.strerror}.") from None
+    try:
+        yield
+    except BaseException:
+        file.unlink()
+        text.unlink()
+        raise
+
+
+def carry_out(view: View, eraser: Eraser, found: Found, client: ElevenLabs | None) -> dict[str, Any]:
+    """Erase; returns what the certificate says of it."""
+    began = datetime.now(timezone.utc)
+    wait(view, eraser.entomb(found))
+    with view.progress.status("Looking for what came meanwhile ..."):
+        found = eraser.find()
+    eraser.entomb(found)
+    with view.progress.status("Deleting messages, memories, and what is elsewhere ..."):
+        doubts = eraser.doubts(found)
+        messages = eraser.drop_messages(found)
+        eraser.forget(found)
+        if client:
+            for conversation_id in found.calls:
+                client.delete(conversation_id)
+    locked = delete(view, eraser, found)
+    with view.progress.status("Deleting what the table knows, and looking again ..."):
+        eraser.bury(found, kept=set(found.calls) if locked else set(doubts))
+        left = eraser.find().numbers()
+    return {
+        "began_at": utc(began), "finished_at": utc(datetime.now(timezone.utc)),
+        "complete": not (any(left.values()) or doubts),
+        "conversations": sorted(found.calls),
+        "deleted": found.numbers() | {"messages": messages, "elevenlabs": len(found.calls) if client else 0},
+        "deleted_versions": [named_version(each) for each in found.versions if each not in locked],
+        "found_afterwards": left,
+        "remains": list(remains(view.stack, eraser, locked, doubts, elevenlabs=client is not None)),
+    }  # fmt: skip
+
+
+def wait(view: View, until: datetime) -> None:
+    """For the functions that had read before the tombstones were there."""
+    while (left := (until - datetime.now(timezone.utc)).total_seconds()) > 0:
+        with view.progress.status(f"Waiting {left:.0f} s for functions that began before ..."):
+            time.sleep(min(left, 5))
+
+
+def delete(view: View, eraser: Eraser, found: Found) -> list[Version]:
+    """Delete every version; returns those that may not be deleted yet."""
+    locked = []
+    with view.bar() as bar, ThreadPoolExecutor(AT_ONCE) as pool, undisturbed():
+        for _ in pool.map(lambda key: eraser.discard(key, found), found.staged):
+            pass
+        deleted = zip(found.versions, pool.map(eraser.delete, found.versions), strict=True)
+        for version, is_gone in bar.track(deleted, total=len(found.versions), description="Deleting"):
+            if not is_gone:
+                locked.append(version)
+    return locked
+
+
+def named(subject: Subject) -> dict[str, str]:
+    """Whom the certificate is about; it may be kept for years, so that it does not hold the number."""
+    return {"caller": mask(f"+{subject.caller}")} if subject.caller else {"conversation": subject.conversation}
+
+
+def named_version(version: Version) -> str:
+    return f"{mask_key(version.key)} {version.version_id}"
+
+
+def remains(
+    stack: Stack, eraser: Eraser, locked: list[Version], doubts: dict[str, datetime], *, elevenlabs: bool
+) -> Iterator[dict[str, str]]:
+    """What is not, or cannot be, deleted now; why, and until when."""
+    now = datetime.now(timezone.utc)
+    for version in locked:
+        until = retained_until(stack, version)
+        why = "Object Lock" if until else "AWS refuses to delete it: look at the bucket's policy, and at your own"
+        yield {"what": named_version(version), "why": why, "until": until or "run this again then"}
+    for conversation_id, moment in doubts.items():
+        why = "Mem0 may still show a memory whose answer was lost"
+        yield {"what": conversation_id, "why": why, "until": f"{utc(moment)}; run this again then"}
+    yield {"what": "backups of the table (point-in-time recovery)", "why": "AWS deletes them by age alone",
+           "until": utc(now + timedelta(days=backup_days(stack)))}  # fmt: skip
+    yield {"what": "logs: ids of conversations, masked numbers", "why": "they hold neither number nor words",
+           "until": log_end(stack, now)}  # fmt: skip
+    yield {"what": "tombstones: ids of conversations, and of deliveries", "why": "they keep the calls from coming back",
+           "until": "for ever"}  # fmt: skip
+    yield {"what": "messages that were delayed or at work", "why": "the functions drop them when they come",
+           "until": "their queue's visibility timeout"}  # fmt: skip
+    if not elevenlabs:
+        yield {"what": "ElevenLabs' own copy of the calls", "why": "--elevenlabs was not given",
+               "until": "the end of the agent's retention there"}  # fmt: skip
+    if not eraser.has_mem0:
+        yield {"what": "memories in a Mem0 of earlier times", "why": "the stack has no key of it", "until": "-"}
+    yield {"what": "copies of other subscribers of CallArchivedTopic", "why": "they are not the stack's", "until": "-"}
+
+
+def retained_until(stack: Stack, version: Version) -> str | None:
+    names = {"Bucket": stack.bucket.name, "Key": version.key, "VersionId": version.version_id}
+    try:
+        return utc(stack.client("s3").get_object_retention(**names)["Retention"]["RetainUntilDate"])
+    except ClientError:
+        return None
+
+
+def backup_days(stack: Stack) -> int:
+    try:
+        answer = stack.client("dynamodb").describe_continuous_backups(TableName=stack.output("ConversationTableName"))
+        recovery = answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
+        return int(recovery.get("RecoveryPeriodInDays", BACKUP_DAYS))
+    except ClientError:
+        return BACKUP_DAYS
+
+
+def log_end(stack: Stack, now: datetime) -> str:
+    days = [retention for logical_id in FUNCTIONS.values() if (retention := retention_days(stack, logical_id))]
+    return utc(now + timedelta(days=max(days))) if days else "the log groups' retention"
+
+
+def retention_days(stack: Stack, logical_id: str) -> int | None:
+    try:
+        name = log_group(stack, logical_id)
+        groups = stack.client("logs").describe_log_groups(logGroupNamePrefix=name)["logGroups"]
+    except ClientError:  # a stack without a key of ElevenLabs has no log of the audio function
+        return None
+    return next((each.get("retentionInDays") for each in groups), None)
+
+
+def readable(written: dict[str, Any]) -> str:
+    """The certificate as people read it."""
+    console = Console(highlight=False, emoji=False, width=110, color_system=None)
+    with console.capture() as capture:
+        whom = written.get("caller") or written["conversation"]
+        console.print(f"Certificate of erasure: {whom}, stack {written['stack']}", markup=False)
+        state = "complete" if written["complete"] else "NOT COMPLETE: see what remains, and run the same command again"
+        console.print(f"{written['began_at']} to {written['finished_at']}: {state}\n", markup=False)
+        for title in ("deleted", "found_afterwards"):
+            console.print(f"{title.replace('_', ' ').capitalize()}:")
+            for name, number in written[title].items():
+                console.print(f"  {name.replace('_', ' ')}: {number}", markup=False)
+        console.print(
+            f"\nConversations: {', '.join(written['conversations']) or 'none'}\n\nWhat remains:", markup=False
+        )
+        for each in written["remains"]:
+            console.print(f"  {each['what']}\n    {each['why']}; until: {each['until']}", markup=False)
+    return capture.get()
