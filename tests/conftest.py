@@ -216,6 +216,8 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "SIGNATURE_MAX_AGE_SECONDS": "3600",
         "SIGNATURE_MAX_AHEAD_SECONDS": "300",
         "SECRET_OVERLAP_SECONDS": "86400",
+        "SOURCE_ADDRESSES": "off",
+        "ALLOWED_SOURCES": "203.0.113.7",
         "SECRET_CACHE_SECONDS": "300",
         "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
         "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
