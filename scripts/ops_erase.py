@@ -199,6 +199,9 @@ def remains(
                "until": "the end of the agent's retention there"}  # fmt: skip
     if not eraser.has_mem0:
         yield {"what": "memories in a Mem0 of earlier times", "why": "the stack has no key of it", "until": "-"}
+    if replica := stack.outputs.get("ReplicationBucketArn"):
+        why = "S3 does not replicate the deletion of versions: delete them there too"
+        yield {"what": f"copies in {replica}", "why": why, "until": "-"}
     yield {"what": "copies of other subscribers of CallArchivedTopic", "why": "they are not the stack's", "until": "-"}
 
 
