@@ -224,9 +224,12 @@ def remains(
 def retained_until(stack: Stack, version: Version) -> str | None:
     names = {"Bucket": stack.bucket.name, "Key": version.key, "VersionId": version.version_id}
     try:
-        return utc(stack.client("s3").get_object_retention(**names)["Retention"]["RetainUntilDate"])
+        head = stack.client("s3").head_object(**names)
     except ClientError:
         return None
+    if head.get("ObjectLockLegalHoldStatus") == "ON":
+        return "its legal hold is taken off"
+    return utc(head["ObjectLockRetainUntilDate"]) if "ObjectLockRetainUntilDate" in head else None
 
 
 def backup_days(stack: Stack) -> int:

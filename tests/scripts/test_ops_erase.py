@@ -496,6 +496,17 @@ def test_what_is_locked_is_named_and_hidden_and_goes_when_it_is_free(stack, lock
     assert "Versions" not in stack.s3.list_object_versions(Bucket=stack.bucket)
 
 
+def test_a_legal_hold_is_named_for_what_it_is(stack, lock, keep, erase):
+    keep(call("conv_1"))
+    held = {"Bucket": stack.bucket, "Key": f"{CALLER[1:]}/conv_1.json"}
+    stack.s3.put_object_legal_hold(**held, LegalHold={"Status": "ON"})
+
+    code, certificate = erase(CALLER)
+
+    (kept_back,) = (each for each in certificate["remains"] if each["what"].startswith("1202…123/conv_1.json"))
+    assert (code, kept_back["why"], kept_back["until"]) == (1, "Object Lock", "its legal hold is taken off")
+
+
 def test_what_a_policy_keeps_is_named_without_a_date(stack, keep, erase, wire):
     keep(call("conv_1"))
 
