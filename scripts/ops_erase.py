@@ -57,7 +57,9 @@ def erase(
         found = eraser.find()
     if subject.caller and not (found.calls or found.versions or found.memories):
         whom = mask(f"+{subject.caller}")
-        raise OpsError(f"Nothing is kept of {whom}: is the number as the calls had it, with its country's code?")
+        raise OpsError(
+            f"Nothing is kept of {whom} (any more): is the number as the calls had it, with its country's code?"
+        )
     if not yes:
         advice = "the same command with --yes deletes it for good; ops export keeps a copy"
         view.show(preview(found, eraser, elevenlabs=elevenlabs), "To be erased", advice)

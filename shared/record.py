@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -220,7 +220,7 @@ class Records:
             conversation_id, "ADD #staged_keys :staged", "attribute_not_exists(#erased_at)", {":staged": {staged_key}}
         )
 
-    def erase(self, conversation_id: str, now: str, known_as: set[str]) -> Call:
+    def erase(self, conversation_id: str, now: str, known_as: Set[str] = frozenset()) -> Call:
         """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`.
 
         So does `known_as`, the names of whose call it is: where they stood may be deleted before all is.
@@ -229,7 +229,7 @@ class Records:
             Key=_key(conversation_id),
             UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)"
             + (" ADD known_as :names" * bool(known_as)),
-            ExpressionAttributeValues={":now": now} | ({":names": known_as} if known_as else {}),
+            ExpressionAttributeValues={":now": now} | ({":names": set(known_as)} if known_as else {}),
             ReturnValues="ALL_NEW",
         )
         return _call(answer["Attributes"])

@@ -412,7 +412,7 @@ def test_a_call_that_was_erased_after_it_was_remembered_is_forgotten(aws, mem0, 
     other = small_call(conversation_id="conv_2")
     message = announce(aws, small_call())
     remember(message, announce(aws, other))
-    memory_writer.handler.Records(memory_writer.handler.aws().table).erase("conv_1", "2026-11-22T10:00:00Z", set())
+    memory_writer.handler.Records(memory_writer.handler.aws().table).erase("conv_1", "2026-11-22T10:00:00Z")
 
     assert remember(message) == []
     assert remember(message) == []
