@@ -26,7 +26,7 @@ from scripts.ops_dlq import Dead, Hold
 from scripts.ops_stack import Stack, memory_backend
 from scripts.ops_view import undisturbed
 from shared import keys
-from shared.bucket import Version
+from shared.bucket import Version, content
 from shared.errors import EventUnknownError, PoisonError
 from shared.messages import Announcement
 from shared.record import MEMORIES, Call
@@ -198,7 +198,7 @@ class Eraser:
         if not version.size:
             return b""
         named = {"Bucket": self._bucket.name, "Key": version.key, "VersionId": version.version_id}
-        return bytes(self._stack.client("s3").get_object(**named)["Body"].read())
+        return content(self._stack.client("s3").get_object(**named))
 
     # What is done about it
 

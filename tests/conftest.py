@@ -224,6 +224,10 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "ELEVENLABS_HOST": "http://127.0.0.1:9",
         "HTTP_API_ID": "api123",
         "RECONCILE_AFTER_MINUTES": "60",
+        "KEEP_AUDIO": "true",
+        "GZIP_JSON": "false",
+        "MINIMUM_CALL_SECONDS": "0",
+        "AGENT_IDS": "",
     }
 
 
