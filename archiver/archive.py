@@ -176,10 +176,8 @@ class Archiver:
         if call.parked is None:
             return
         with open_staged(self._bucket, call.parked.staged_key) as staged:
-            alone = staged is None or len(staged.elements()) == 1
-        for key in (
-            copies(call, call.parked) if alone else ()
-        ):  # what is in an array its own message drops, or the sweep
+            is_array = staged is not None and len(staged.elements()) > 1  # its own message drops that, or the sweep
+        for key in set() if is_array else copies(call, call.parked):
             discard(self._bucket, self._records, key)
         self._records.unpark(call)
 
