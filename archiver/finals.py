@@ -17,11 +17,11 @@ from shared.webhooks import WebhookEvent
 class Finals:
     """Writes JSON and MP3 where they belong; the newest wins. Raises StorageError."""
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    def __init__(self, bucket: Bucket, *, gzip_json: bool) -> None:
+        self._bucket, self._gzip_json = bucket, gzip_json
 
     def put_json(self, call: Call, event: WebhookEvent, order: str, *, drop_audio: bool, force: bool) -> None:
-        """The call as ElevenLabs told it, compact; without `full_audio` only where that is safe in the MP3."""
+        """The call as ElevenLabs told it, compact; without `full_audio` if that is safe in the MP3, or not kept."""
         key = keys.call_json(str(call.folder), call.conversation_id)
         data = {name: value for name, value in event.data.items() if not (drop_audio and name == "full_audio")}
         logger.info(f"Saving JSON to S3: s3://{self._bucket.name}/{mask_key(key)}")
@@ -41,7 +41,8 @@ class Finals:
 
     def _put(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], force: bool) -> Outcome:
         try:
-            return self._bucket.put_newest(key, body, content_type, metadata, force=force)
+            compress = self._gzip_json and content_type == "application/json"
+            return self._bucket.put_newest(key, body, content_type, metadata, force=force, compress=compress)
         except StorageError as error:
             logger.error(f"Error saving to S3: {error}")
             raise

@@ -5,8 +5,8 @@ the transcript enters the call's S3 folder in the record; audio that finds no fo
 its message is done. Whoever comes second puts the audio into the folder and tags its staged body.
 
 A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
-without harm: records are updated conditionally, objects written only over those of an older event. One about an erased
-call is deleted instead.
+without harm: records are updated conditionally, objects written only over those of an older event. One about a call
+that is erased, or left out by the stack's parameters, is deleted instead.
 
 What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no JSON, an id that is no id, no
 audio in the audio) is set aside there at once (`shared.batch`). A call whose JSON cannot be written is announced all
@@ -27,7 +27,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from archiver.announcer import Announcer
 from archiver.archive import Archiver, Delivery, Fate
-from archiver.staged import open_staged
+from archiver.staged import discard, open_staged
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import PoisonError
@@ -35,8 +35,8 @@ from shared.keys import staged_delivery_id
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
 from shared.record import Records
+from shared.selection import read_selection
 from shared.settings import read_settings
-from shared.times import utc
 from shared.webhooks import read_event
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
@@ -51,6 +51,10 @@ class Settings:
     conversation_table_name: str
     call_archived_topic_arn: str
     dlq_url: str
+    keep_audio: bool
+    gzip_json: bool
+    minimum_call_seconds: int
+    agent_ids: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,11 @@ def aws() -> Aws:
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
     announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
     records = Records(table)
-    return Aws(bucket, records, Archiver(bucket, records, announcer), boto3.client("sqs", config=_PATIENCE))
+    archiver = Archiver(
+        bucket, records, announcer, read_selection(settings().agent_ids, settings().minimum_call_seconds),
+        keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
+    )  # fmt: skip
+    return Aws(bucket, records, archiver, boto3.client("sqs", config=_PATIENCE))
 
 
 def handle_record(record: SQSRecord) -> None:
@@ -83,11 +91,11 @@ def handle_record(record: SQSRecord) -> None:
     with open_staged(aws().bucket, check.staged_key) as staged:
         if staged is None:
             if aws().records.is_discarded(check.delivery_id):
-                return count("ErasedDropped")
+                return count("DiscardedDropped")
             raise PoisonError("staged body", "There is no staged body under the claim check's key.")
         fate = archive_all(Delivery(check, staged), datetime.now(timezone.utc))
-    if fate == "erased":
-        discard(check)
+    if fate in ("erased", "left_out"):
+        discard(aws().bucket, aws().records, check.staged_key)
     elif fate == "done":
         aws().bucket.tag_archived(check.staged_key)
 
@@ -101,15 +109,6 @@ def read_claim_check(body: str) -> ClaimCheck:
     if staged_delivery_id(check.staged_key) != check.delivery_id:
         raise PoisonError("claim check", "The staged_key is not that of the delivery_id's staged body.")
     return check
-
-
-def discard(check: ClaimCheck) -> None:
-    """Delete the staged body of an erased call, which came late. What is locked expires with the finished ones."""
-    aws().records.note_discarded(check.delivery_id, utc(datetime.now(timezone.utc)))
-    for version in aws().bucket.versions(check.staged_key):
-        if not aws().bucket.delete_for_good(version):
-            logger.warning("A staged body of an erased call may not be deleted yet", staged_key=check.staged_key)
-            aws().bucket.tag_archived(check.staged_key)
 
 
 def archive_all(delivery: Delivery, now: datetime) -> Fate:
@@ -127,7 +126,8 @@ def archive_all(delivery: Delivery, now: datetime) -> Fate:
             errors.append(error)
     if errors:
         raise next((error for error in errors if not isinstance(error, PoisonError)), errors[0])
-    return "parked" if "parked" in fates else "erased" if "erased" in fates else "done"
+    ranked: tuple[Fate, ...] = ("parked", "erased", "left_out", "done")
+    return next(fate for fate in ranked if fate in fates)
 
 
 @metrics.log_metrics

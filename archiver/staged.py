@@ -5,11 +5,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from io import BytesIO
 from typing import Any, BinaryIO
 
 from shared import keys
 from shared.bucket import Bucket
+from shared.observability import logger
+from shared.record import Records
+from shared.times import utc
 from shared.webhooks import AUDIO, Elements, WebhookEvent, read_webhook
 
 
@@ -48,6 +52,15 @@ def open_staged(bucket: Bucket, key: str) -> Iterator[Staged | None]:
     with tempfile.TemporaryFile() as file:
         metadata = bucket.download(key, file)
         yield None if metadata is None else Staged(b"", file, metadata)
+
+
+def discard(bucket: Bucket, records: Records, staged_key: str) -> None:
+    """Delete for good a staged body that is not to be kept. What is locked expires with the finished ones."""
+    records.note_discarded(str(keys.staged_delivery_id(staged_key)), utc(datetime.now(timezone.utc)))
+    for version in bucket.versions(staged_key):
+        if not bucket.delete_for_good(version):
+            logger.warning("A staged body that is not to be kept may not be deleted yet", staged_key=staged_key)
+            bucket.tag_archived(staged_key)
 
 
 def decode_audio(full_audio: Any) -> BinaryIO | None:

@@ -15,6 +15,7 @@ from reconciler.staging import Staging
 from shared.errors import ElevenLabsError
 from shared.observability import logger
 from shared.record import Call, Records
+from shared.selection import Selection
 from shared.times import utc
 
 WINDOW = timedelta(hours=48)
@@ -29,13 +30,15 @@ class Report:
 
     `missing_calls` are those that the archive lacked when it was looked at; `oldest` is when the first of them ended.
     What became of them is in `outcomes`: `fetched`, `on_its_way` (fetched lately), `given_up` (fetched three times),
-    `failed` and `no_time`, and of those that are not missing after all `gone` and `unfinished`. `settled_until` is the
-    time before which no call was left that a later pass has to look at.
+    `failed` and `no_time`, and of those that are not missing after all `gone` and `unfinished`. `left_out` are those
+    that the stack's parameters do not keep. `settled_until` is the time before which no call was left that a later pass
+    has to look at.
     """
 
     listed: int = 0
     due: int = 0
     missing_calls: int = 0
+    left_out: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
     settled_until: datetime | None = None
@@ -43,14 +46,18 @@ class Report:
 
 
 class CallsPass:
-    """One pass. `grace` is how long a webhook, or a call that was fetched, may take; a `preview` changes nothing."""
+    """One pass. `grace` is how long a webhook, or a call that was fetched, may take; a `preview` changes nothing.
+
+    `anew` judges by its listing a call that the archiver left out, perhaps under other parameters; else it stays so.
+    """
 
     def __init__(
         self, api: ElevenLabs, records: Records, staging: Staging, clock: Callable[[], datetime], grace: timedelta,
-        *, fetches: float = FETCHES, preview: bool = False,
+        selection: Selection, *, fetches: float = FETCHES, preview: bool = False, anew: bool = False,
     ) -> None:  # fmt: skip
         self._api, self._records, self._staging = api, records, staging
         self._clock, self._grace, self._fetches, self._preview = clock, grace, fetches, preview
+        self._selection, self._anew = selection, anew
         self._has_time: Callable[[], bool] = lambda: True
         self.report = Report()
 
@@ -85,7 +92,11 @@ class CallsPass:
         missing = []
         for listed in page:
             call = calls.get(listed.conversation_id, Call(listed.conversation_id))
-            if call.erased_at is None and call.t_order is None:
+            if call.erased_at or call.t_order:
+                continue
+            if self._is_left_out(listed, call):
+                self.report.left_out += 1
+            else:
                 missing.append((listed, call))
         outcomes = self._fetch_all([call for _, call in missing])
         lacking = [
@@ -95,6 +106,12 @@ class CallsPass:
         self._hold(lacking)
         ends = [self.report.oldest, *(each.ended_at for each in lacking)]
         self.report.oldest = min((end for end in ends if end), default=None)
+
+    def _is_left_out(self, listed: Listed, call: Call) -> bool:
+        """A call whose audio waits for it is fetched all the same: with its transcript the archiver drops both."""
+        if call.left_out and not self._anew:
+            return True
+        return call.parked is None and self._selection.refusal(listed.agent_id, listed.call_duration_secs) is not None
 
     def _fetch_all(self, calls: list[Call]) -> list[str]:
         if self._preview:

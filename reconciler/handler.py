@@ -37,6 +37,7 @@ from shared.bucket import Bucket
 from shared.errors import ElevenLabsError, KeyRefusedError
 from shared.observability import count, logger, metrics
 from shared.record import Call, Records
+from shared.selection import read_selection
 from shared.settings import read_settings
 from shared.times import utc
 
@@ -59,6 +60,8 @@ class Settings:
     elevenlabs_host: str
     http_api_id: str
     reconcile_after_minutes: int
+    minimum_call_seconds: int
+    agent_ids: str
 
 
 @dataclass(frozen=True)
@@ -159,7 +162,8 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
     """Look back 48 h from now, or from the earliest call that earlier passes left unsettled; 30 days at most."""
     last = aws().bookmarks.read("listed")
     since = min(now, datetime.fromisoformat(last) if last else now) - WINDOW
-    calls = CallsPass(elevenlabs(), aws().records, aws().staging, lambda: now, grace())
+    selection = read_selection(settings().agent_ids, settings().minimum_call_seconds)
+    calls = CallsPass(elevenlabs(), aws().records, aws().staging, lambda: now, grace(), selection)
     report = calls.run(max(since, now - LONGEST), now, has_time=has_time)
     if report.is_complete:
         aws().bookmarks.write("listed", utc(report.settled_until or now))

@@ -14,6 +14,7 @@ from scripts.deployment import memory_config
 from scripts.embedded import EmbeddedAws, EmbeddedAwsError
 from scripts.sample_calls import SampleCall
 from scripts.webhooks import send
+from shared.bucket import content
 
 DRAIN_SECONDS = 120.0  # some ten times what it takes
 QUEUES = ("ArchiveQueue", "AudioQueue", "MemoryQueue", "ArchiveDlq", "AudioDlq", "MemoryDlq")
@@ -103,7 +104,7 @@ class Stack:
             if key.startswith("staging/")
         }
         finals = {key: ids for key, ids in versions.items() if key not in staged}
-        return {key: s3.get_object(**bucket, Key=key)["Body"].read() for key in finals}, finals, staged
+        return {key: content(s3.get_object(**bucket, Key=key)) for key in finals}, finals, staged
 
     def _records(self) -> dict[tuple[str, str], dict[str, Any]]:
         items = self._aws.client("dynamodb").scan(TableName=self._outputs["ConversationTableName"])["Items"]

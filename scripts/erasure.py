@@ -28,7 +28,7 @@ from scripts.ops_stack import OpsError, Stack, memory_backend
 from scripts.ops_view import undisturbed
 from shared import keys
 from shared.aws_errors import error_code
-from shared.bucket import Version
+from shared.bucket import Version, content
 from shared.errors import EventUnknownError, PoisonError
 from shared.messages import Announcement
 from shared.observability import mask_key
@@ -228,7 +228,7 @@ class Eraser:
 
     def _body(self, version: Version, **options: str) -> bytes:
         answer = self._ask("get_object", version, **options)
-        return bytes(answer["Body"].read()) if answer else b""
+        return content(answer) if answer else b""
 
     def _ask(self, operation: Literal["get_object", "head_object"], version: Version, **options: str) -> dict[str, Any]:
         """S3's answer, empty for a delete marker and for what is gone since it was listed. Raises OpsError."""

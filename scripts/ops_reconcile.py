@@ -18,6 +18,7 @@ from reconciler.staging import Staging
 from scripts.ops_stack import OpsError
 from scripts.ops_view import View, moment
 from shared.record import Call
+from shared.selection import read_selection
 from shared.times import utc
 
 NO_KEY = "The stack has no key of ElevenLabs' API, and fetches nothing: deploy it with the parameter ElevenLabsApiKey."
@@ -118,12 +119,15 @@ class Gap:
         staging = Staging(stack.bucket, stack.client("sqs"), stack.output("ArchiveQueueUrl"))
         calls = CallsPass(
             self.api, stack.records, staging, lambda: datetime.now(timezone.utc), self.settle,
-            fetches=math.inf, preview=preview,
+            read_selection(stack.outputs.get("AgentIds", ""), int(stack.outputs.get("MinimumCallSeconds", 0))),
+            fetches=math.inf, preview=preview, anew=True,
         )  # fmt: skip
         return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
     def silent(self) -> list[Call]:
-        """The range's archived calls whose recording is missing, or was given up."""
+        """The range's archived calls whose recording is missing, or was given up; none where no audio is kept."""
+        if self.view.stack.outputs.get("KeepAudio") == "false":
+            return []
         records, settled = self.view.stack.records, datetime.now(timezone.utc) - self.settle
         missing = chain(find_missing(records, settled), find_missing(records, settled, "unavailable"))
         mine = (call for call in missing if self.agent in (None, call.agent_id))

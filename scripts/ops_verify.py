@@ -71,6 +71,9 @@ class Inspection:
         if call.erased_at:
             return {"call": call.conversation_id, "json": "erased", "mp3": "erased", "factual": "-", "semantic": "-",
                     "problems": []}  # fmt: skip
+        if call.left_out:
+            return {"call": call.conversation_id, "json": f"left out: {call.left_out}", "mp3": "left out",
+                    "factual": "-", "semantic": "-", "problems": []}  # fmt: skip
         conversation, problems = self._json(call)
         problems += self._staged(call) + self._mp3(call)
         states = {kind: self._entry(call, kind) for kind in KINDS}

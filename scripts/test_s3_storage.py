@@ -42,6 +42,7 @@ try:
     from scripts.webhooks import send
     from shared import keys
     from shared.aws_errors import AwsError, error_code
+    from shared.bucket import content
     from shared.times import utc
 except ImportError as missing:
     sys.exit(f"{missing}. Run this with the project's own Python, .venv/bin/python; `make .venv/ready` sets it up.")
@@ -63,8 +64,8 @@ WRONG_URL = "that is not the endpoint: ELEVENLABS_POST_CALL_URL is the stack's o
 SIGN_IN = "sign in (aws sso login) or set AWS_PROFILE; for the stack of `make local` set what it prints"
 OUT_OF_REACH = "S3 is out of reach: look at the network, AWS_REGION and AWS_ENDPOINT_URL"
 ABSENT = (
-    "not there in time: the archiver's log and ArchiveDlq say why, look for the delivery_id; "
-    "or S3_BUCKET_NAME is not the output BucketName of this stack"
+    "not there in time: the archiver's log and ArchiveDlq say why, look for the delivery_id; the stack may leave it "
+    "out (KeepAudio, MinimumCallSeconds, AgentIds); or S3_BUCKET_NAME is not the output BucketName of this stack"
 )
 AWS_FAULTS = {
     "NoSuchBucket": "there is no such bucket: S3_BUCKET_NAME is the stack's output BucketName",
@@ -278,7 +279,7 @@ def read(client: Any, bucket: str, key: str) -> Stored | None:
     """The object, or None if it is not there. Raises CheckError."""
     try:
         answer = client.get_object(Bucket=bucket, Key=key)
-        return Stored(answer["Body"].read(), answer["ContentType"], answer["LastModified"], answer["Metadata"])
+        return Stored(content(answer), answer["ContentType"], answer["LastModified"], answer["Metadata"])
     except AwsError as error:
         code = error_code(error)
         if code == "NoSuchKey":

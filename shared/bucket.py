@@ -1,9 +1,12 @@
 """The archive's bucket: reading, the newest wins, and the tags that lifecycle rules look for."""
 
+import gzip
 import random
 import time
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any, BinaryIO, Literal
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -45,10 +48,10 @@ class Bucket:
         self._s3, self.name = s3, name
 
     def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
-        """An object's bytes and metadata, or None if there is no such object."""
+        """An object's bytes, as `content` gives them, and metadata; or None if there is no such object."""
         try:
             answer = self._s3.get_object(Bucket=self.name, Key=key)
-            return answer["Body"].read(), answer["Metadata"]
+            return content(answer), answer["Metadata"]
         except AwsError as error:
             if error_code(error) in _GONE:
                 return None
@@ -68,16 +71,21 @@ class Bucket:
         return dict(answer["Metadata"])
 
     def put_newest(
-        self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], *, force: bool = False
-    ) -> Outcome:
+        self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str],
+        *, force: bool = False, compress: bool = False,
+    ) -> Outcome:  # fmt: skip
         """Write `key` unless it holds the same `order` or a newer one; `force` writes at the same order too.
 
-        The put itself carries the condition, so that of two workers at the same moment the newer one wins.
+        The put itself carries the condition, so that of two workers at the same moment the newer one wins. What is
+        compressed says so in its ContentEncoding, and is the same bytes whenever it is written.
         """
+        options = {"Tagging": "tier=archive"}
+        if compress:
+            body, options = BytesIO(gzip.compress(body.read(), mtime=0)), options | {"ContentEncoding": "gzip"}
         stored = None
         for _ in range(_RACES):
             condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
-            if self._put(key, body, content_type, metadata, condition | {"Tagging": "tier=archive"}):
+            if self._put(key, body, content_type, metadata, condition | options):
                 return "written"
             stored = self._stored(key)
             if stored and stored.order > metadata["order"]:
@@ -166,6 +174,20 @@ class Bucket:
                 return None
             raise _storage_error(error) from None
         return Stored(head["Metadata"].get("order", ""), head["ETag"])
+
+
+def content(answer: dict[str, Any]) -> bytes:
+    """The bytes in S3's answer as they were before they were compressed, if they were.
+
+    What is not the gzip that it is said to be is given as it is: whoever reads it says what is wrong with it.
+    """
+    body = bytes(answer["Body"].read())
+    if answer.get("ContentEncoding") != "gzip":
+        return body
+    try:
+        return gzip.decompress(body)
+    except (OSError, EOFError, zlib.error):
+        return body
 
 
 def _storage_error(error: ClientError | BotoCoreError) -> StorageError:

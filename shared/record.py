@@ -42,6 +42,7 @@ class Call:
     mp3_order: str | None = None
     parked: Parked | None = None
     erased_at: str | None = None
+    left_out: str | None = None
     duration_secs: int | None = None
     archived_at: str | None = None
     fetches: int = 0
@@ -137,13 +138,29 @@ class Records:
             {f":{name}": value for name, value in (defaults | given).items()} | {":staged": {staged_key}},
         )
 
+    def leave_out(self, conversation_id: str, reason: str) -> Call | None:
+        """Mark a call that is not to be kept. None: it is archived already, or erased.
+
+        The mark holds no personal data; a transcript that fits removes it.
+        """
+        return self._update(
+            conversation_id,
+            "SET #left_out = :reason",
+            "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at)",
+            {":reason": reason},
+        )
+
     def park_audio(self, conversation_id: str, parked: Parked, now: str, *, force: bool = False) -> Call | None:
-        """Leave audio for whoever finds the folder, unless the same or newer audio is archived or parked already."""
+        """Leave audio for whoever finds the folder.
+
+        None: the same or newer audio is archived or parked already, or the call is left out, or erased.
+        """
         return self._update(
             conversation_id,
             "SET #parked = :parked, #state = :state, #started = if_not_exists(#started, :now) ADD #staged_keys :staged",
             f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
-            "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND attribute_not_exists(#erased_at)",
+            "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND "
+            "attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at)",
             {
                 ":parked": asdict(parked),
                 ":order": parked.order,
@@ -151,6 +168,16 @@ class Records:
                 ":state": "parked",
                 ":now": now,
             },
+        )
+
+    def unpark(self, call: Call) -> Call | None:
+        """Its parked audio is dropped. None: it was before, a newer one is parked, or the call fits after all."""
+        mark = "attribute_exists(#left_out)" if call.left_out else "attribute_not_exists(#left_out)"
+        return self._update(
+            call.conversation_id,
+            "REMOVE #parked, #state, #started",
+            f"#parked.#order = :order AND {mark}",
+            {":order": call.parked.order if call.parked else ""},
         )
 
     def finish_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
@@ -241,7 +268,7 @@ class Records:
         self._table.put_item(Item=_key(call.conversation_id) | {"erased_at": call.erased_at})
 
     def note_discarded(self, delivery_id: str, now: str) -> None:
-        """A staged body is about to be deleted, since its call is erased: its claim check may come once more."""
+        """A staged body is about to be deleted, its call is erased or left out: its claim check may come once more."""
         self._table.update_item(
             Key={"conversation_id": _DISCARDED, "item": delivery_id},
             UpdateExpression="SET erased_at = :now",

@@ -236,6 +236,10 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "POST_CALL_URL": "http://127.0.0.1:9",
         "MEMORY_QUEUE_URL": "",
         "CANARY_STEP_SECONDS": "5",
+        "KEEP_AUDIO": "true",
+        "GZIP_JSON": "false",
+        "MINIMUM_CALL_SECONDS": "0",
+        "AGENT_IDS": "",
     }
 
 

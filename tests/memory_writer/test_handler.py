@@ -1,5 +1,6 @@
 """The memory writer through its handler, with the real Mem0 on its embedded configuration."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -456,3 +457,14 @@ def test_a_memory_that_another_worker_takes_at_the_same_moment_is_left_to_it(aws
 
     assert ledger(aws)["owner"] == "request-0"
     assert mem0(CALLER) == []
+
+
+def test_a_call_whose_json_is_compressed_is_remembered_like_any_other(aws, mem0, remember):
+    message = announce(aws, small_call())
+    key = json.loads(message)["json_key"]
+    compressed = gzip.compress(json.dumps(small_call()).encode())
+    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=compressed, ContentEncoding="gzip")
+
+    assert remember(message) == []
+
+    assert [each["memory"] for each in mem0(CALLER)] == ["Please move my boat."]

@@ -124,6 +124,7 @@ def test_100_mb_of_audio_pass_through_both_functions_in_under_200_mb(pipeline, e
         "ARCHIVE_QUEUE_URL": queue, "AUDIO_QUEUE_URL": queue, "DLQ_URL": queue, "HTTP_API_ID": "api",
         "CALL_ARCHIVED_TOPIC_ARN": pipeline.outputs["CallArchivedTopicArn"], "ELEVENLABS_HOST": elevenlabs.url,
         "ELEVENLABS_SECRET_ARN": pipeline.outputs["ElevenLabsSecretArn"], "RECONCILE_AFTER_MINUTES": "0",
+        "KEEP_AUDIO": "true", "GZIP_JSON": "false", "MINIMUM_CALL_SECONDS": "0", "AGENT_IDS": "",
         "AWS_ENDPOINT_URL": pipeline.outputs["AwsEndpointUrl"], "AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION,
         "AWS_ACCESS_KEY_ID": ROOT_KEY, "AWS_SECRET_ACCESS_KEY": ROOT_KEY, "POWERTOOLS_METRICS_NAMESPACE": "test",
         "POWERTOOLS_SERVICE_NAME": "test", "PATH": os.environ["PATH"],

@@ -23,8 +23,10 @@ from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.ops_app import global_options_first
 from scripts.ops_stack import explained
 from scripts.ops_view import moment, undisturbed
+from shared.record import Records
+from shared.times import utc
 from tests.conftest import Stack, close_clients, fixture_body
-from tests.scripts.conftest import INTERRUPTED, deploy_outputs, ops, press_ctrl_c
+from tests.scripts.conftest import INTERRUPTED, deploy_outputs, note, ops, press_ctrl_c
 
 HOURS = timedelta(hours=1)
 
@@ -34,7 +36,8 @@ def elevenlabs(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElevenLa
     """The stack `calls` with a key, and the API that it opens."""
     secret = boto3.client("secretsmanager").create_secret(Name="elevenlabs", SecretString="xi-test")["ARN"]
     with ElevenLabs("xi-test") as stand_in:
-        deploy_outputs(aws.outputs | {"ElevenLabsSecretArn": secret, "ElevenLabsApiHost": stand_in.url})
+        aws.outputs.update({"ElevenLabsSecretArn": secret, "ElevenLabsApiHost": stand_in.url})
+        deploy_outputs(aws.outputs)
         monkeypatch.setattr("reconciler.elevenlabs._RETRIES.backoff_factor", 0.0)
         yield stand_in
         close_clients()
@@ -234,3 +237,29 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert "Example: ops " in out
     assert command.split()[-1] in out.split("Example:")[1]
     assert Path(__file__).parents[2].joinpath("scripts/ops").stat().st_mode & 0o111
+
+
+def test_a_backfill_passes_over_what_is_not_kept_and_judges_anew_what_was_left_out(aws, elevenlabs, capsys):
+    records = Records(boto3.resource("dynamodb").Table("conversations"))
+    for name, agent in (("conv_ours", "agent_ours"), ("conv_marked", "agent_ours"), ("conv_other", "agent_other")):
+        add_call(elevenlabs, name, 5 * HOURS, agent_id=agent)
+    records.leave_out("conv_marked", "other_agent")
+    deploy_outputs(aws.outputs | {"AgentIds": "agent_ours,agent_also", "MinimumCallSeconds": "10"})
+
+    code, shown = backfill(capsys, "--since", "1d", "--yes")
+
+    assert (code, shown["calls_missing"], shown["fetched"]) == (0, 2, 2)
+    assert fetched(aws) == ["conv_marked", "conv_ours"]
+
+
+def test_a_backfill_asks_for_no_recordings_where_none_are_kept(aws, elevenlabs, capsys):
+    ago = utc(datetime.now(timezone.utc) - 5 * HOURS)
+    note(aws, "conv_1", audio="unavailable", t_order="1", archived_at=ago, started_at=ago)
+    deploy_outputs(aws.outputs | {"KeepAudio": "true"})
+    assert backfill(capsys, "--since", "1d")[1]["audio_missing"] == 1
+    deploy_outputs(aws.outputs | {"KeepAudio": "false"})
+
+    code, shown = backfill(capsys, "--since", "1d", "--yes")
+
+    assert (code, shown["next"]) == (0, "Nothing is missing.")
+    assert aws.take("AudioQueueUrl") == []

@@ -10,7 +10,7 @@ from memory_writer.memory import Memory
 from memory_writer.platform import PlatformBackend
 from shared.record import Records
 from tests.archiver.conftest import stage_recording, staged_key
-from tests.conftest import Stack, close_clients
+from tests.conftest import Stack, close_clients, forget
 from tests.mem0_stand_in import HostedMem0
 from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, deploy_outputs, note, table
 
@@ -382,3 +382,35 @@ def test_people_get_a_table(stack, say, whole):
         ["conv_1", "archived", "archived", "done,", "1", "in", "Mem0", "done,", "1", "in", "Mem0", "-"],
     ]
     assert none == "1 calls, 0 with a problem.\n"
+
+
+def test_a_call_that_is_left_out_is_no_problem(stack, ask):
+    Records(table(stack)).leave_out("conv_1", "too_short")
+
+    code, found = ask("verify", "conv_1")
+
+    assert (code, found["title"]) == (0, "1 calls, 0 with a problem")
+    assert found["rows"][0]["json"] == "left out: too_short"
+
+
+def test_a_call_whose_json_is_compressed_agrees(stack, ask, whole, monkeypatch):
+    monkeypatch.setenv("GZIP_JSON", "true")
+    forget()
+    whole("conv_1")
+    assert stack.head(json_key("conv_1"))["ContentEncoding"] == "gzip"
+
+    code, found = ask("verify", "conv_1")
+
+    assert (code, found["rows"][0]["problems"]) == (0, [])
+
+
+def test_a_json_that_is_no_gzip_though_it_says_so_is_named(stack, ask, whole):
+    whole("conv_1")
+    metadata = stack.head(json_key("conv_1"))["Metadata"]
+    stack.s3.put_object(
+        Bucket=stack.bucket, Key=json_key("conv_1"), Body=b"no gzip", Metadata=metadata, ContentEncoding="gzip"
+    )
+
+    code, found = ask("verify", "conv_1")
+
+    assert (code, found["rows"][0]["problems"]) == (1, ["the JSON cannot be read"])
