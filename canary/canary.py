@@ -1,7 +1,7 @@
 """A synthetic call, as ElevenLabs would send it: through archive and memory, and away again.
 
 It has no phone number, so that it lies under `no-phone/` and is remembered for a user of its own. Subscribers of
-CallArchivedTopic hear of it like of any call, and tell it by its agent.
+CallArchivedTopic hear of it like of any call, and tell it by its id, which begins with `canary_`.
 """
 
 import json
@@ -50,6 +50,7 @@ class Step:
 class Canary:
     """One flight. `memory_queue_url` is empty if the stack does not remember; `patience` is seconds for each step.
 
+    Agent, length and whether there is an MP3 to wait for are such that the stack's parameters do not leave it out.
     A flight that gets stuck at its memory may leave one behind in Mem0, of a user of the canary's own.
     """
 
@@ -61,6 +62,9 @@ class Canary:
     sqs: Any
     memory_queue_url: str
     patience: float
+    agent_id: str
+    call_seconds: int
+    keeps_audio: bool
 
     def fly(self) -> Iterator[Step]:
         """Yields each step when it is done. Whatever happens, the call is taken away. Raises CanaryError."""
@@ -88,8 +92,8 @@ class Canary:
     def _send(self, conversation_id: str, now: datetime) -> None:
         """Both webhooks, the audio first, which then waits for its call."""
         for event, data in (
-            ("post_call_audio", audio(conversation_id)),
-            ("post_call_transcription", transcript(conversation_id, now)),
+            ("post_call_audio", self._audio(conversation_id)),
+            ("post_call_transcription", self._transcript(conversation_id, now)),
         ):
             body = json.dumps({"type": event, "event_timestamp": int(now.timestamp()), "data": data}).encode()
             moment = str(int(time.time()))
@@ -106,13 +110,8 @@ class Canary:
 
     def _is_archived(self, conversation_id: str) -> bool:
         call = self.records.get(conversation_id)
-        return bool(
-            call
-            and call.json_key
-            and call.mp3_key
-            and self.bucket.exists(call.json_key)
-            and self.bucket.exists(call.mp3_key)
-        )
+        wanted = [call.json_key, *([call.mp3_key] if self.keeps_audio else [])] if call else [None]
+        return all(key and self.bucket.exists(key) for key in wanted)
 
     def _is_remembered(self, conversation_id: str) -> bool:
         return [entry.get("state") for entry in self._ledger(conversation_id)] == ["done", "done"]
@@ -143,18 +142,24 @@ class Canary:
             if conversation_id < oldest:
                 self._take_away(conversation_id)
 
+    def _transcript(self, conversation_id: str, now: datetime) -> dict[str, Any]:
+        started = int(now.timestamp()) - self.call_seconds
+        return {
+            "conversation_id": conversation_id, "agent_id": self.agent_id, "user_id": USER,
+            "status": "done", "has_audio": True,
+            "transcript": [{"role": "user", "message": "Is this call archived and remembered?"}],
+            "metadata": {"start_time_unix_secs": started, "call_duration_secs": self.call_seconds},
+            "analysis": {"call_successful": "success", "transcript_summary": "A call that tests the archive."},
+        }  # fmt: skip
 
-def transcript(conversation_id: str, now: datetime) -> dict[str, Any]:
-    return {
-        "conversation_id": conversation_id, "agent_id": AGENT, "status": "done", "has_audio": True, "user_id": USER,
-        "transcript": [{"role": "user", "message": "Is this call archived and remembered?", "time_in_call_secs": 0}],
-        "metadata": {"start_time_unix_secs": int(now.timestamp()) - 1, "call_duration_secs": 1},
-        "analysis": {"call_successful": "success", "transcript_summary": "A call that tests the archive."},
-    }  # fmt: skip
+    def _audio(self, conversation_id: str) -> dict[str, Any]:
+        full_audio = b64encode(SILENCE).decode()
+        return {"conversation_id": conversation_id, "agent_id": self.agent_id, "full_audio": full_audio}
 
 
-def audio(conversation_id: str) -> dict[str, Any]:
-    return {"conversation_id": conversation_id, "agent_id": AGENT, "full_audio": b64encode(SILENCE).decode()}
+def agent_of(agent_ids: str) -> str:
+    """One of the agents whose calls are kept; an agent of the canary's own if all are."""
+    return agent_ids.split(",")[0].strip() or AGENT
 
 
 def announcement(call: Call) -> str:

@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from canary.canary import Canary, CanaryError
+from canary.canary import Canary, CanaryError, agent_of
 from shared.bucket import Bucket
 from shared.observability import count, logger, metrics
 from shared.record import Records
@@ -32,6 +32,9 @@ class Settings:
     conversation_table_name: str
     memory_queue_url: str
     canary_step_seconds: int
+    agent_ids: str
+    minimum_call_seconds: int
+    keep_audio: bool
 
 
 @cache
@@ -47,6 +50,7 @@ def canary() -> Canary:
         settings().post_call_url, secret["SecretString"].strip(),
         Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name), Records(table), table,
         boto3.client("sqs", config=_PATIENCE), settings().memory_queue_url, settings().canary_step_seconds,
+        agent_of(settings().agent_ids), max(1, settings().minimum_call_seconds), settings().keep_audio,
     )  # fmt: skip
 
 

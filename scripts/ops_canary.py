@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from canary.canary import Canary, CanaryError, Step
+from canary.canary import Canary, CanaryError, Step, agent_of
 from scripts.ops_view import View
 
 COLUMNS = {"step": "Step", "seconds": "Seconds", "means": "What it means"}
@@ -22,13 +22,15 @@ def canary(
 ) -> int:
     """Send a test call through archive and memory, time each step, and take it away again.
 
-    It has no phone number, and the agent agentic-memory-canary. Exit code 1 if it gets stuck.
+    It has no phone number, and an id that begins with canary_. Exit code 1 if it gets stuck.
     """
     view: View = context.obj
     stack, rows = view.stack, list[dict[str, Any]]()
     flight = Canary(
         stack.output("PostCallUrl"), stack.secret("WebhookSecretArn"), stack.bucket, stack.records, stack.table,
         stack.client("sqs"), stack.output("MemoryQueueUrl") if "MemorySecretArn" in stack.outputs else "", patience,
+        agent_of(stack.outputs.get("AgentIds", "")), max(1, int(stack.output("MinimumCallSeconds"))),
+        stack.output("KeepAudio") == "true",
     )  # fmt: skip
     fault = ""
     with view.progress.status("Sending a call ...") as status:

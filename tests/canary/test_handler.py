@@ -43,6 +43,19 @@ def test_a_flight_leaves_nothing_but_a_tombstone(aws, context, fly, capsys):
     assert aws.reasons() == []
 
 
+def test_a_flight_is_none_of_the_calls_that_the_stack_leaves_out(aws, context, fly, monkeypatch):
+    chosen = {"AGENT_IDS": "agent_1, agent_2", "MINIMUM_CALL_SECONDS": "30", "KEEP_AUDIO": "false"}
+    for name, value in chosen.items():
+        monkeypatch.setenv(name, value)
+
+    with endpoint(aws, context) as url:
+        steps = fly(url)
+
+    assert list(steps) == ["taken in", "archived", "taken away"]
+    assert {each["agent_id"] for each in aws.announcements()} == {"agent_1"}
+    assert versions(aws) == []
+
+
 def test_a_flight_that_gets_stuck_names_the_step_and_is_taken_away(aws, context, fly, monkeypatch, capsys, logs):
     monkeypatch.setenv("CANARY_STEP_SECONDS", "0")
     monkeypatch.setattr(archiver.handler, "lambda_handler", lambda *_: None)  # stands for an archiver that is down
