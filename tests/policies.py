@@ -6,6 +6,7 @@ folder: `Bucket.Arn/staging/*`, or `Bucket.Arn/*` for callers' folders, whose na
 
 import ast
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -217,8 +218,9 @@ PRODUCT = ("shared/", *sorted(f"{path.parent.name}/" for path in ROOT.glob("*/ha
 
 @cache
 def operations() -> dict[str, str]:
-    """The methods of boto3's clients and tables that call AWS, by the operation that each calls."""
-    clients = [boto3.client(name) for name in ("s3", "sqs", "sns", "dynamodb", "secretsmanager")]
+    """The operations of AWS by the methods of boto3's clients and tables that call them, for the services we use."""
+    services = set(re.findall(r"boto3\.(?:client|resource)\(\"(.+?)\"", "".join(product_code().values())))
+    clients = [boto3.client(service) for service in sorted(services)]
     return {name: operation for each in clients for name, operation in each.meta.method_to_api_mapping.items()} | {
         "batch_writer": "BatchWriteItem", "upload_fileobj": "PutObject", "upload_file": "PutObject",
         "download_fileobj": "GetObject", "download_file": "GetObject",
