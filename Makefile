@@ -80,6 +80,7 @@ build-IngestFunction: PACKAGE := ingest
 build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
 build-ReconcilerFunction build-AudioFunction: PACKAGE := reconciler
+build-CanaryFunction: PACKAGE := canary
 
 PINNED := requirements.txt
 build-MemoryWriterFunction: PINNED := $(if $(filter oss,$(MEMORY_BACKEND)),requirements-oss,requirements).txt
@@ -88,7 +89,7 @@ PIP := python3.13 -m pip
 PLATFORM := --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 --implementation cp --python-version 3.13
 # The utilities of Powertools that functions import, and what these import; the others are half of it.
 UTILITIES := batch data_classes jmespath_utils parser typing
-build-IngestFunction: UTILITIES := jmespath_utils typing
+build-IngestFunction build-CanaryFunction: UTILITIES := jmespath_utils typing
 # What no function imports: Powertools' router for REST, with all of Swagger; httpx' asynchronous half, which httpcore does
 # without; pydantic's old version; commands, tests, stubs. Of the metadata the names, versions and licences stay, which
 # scanners read. Open-source Mem0 imports more of it, and keeps it.

@@ -44,6 +44,7 @@ class Settings:
     signature_max_age_seconds: int
     signature_max_ahead_seconds: int
     secret_overlap_seconds: int
+    secret_cache_seconds: int
 
 
 @dataclass(frozen=True)
@@ -63,21 +64,22 @@ def settings() -> Settings:
 @cache
 def aws() -> Aws:
     overlap = timedelta(seconds=settings().secret_overlap_seconds)
+    cache_time = timedelta(seconds=settings().secret_cache_seconds)
     secrets_manager = boto3.client("secretsmanager", config=_ONCE)
     return Aws(
         s3=boto3.client("s3", config=_TWICE),
         sqs=boto3.client("sqs", config=_TWICE),
-        secret=SigningSecret(secrets_manager, settings().webhook_secret_arn, overlap),
+        secret=SigningSecret(secrets_manager, settings().webhook_secret_arn, overlap, cache_time),
     )
 
 
-def receive(event: dict[str, Any], now: datetime) -> str:
-    """Take in one webhook and return its delivery_id. When this returns, body and claim check are durable."""
+def receive(event: dict[str, Any], now: datetime) -> tuple[str, str]:
+    """Take in one webhook. When its delivery_id and its key's name are returned, body and claim check are durable."""
     body = read_body(event)
-    authenticate(body, read_signature(event), now)
+    signed_with = authenticate(body, read_signature(event), now)
     check = stage(body, now)
     hand_on(check)
-    return check.delivery_id
+    return check.delivery_id, signed_with
 
 
 def read_body(event: dict[str, Any]) -> bytes:
@@ -98,17 +100,30 @@ def read_signature(event: dict[str, Any]) -> str | None:
     return next((value for name, value in headers.items() if name.lower() == "elevenlabs-signature"), None)
 
 
-def authenticate(body: bytes, signature: str | None, now: datetime) -> None:
-    """Raise SignatureError unless ElevenLabs signed `body`; a mismatch reads the secret once more."""
+def authenticate(body: bytes, signature: str | None, now: datetime) -> str:
+    """Which key signed `body`: current or previous. Raises SignatureError if none did, after one more reading."""
     secret = aws().secret
-    max_age = timedelta(seconds=settings().signature_max_age_seconds)
-    max_ahead = timedelta(seconds=settings().signature_max_ahead_seconds)
     try:
-        verify(body, signature, secret.keys(now), now, max_age, max_ahead)
+        return _find_key(body, signature, secret.keys(now), now)
     except SignatureError as error:
         if error.reason != "mismatch" or not secret.reread(now):
             raise
-        verify(body, signature, secret.keys(now), now, max_age, max_ahead)
+        return _find_key(body, signature, secret.keys(now), now)
+
+
+def _find_key(body: bytes, signature: str | None, secrets: dict[str, str], now: datetime) -> str:
+    max_age = timedelta(seconds=settings().signature_max_age_seconds)
+    max_ahead = timedelta(seconds=settings().signature_max_ahead_seconds)
+    found, doubts = [], []
+    for name, secret in secrets.items():  # all of them: the time it takes must not tell which one was right
+        try:
+            verify(body, signature, [secret], now, max_age, max_ahead)
+            found.append(name)
+        except SignatureError as error:
+            doubts.append(error)
+    if not found:
+        raise doubts[0]
+    return found[0]
 
 
 def stage(body: bytes, now: datetime) -> ClaimCheck:
@@ -156,7 +171,7 @@ def _answer(status_code: int, **body: str) -> dict[str, Any]:
 @logger.inject_lambda_context
 def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
     try:
-        delivery_id = receive(event, datetime.now(timezone.utc))
+        delivery_id, signed_with = receive(event, datetime.now(timezone.utc))
     except BodyError as error:
         count("BodyRejected")
         logger.info("Webhook refused: body", reason=str(error))
@@ -170,5 +185,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         logger.exception("Webhook not taken in", service_at_fault=error.service)
         return _answer(503, error="The webhook could not be stored now. Please send it again.")
     count("WebhookStaged")
-    logger.info("Webhook staged", delivery_id=delivery_id)
+    if signed_with == "previous":
+        count("SignedWithPrevious")
+    logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
     return _answer(200, status="ok", delivery_id=delivery_id)

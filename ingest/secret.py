@@ -7,7 +7,6 @@ from typing import Any
 from shared.aws_errors import AwsError, error_code
 from shared.errors import UnavailableError
 
-CACHE_TIME = timedelta(minutes=5)
 REREAD_AFTER = timedelta(seconds=10)
 
 
@@ -22,23 +21,23 @@ class Reading:
 
 
 class SigningSecret:
-    """AWSCURRENT, and AWSPREVIOUS while AWSCURRENT is younger than `overlap`.
+    """AWSCURRENT, and AWSPREVIOUS while AWSCURRENT is younger than `overlap`; what was read holds for `cache_time`.
 
     Every method raises UnavailableError when the secret cannot be read: then nobody can say that a signature is wrong.
     """
 
-    def __init__(self, client: Any, arn: str, overlap: timedelta) -> None:
-        self._client, self._arn, self._overlap = client, arn, overlap
+    def __init__(self, client: Any, arn: str, overlap: timedelta, cache_time: timedelta) -> None:
+        self._client, self._arn, self._overlap, self._cache_time = client, arn, overlap, cache_time
         self._reading: Reading | None = None
         self._tried_at: datetime | None = None
 
-    def keys(self, now: datetime) -> list[str]:
-        """The keys that sign webhooks at `now`, the newest first."""
+    def keys(self, now: datetime) -> dict[str, str]:
+        """The keys that sign webhooks at `now`, by what they are, the newest first."""
         reading = self._reading
-        if reading is None or now - reading.read_at > CACHE_TIME:
+        if reading is None or now - reading.read_at > self._cache_time:
             reading = self._read(now)
         overlapping = reading.previous and now - reading.created_at < self._overlap
-        return [reading.current, reading.previous] if overlapping else [reading.current]
+        return {"current": reading.current} | ({"previous": reading.previous} if overlapping else {})
 
     def reread(self, now: datetime) -> bool:
         """After a mismatch: read again unless that was just done, for floods of forgeries shall cost nothing."""

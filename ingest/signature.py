@@ -1,15 +1,12 @@
-"""The signature of an ElevenLabs webhook.
+"""Whether an ElevenLabs webhook is signed by who it should be."""
 
-`ElevenLabs-Signature: t=<unix seconds>,v0=<hex HMAC-SHA256 of "<t>.<raw body>">`
-"""
-
-import hashlib
 import hmac
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from shared.errors import SignatureError
+from shared.signature import sign
 
 _SECONDS = re.compile(r"[0-9]{1,12}")
 
@@ -32,11 +29,6 @@ def verify(
     matches = [hmac.compare_digest(given, right) for given in signatures for right in expected]
     if not any(matches):
         raise SignatureError("mismatch")
-
-
-def sign(body: bytes, timestamp: str, secret: str) -> str:
-    """The lower-case hex of the HMAC-SHA256 over `<timestamp>.<body>`."""
-    return hmac.new(secret.encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
 
 
 def _parse(header: str | None) -> tuple[str, list[bytes]]:

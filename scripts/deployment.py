@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import re
 import time
 import zipfile
 from collections.abc import Iterator, Mapping
@@ -17,10 +16,9 @@ from scripts.translation import Template, emulate, translate
 
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template.yaml"
-SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler")
+SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")
 CODE_BUCKET = "embedded-code"
 DEPLOY_SECONDS = 60.0
-EXECUTE_API = re.compile(r"https?://(\w+)\.execute-api\.[^/]+/")
 
 
 class UnknownParameterError(EmbeddedAwsError):
@@ -36,14 +34,14 @@ def deploy(
 ) -> dict[str, str]:
     """Create a stack from the template at `path` and the source folders beside it; returns its outputs.
 
-    `AwsEndpointUrl` and `WebhookSecret` are added, and the URLs of HTTP APIs are those that answer here.
+    `AwsEndpointUrl` and `WebhookSecret` are added.
     Stacks may stand side by side. Raises TemplateError, UnknownParameterError or DeploymentError.
     """
     code, archive = package(path.parent)
     template = translate(path, parameters, f"s3://{CODE_BUCKET}/{code}")
     values = complete(template, parameters or {}, aws.folder / "memory" / stack_name)
     try:
-        create(aws, stack_name, emulate(template, values), values, {code: archive})
+        create(aws, stack_name, emulate(template, values, aws.endpoint_url), values, {code: archive})
         return described(aws, wait(aws, stack_name))
     except (ClientError, BotoCoreError) as error:
         raise DeploymentError(f"Stack {stack_name} failed: {error}") from error
@@ -145,10 +143,8 @@ def is_failure(event: Mapping[str, Any]) -> bool:
 
 
 def described(aws: EmbeddedAws, outputs: Mapping[str, str]) -> dict[str, str]:
-    """The outputs with URLs that answer here, the endpoint, and the key that signs webhooks."""
-    local = rf"{aws.endpoint_url}/_aws/execute-api/\1/"
-    found = {name: EXECUTE_API.sub(local, value) for name, value in outputs.items()}
-    found["AwsEndpointUrl"] = aws.endpoint_url
+    """The outputs with the endpoint, and the key that signs webhooks."""
+    found = {**outputs, "AwsEndpointUrl": aws.endpoint_url}
     if "WebhookSecretArn" in found:
         secret = aws.client("secretsmanager").get_secret_value(SecretId=found["WebhookSecretArn"])
         found["WebhookSecret"] = secret["SecretString"]

@@ -10,10 +10,13 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
+from scripts.ops_canary import canary
 from scripts.ops_dlq import app as dlq
 from scripts.ops_erase import erase
+from scripts.ops_export import export
 from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_replay import replay
+from scripts.ops_rotate import rotate_secret
 from scripts.ops_send import send
 from scripts.ops_stack import OpsError, explained
 from scripts.ops_status import status
@@ -48,6 +51,9 @@ app.command()(replay)
 app.command()(backfill)
 app.command()(send)
 app.command()(erase)
+app.command()(canary)
+app.command()(rotate_secret)
+app.command()(export)
 app.add_typer(dlq, name="dlq")
 
 

@@ -1,6 +1,7 @@
 """template.yaml as plain CloudFormation, and as much of it as the emulator needs said differently."""
 
 import logging
+import re
 import string
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from scripts.embedded import REGION, EmbeddedAwsError
 
+API_ENDPOINT = re.compile(r"\$\{(\w+)\.ApiEndpoint\}")
 PLACEHOLDER_CODE = "s3://code/functions.zip"
 
 Template = dict[str, Any]
@@ -62,8 +64,9 @@ def with_code(template: Template, code: str) -> Template:
     return template
 
 
-def emulate(template: Template, parameters: Mapping[str, str]) -> Template:
+def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str) -> Template:
     """A copy of a translated template with what the emulator lacks written in terms that it knows."""
+    template = with_endpoint(template, endpoint_url)
     resources: Template = {}
     for name, resource in template["Resources"].items():
         if resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
@@ -73,6 +76,15 @@ def emulate(template: Template, parameters: Mapping[str, str]) -> Template:
         else:
             resources[name] = without_tls(plain_secret(resource))
     return template | {"Resources": resources}
+
+
+def with_endpoint(node: Any, endpoint_url: str) -> Any:
+    """HTTP APIs answer at the emulator's own address."""
+    if isinstance(node, list):
+        return [with_endpoint(each, endpoint_url) for each in node]
+    if isinstance(node, dict):
+        return {name: with_endpoint(value, endpoint_url) for name, value in node.items()}
+    return API_ENDPOINT.sub(rf"{endpoint_url}/_aws/execute-api/${{\1}}", node) if isinstance(node, str) else node
 
 
 def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -> Any:

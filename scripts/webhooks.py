@@ -4,7 +4,7 @@ import time
 
 import httpx
 
-from ingest.signature import sign
+from shared.signature import sign
 
 
 def send(url: str, secret: str, body: bytes, timestamp: int | None = None) -> httpx.Response:

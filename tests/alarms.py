@@ -75,6 +75,9 @@ class Deployed:
                 return FUNCTIONS[name](self, argument)
         return {name: self.resolve(value) for name, value in node.items()}
 
+    def look_up(self, name: str, key: str, second_key: str) -> Any:
+        return translated()["Mappings"][name][key][second_key]
+
     def choose(self, condition: str, then: Any, otherwise: Any) -> Any:
         return self.resolve(then if self.resolve({"Condition": condition}) else otherwise)
 
@@ -87,6 +90,7 @@ FUNCTIONS = {
     "Ref": lambda stack, name: stack.values.get(name, name),
     "Fn::GetAtt": lambda stack, names: ".".join(names),
     "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
+    "Fn::FindInMap": lambda stack, path: stack.look_up(*stack.resolve(path)),
     "Fn::If": lambda stack, given: stack.choose(*given),
     "Fn::Equals": lambda stack, both: operator.eq(*(str(stack.resolve(each)) for each in both)),
     "Fn::Not": lambda stack, one: not stack.resolve(one[0]),

@@ -214,6 +214,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "SIGNATURE_MAX_AGE_SECONDS": "3600",
         "SIGNATURE_MAX_AHEAD_SECONDS": "300",
         "SECRET_OVERLAP_SECONDS": "86400",
+        "SECRET_CACHE_SECONDS": "300",
         "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
         "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
         "DLQ_URL": outputs["ArchiveDlqUrl"],
@@ -228,12 +229,16 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "ELEVENLABS_HOST": "http://127.0.0.1:9",
         "HTTP_API_ID": "api123",
         "RECONCILE_AFTER_MINUTES": "60",
+        "POST_CALL_URL": "http://127.0.0.1:9",
+        "MEMORY_QUEUE_URL": "",
+        "CANARY_STEP_SECONDS": "5",
     }
 
 
 def forget() -> None:
     """End what the handlers keep from one invocation to the next: a new execution environment."""
     import archiver.handler
+    import canary.handler
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
@@ -241,6 +246,7 @@ def forget() -> None:
     for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
+    canary.handler.settings.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

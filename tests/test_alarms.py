@@ -34,6 +34,7 @@ from tests.alarms import (
 )
 from tests.archiver.conftest import stage
 from tests.archiver.test_handler import audio, transcript
+from tests.canary.conftest import endpoint
 from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.ingest.test_handler import signed
 from tests.mem0_stand_in import HostedMem0
@@ -42,7 +43,7 @@ from tests.reconciler.conftest import KEY, NOW, conversation
 from tests.reconciler.test_watchdog import webhook
 
 DEFAULT = Deployed()
-EVERYTHING = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours="3", AlarmEmail="duty@example.com")
+EVERYTHING = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours="3", AlarmEmail="duty@example.com", CanaryMinutes="15")
 REMEMBERING = Deployed(ElevenLabsApiKey="xi-test", Mem0ApiKey="m0-test")
 STACKS = [
     pytest.param(DEFAULT, id="default"),
@@ -119,29 +120,29 @@ class World:
         self, aws: Stack, context: Any, elevenlabs: ElevenLabs, mem0: HostedMem0, patch: Any, output: Any
     ) -> None:
         self.aws, self.elevenlabs, self.mem0 = aws, elevenlabs, mem0
-        self._context, self._patch, self._output = context, patch, output
-        self._warm = ""
+        self.context, self.patch, self._output = context, patch, output
+        self.warm = ""
         context.get_remaining_time_in_millis = lambda: 900_000
 
     def run(self, function: str, event: Any) -> Any:
         """Invoke a function of the template; another one than before starts cold."""
         properties = EVERYTHING.of("AWS::Lambda::Function")[function]
-        if function != self._warm:
+        if function != self.warm:
             self._start(function, properties["Environment"]["Variables"])
         module, _, handler = properties["Handler"].rpartition(".")
-        return getattr(import_module(module), handler)(event, self._context)
+        return getattr(import_module(module), handler)(event, self.context)
 
     def _start(self, function: str, variables: dict[str, str]) -> None:
         """A new execution environment, which reads the names of its metrics from the variables of the template."""
         close_clients()
         for name in ("POWERTOOLS_SERVICE_NAME", "POWERTOOLS_METRICS_NAMESPACE"):
-            self._patch.setenv(name, variables[name])
-        self._patch.setenv("DLQ_URL", self.aws.outputs.get(f"{variables.get('DLQ_URL')}Url", "none"))
+            self.patch.setenv(name, variables[name])
+        self.patch.setenv("DLQ_URL", self.aws.outputs.get(f"{variables.get('DLQ_URL')}Url", "none"))
         cold = Metrics().provider
         for name in ("service", "namespace"):
-            self._patch.setattr(metrics.provider, name, getattr(cold, name))
+            self.patch.setattr(metrics.provider, name, getattr(cold, name))
         forget()
-        self._warm = function
+        self.warm = function
 
     def emitted(self) -> dict[Metric, list[float]]:
         """What was written since the last time."""
@@ -252,6 +253,19 @@ def all_is_healed(world: World) -> None:
     hourly_pass(world)
 
 
+def a_flight(world: World) -> None:
+    with endpoint(world.aws, world.context) as url:
+        world.patch.setenv("POST_CALL_URL", url)
+        world.warm = ""
+        world.run("CanaryFunction", {})
+
+
+def a_flight_to_nowhere(world: World) -> None:
+    world.patch.setenv("POST_CALL_URL", "http://127.0.0.1:9")
+    world.warm = ""
+    world.run("CanaryFunction", {})
+
+
 def the_call_of_the_audio(world: World) -> None:
     if world.aws.call("conv_parked"):
         world.run("ArchiverFunction", sqs_event(stage(world.aws, transcript("conv_parked"))))
@@ -280,6 +294,7 @@ OUR_SCENES = {
     "AudioParkedLongAlarm": Scene(the_call_of_the_audio, audio_without_its_call, 3600),
     "WebhookTroubleAlarm": Scene(all_is_healed, a_webhook_that_is_switched_off, 3600),
     "ElevenLabsKeyAlarm": Scene(all_is_healed, a_key_that_is_refused, 3600),
+    "CanaryAlarm": Scene(a_flight, a_flight_to_nowhere, 900, 2),
 }
 ONE_TOO_MANY = ([0, 0, 0], [0, 1, 0])
 AWS_SCENES = {  # by the ends of the alarms' names, the longest first
@@ -329,10 +344,10 @@ def test_an_alarm_on_a_metric_of_ours_fires_and_clears_by_what_the_functions_wri
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_silence_is_calm_but_for_the_alarm_that_waits_for_webhooks(name):
+def test_silence_is_calm_but_for_the_alarms_that_wait_for_webhooks_and_flights(name):
     silence: list[Period] = [[]] * LONG
 
-    assert state(ALARMS[name], silence) == ("ALARM" if name == "NoWebhookAlarm" else "OK")
+    assert state(ALARMS[name], silence) == ("ALARM" if name in ("NoWebhookAlarm", "CanaryAlarm") else "OK")
 
 
 @pytest.mark.parametrize("number", [1, 2, 1000])
@@ -413,7 +428,8 @@ def test_every_queue_function_api_and_topic_has_its_alarms(stack):
     queues, dead = set(stack.of("AWS::SQS::Queue")), dead_letter_queues(stack)
     wanted = {(queue, "ApproximateNumberOfMessagesVisible") for queue in queues}
     wanted |= {(queue, "ApproximateAgeOfOldestMessage") for queue in queues - dead}
-    wanted |= {(function, name) for function in stack.of("AWS::Lambda::Function") for name in ("Errors", "Throttles")}
+    functions = set(stack.of("AWS::Lambda::Function")) - {"CanaryFunction"}  # whose own alarm misses its flights
+    wanted |= {(function, name) for function in functions for name in ("Errors", "Throttles")}
     wanted |= {(api, "5xx") for api in stack.of("AWS::ApiGatewayV2::Api")}
     wanted |= {(topic, "NumberOfNotificationsFailed") for topic in set(stack.of("AWS::SNS::Topic")) - {"AlarmTopic"}}
 
@@ -422,7 +438,7 @@ def test_every_queue_function_api_and_topic_has_its_alarms(stack):
 
 
 def test_alarms_that_depend_on_parameters_are_there_when_they_are_meant():
-    assert set(ALARMS) - set(REMEMBERING.alarms) == {"NoWebhookAlarm", "MemoryNotConfiguredAlarm"}
+    assert set(ALARMS) - set(REMEMBERING.alarms) == {"NoWebhookAlarm", "MemoryNotConfiguredAlarm", "CanaryAlarm"}
     assert {"MemoryNotConfiguredAlarm", "AudioParkedLongAlarm"} <= set(DEFAULT.alarms)
     assert "NoWebhookAlarm" not in DEFAULT.alarms
 
@@ -430,7 +446,7 @@ def test_alarms_that_depend_on_parameters_are_there_when_they_are_meant():
 @pytest.mark.parametrize("name", ALARMS)
 def test_no_alarm_looks_back_further_than_cloudwatch_allows(name):
     most_hours = str(translated()["Parameters"]["NoWebhookHours"]["MaxValue"])
-    alarm = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours=most_hours).alarms[name]
+    alarm = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours=most_hours, CanaryMinutes="60").alarms[name]
 
     seconds = alarm["Period"] * int(alarm["EvaluationPeriods"])
 
@@ -449,7 +465,7 @@ def test_an_alarm_tells_the_operators_when_it_rises_and_when_it_is_over(name):
 
 
 COMMAND = re.compile(
-    r"\./scripts/ops (status|reconcile|verify --since 24h|replay --since 30d --unarchived --yes"
+    r"\./scripts/ops (status|reconcile|canary|verify --since 24h|replay --since 30d --unarchived --yes"
     r"|dlq (?:show|redrive) (?:archive|memory|audio)(?: --yes)?)"
 )
 
@@ -485,7 +501,7 @@ def test_cloudwatch_can_publish_to_the_alarm_topic():
 
 def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
     """What the functions write when each outcome has happened once."""
-    for act in (webhooks, calls, memories, recordings, passes, a_breakdown):
+    for act in (webhooks, calls, memories, recordings, passes, a_flight_to_nowhere, a_breakdown):
         act(world)
     return world.emitted()
 
@@ -597,7 +613,7 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     per_call = (6 * 5 + 3 * 0.4 + 4 * 3 * 0.4 + 2 * 0.5 + 20 * 0.625) * 1e-6
     parts = {
         "api": (2_000 + 2_048) * 1e-6,
-        "functions": 5 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
+        "functions": 6 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
         "polling": 3 * 400_000 * 0.4e-6,
         "handling": 1_000 * round(per_call, 5),
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,

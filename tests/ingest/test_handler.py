@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 
 import ingest.handler
 from ingest.handler import lambda_handler, receive
-from ingest.signature import sign
 from shared.errors import SignatureError, UnavailableError
+from shared.signature import sign
 from tests.conftest import SECRET, fixture_body
 
 BODY = fixture_body("02")
@@ -190,8 +190,8 @@ def put_secret(aws, value: str) -> None:
 
 
 def receive_after(seconds: int, secret: str = SECRET) -> str:
-    """Take in a webhook that is signed, and comes, that many seconds from now."""
-    return receive(signed(secret=secret, late=-seconds), datetime.now(timezone.utc) + timedelta(seconds=seconds))
+    """The delivery_id; take in a webhook that is signed, and comes, that many seconds from now."""
+    return receive(signed(secret=secret, late=-seconds), datetime.now(timezone.utc) + timedelta(seconds=seconds))[0]
 
 
 def test_old_and_new_secret_sign_during_the_overlap_of_a_rotation(aws):
@@ -200,6 +200,40 @@ def test_old_and_new_secret_sign_during_the_overlap_of_a_rotation(aws):
 
     assert receive_after(11, "wsec_new") == DELIVERY_ID
     assert receive_after(12) == DELIVERY_ID
+
+
+@pytest.mark.parametrize(
+    ("secret", "name", "counted"),
+    [
+        pytest.param(SECRET, "previous", {"WebhookStaged": [1.0], "SignedWithPrevious": [1.0]}, id="previous"),
+        pytest.param("wsec_new", "current", {"WebhookStaged": [1.0]}, id="current"),
+    ],
+)
+def test_the_key_that_signed_is_counted_and_logged_by_its_name(aws, context, logs, capsys, secret, name, counted):
+    put_secret(aws, "wsec_new")
+
+    assert lambda_handler(signed(secret=secret), context)["statusCode"] == 200
+
+    (metrics,) = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
+    assert {key: value for key, value in metrics.items() if isinstance(value, list)} == counted
+    (entry,) = [json.loads(line) for line in logs.getvalue().splitlines()]
+    assert (entry["message"], entry["secret"]) == ("Webhook staged", name)
+    assert SECRET not in logs.getvalue()
+
+
+def test_a_key_that_is_learnt_only_by_reading_again_is_named_too(aws):
+    receive_after(0)
+    put_secret(aws, "wsec_new")
+
+    found = receive(signed(secret="wsec_new", late=-11), datetime.now(timezone.utc) + timedelta(seconds=11))
+
+    assert found == (DELIVERY_ID, "current")
+
+
+def test_a_secret_that_was_put_again_signs_as_the_current_one(aws):
+    put_secret(aws, SECRET)
+
+    assert receive(signed(), datetime.now(timezone.utc)) == (DELIVERY_ID, "current")
 
 
 def test_the_old_secret_is_refused_once_the_overlap_is_over(aws, context, monkeypatch):
@@ -232,13 +266,15 @@ def test_a_mismatch_that_cannot_be_checked_against_a_fresh_secret_is_no_401(aws)
     assert receive_after(13) == DELIVERY_ID
 
 
-def test_the_cached_secret_is_read_again_after_five_minutes(aws):
+@pytest.mark.parametrize("seconds", [300, 60])
+def test_the_cached_secret_is_read_again_after_the_cache_time(aws, monkeypatch, seconds):
+    monkeypatch.setenv("SECRET_CACHE_SECONDS", str(seconds))
     receive_after(0)
     delete_secret(aws)
 
-    assert receive_after(299) == DELIVERY_ID
+    assert receive_after(seconds - 30) == DELIVERY_ID
     with pytest.raises(UnavailableError):
-        receive_after(302)
+        receive_after(seconds + 2)
 
 
 def test_logs_hold_no_secret_no_signature_and_nothing_of_the_body(aws, context, logs):

@@ -4,8 +4,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ingest.signature import sign, verify
+from ingest.signature import verify
 from shared.errors import SignatureError
+from shared.signature import sign
 
 # Pinned: computed once with OpenSSL, `printf '%s' '1772550280.{"type":"x"}' | openssl dgst -sha256 -hmac wsec_test`.
 BODY = b'{"type":"x"}'

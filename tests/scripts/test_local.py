@@ -265,7 +265,7 @@ def test_only_the_emulators_copy_of_the_template_is_rewritten(project: Path) -> 
     template = translate(project)
     before = json.dumps(template)
 
-    resources = emulate(template, {})["Resources"].values()
+    resources = emulate(template, {}, "http://127.0.0.1:9")["Resources"].values()
     routes = [each for each in resources if each["Type"] == "AWS::ApiGatewayV2::Route"]
 
     assert [route["Properties"]["RouteKey"] for route in routes] == ["POST /post-call"]

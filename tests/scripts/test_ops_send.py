@@ -35,7 +35,7 @@ class Endpoint(ThreadingHTTPServer):
             return self.answer
         event = {"headers": headers, "body": base64.b64encode(body).decode(), "isBase64Encoded": True}
         try:
-            return 200, json.dumps({"delivery_id": receive(event, datetime.now(timezone.utc))}).encode()
+            return 200, json.dumps({"delivery_id": receive(event, datetime.now(timezone.utc))[0]}).encode()
         except SignatureError:
             return 401, b"{}"
 

@@ -1,0 +1,165 @@
+"""A synthetic call, as ElevenLabs would send it: through archive and memory, and away again.
+
+It has no phone number, so that it lies under `no-phone/` and is remembered for a user of its own. Subscribers of
+CallArchivedTopic hear of it like of any call, and tell it by its agent.
+"""
+
+import json
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from secrets import token_hex
+from typing import Any
+
+import httpx
+
+from shared import keys
+from shared.bucket import Bucket
+from shared.errors import AgenticMemoryError
+from shared.messages import Announcement
+from shared.record import MEMORIES, Call, Records
+from shared.signature import sign
+from shared.times import utc
+
+AGENT = USER = "agentic-memory-canary"
+PREFIX = "canary_"
+POLL = 0.5
+SILENCE = b"\xff\xfb\x10\xc4" + bytes(100)  # one frame of MPEG audio, layer III
+LEFT_BEHIND = timedelta(hours=1)  # after which a canary's things are those of one that was killed
+
+
+class CanaryError(AgenticMemoryError):
+    """A step did not come to its end. `step` names it."""
+
+    def __init__(self, step: str, fault: str) -> None:
+        super().__init__(f"The canary got stuck: {step}: {fault}")
+        self.step = step
+
+
+@dataclass(frozen=True)
+class Step:
+    """What was done, and the seconds that it took."""
+
+    name: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Canary:
+    """One flight. `memory_queue_url` is empty if the stack does not remember; `patience` is seconds for each step.
+
+    A flight that gets stuck at its memory may leave one behind in Mem0, of a user of the canary's own.
+    """
+
+    url: str
+    secret: str
+    bucket: Bucket
+    records: Records
+    table: Any
+    sqs: Any
+    memory_queue_url: str
+    patience: float
+
+    def fly(self) -> Iterator[Step]:
+        """Yields each step when it is done. Whatever happens, the call is taken away. Raises CanaryError."""
+        now = datetime.now(timezone.utc)
+        self._clear(now)
+        conversation_id = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}_{token_hex(4)}"
+        try:
+            yield self._timed("taken in", lambda: self._send(conversation_id, now))
+            yield self._timed("archived", lambda: self._wait(lambda: self._is_archived(conversation_id)))
+            if self.memory_queue_url:
+                yield self._timed("remembered", lambda: self._wait(lambda: self._is_remembered(conversation_id)))
+        except BaseException:
+            self._take_away(conversation_id)
+            raise
+        yield self._timed("taken away", lambda: self._take_away(conversation_id))
+
+    def _timed(self, name: str, act: Callable[[], None]) -> Step:
+        begun = time.monotonic()
+        try:
+            act()
+        except (httpx.HTTPError, TimeoutError) as error:
+            raise CanaryError(name, str(error) or type(error).__name__) from None
+        return Step(name, round(time.monotonic() - begun, 2))
+
+    def _send(self, conversation_id: str, now: datetime) -> None:
+        """Both webhooks, the audio first, which then waits for its call."""
+        for event, data in (
+            ("post_call_audio", audio(conversation_id)),
+            ("post_call_transcription", transcript(conversation_id, now)),
+        ):
+            body = json.dumps({"type": event, "event_timestamp": int(now.timestamp()), "data": data}).encode()
+            moment = str(int(time.time()))
+            signature = f"t={moment},v0={sign(body, moment, self.secret)}"
+            headers = {"Content-Type": "application/json", "ElevenLabs-Signature": signature}
+            httpx.post(self.url, content=body, headers=headers, timeout=30).raise_for_status()
+
+    def _wait(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self.patience
+        while not holds():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not within {self.patience:.0f} s")
+            time.sleep(POLL)
+
+    def _is_archived(self, conversation_id: str) -> bool:
+        call = self.records.get(conversation_id)
+        return bool(
+            call
+            and call.json_key
+            and call.mp3_key
+            and self.bucket.exists(call.json_key)
+            and self.bucket.exists(call.mp3_key)
+        )
+
+    def _is_remembered(self, conversation_id: str) -> bool:
+        return [entry.get("state") for entry in self._ledger(conversation_id)] == ["done", "done"]
+
+    def _ledger(self, conversation_id: str) -> list[dict[str, Any]]:
+        asked = [{"conversation_id": conversation_id, "item": item} for item in MEMORIES]
+        answers = [self.table.get_item(Key=key, ConsistentRead=True) for key in asked]
+        return [answer["Item"] for answer in answers if "Item" in answer]
+
+    def _take_away(self, conversation_id: str) -> None:
+        """As an erasure does it; the memory writer itself takes its memories back."""
+        call = self.records.erase(conversation_id, utc(datetime.now(timezone.utc)))
+        if any(entry.get("state") == "done" for entry in self._ledger(conversation_id)) and self.memory_queue_url:
+            self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=announcement(call))
+            self._wait(lambda: not self._ledger(conversation_id))
+        for key in call.staged_keys:
+            self.records.note_discarded(str(keys.staged_delivery_id(key)), utc(datetime.now(timezone.utc)))
+        for prefix in (f"{keys.NO_PHONE}/{conversation_id}.", *call.staged_keys):
+            for version in self.bucket.versions(prefix):
+                self.bucket.delete_for_good(version)
+        self.records.bury(call)
+
+    def _clear(self, now: datetime) -> None:
+        """Take away what flights left behind that were killed."""
+        found = {version.key for version in self.bucket.versions(f"{keys.NO_PHONE}/{PREFIX}")}
+        oldest = f"{PREFIX}{now - LEFT_BEHIND:%Y%m%dT%H%M%SZ}"
+        for conversation_id in {key.split("/")[1].split(".")[0] for key in found}:
+            if conversation_id < oldest:
+                self._take_away(conversation_id)
+
+
+def transcript(conversation_id: str, now: datetime) -> dict[str, Any]:
+    return {
+        "conversation_id": conversation_id, "agent_id": AGENT, "status": "done", "has_audio": True, "user_id": USER,
+        "transcript": [{"role": "user", "message": "Is this call archived and remembered?", "time_in_call_secs": 0}],
+        "metadata": {"start_time_unix_secs": int(now.timestamp()) - 1, "call_duration_secs": 1},
+        "analysis": {"call_successful": "success", "transcript_summary": "A call that tests the archive."},
+    }  # fmt: skip
+
+
+def audio(conversation_id: str) -> dict[str, Any]:
+    return {"conversation_id": conversation_id, "agent_id": AGENT, "full_audio": b64encode(SILENCE).decode()}
+
+
+def announcement(call: Call) -> str:
+    """To the memory writer alone, which forgets an erased call that it hears of."""
+    return Announcement(
+        "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
+        source_key=str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key, audio="archived",
+    ).to_json()  # fmt: skip

@@ -1,0 +1,69 @@
+"""Canary: whether a call still gets through, asked by schedule before a caller asks.
+
+A flight that fails is counted, and logged with the step that it failed at; the next one is the retry.
+"""
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import boto3
+from aws_lambda_powertools import single_metric
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+
+from canary.canary import Canary, CanaryError
+from shared.bucket import Bucket
+from shared.observability import count, logger, metrics
+from shared.record import Records
+from shared.settings import read_settings
+
+_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`memory_queue_url` is empty if the stack does not remember."""
+
+    post_call_url: str
+    webhook_secret_arn: str
+    bucket_name: str
+    conversation_table_name: str
+    memory_queue_url: str
+    canary_step_seconds: int
+
+
+@cache
+def settings() -> Settings:
+    return read_settings(Settings)
+
+
+def canary() -> Canary:
+    """With the signing secret as it is now."""
+    secret = boto3.client("secretsmanager", config=_PATIENCE).get_secret_value(SecretId=settings().webhook_secret_arn)
+    table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
+    return Canary(
+        settings().post_call_url, secret["SecretString"].strip(),
+        Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name), Records(table), table,
+        boto3.client("sqs", config=_PATIENCE), settings().memory_queue_url, settings().canary_step_seconds,
+    )  # fmt: skip
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def lambda_handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, float]:
+    steps: dict[str, float] = {}
+    try:
+        for step in canary().fly():
+            steps[step.name] = step.seconds
+            with single_metric(name="CanarySeconds", unit=MetricUnit.Seconds, value=step.seconds) as metric:
+                metric.add_dimension(name="step", value=step.name)
+    except CanaryError as error:
+        metrics.add_metric("CanaryPassed", MetricUnit.Count, 0)
+        count("CanaryFailed", reason=error.step)
+        logger.error("The canary got stuck", step=error.step, error=str(error), steps=steps)
+        return steps
+    count("CanaryPassed")
+    logger.info("The canary came through", steps=steps)
+    return steps

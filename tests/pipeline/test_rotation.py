@@ -1,0 +1,108 @@
+"""The signing secret is rotated with the tool alone, while webhooks keep coming."""
+
+import gc
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+
+from scripts.embedded import EmbeddedAws
+from scripts.ops_app import main
+from tests.pipeline.conftest import Pipeline, wait_until
+
+PARAMETERS = {"BucketName": "agentic-memory-rotation", "SecretCacheSeconds": "2", "SecretOverlapSeconds": "600"}
+NEW = "wsec_new_0123456789abcdef"
+MOST = 200  # webhooks
+# A command leaves its connections to the end of its process, which here is the tests'.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+Ops = Callable[..., tuple[int, Any]]
+
+
+@pytest.fixture
+def pipeline(emulator: EmbeddedAws) -> Pipeline:
+    return Pipeline(emulator, "rotation", PARAMETERS)
+
+
+@pytest.fixture
+def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ops:
+    """One step of the rotation; returns its exit code and what it printed for machines, if anything."""
+    (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs))
+    monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
+
+    def run(*words: str, key: str = "") -> tuple[int, Any]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(key.encode())))
+        capsys.readouterr()
+        code = main(["rotate-secret", *words, "--local", "--json"])
+        gc.collect()
+        out = capsys.readouterr().out
+        return code, json.loads(out) if out else None
+
+    return run
+
+
+class Sender:
+    """ElevenLabs: a few webhooks in a second, signed with the key that it has at the time."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.key, self.answers = pipeline.outputs["WebhookSecret"], list[tuple[str, int]]()
+        self._pipeline, self._stopped = pipeline, Event()
+
+    def post(self, key: str) -> int:
+        body = json.dumps({"type": "voice_removed", "data": {"number": len(self.answers)}}).encode()
+        return self._pipeline.post(body, key).status_code
+
+    def run(self) -> None:
+        while not self._stopped.wait(0.2) and len(self.answers) < MOST:
+            key = self.key
+            self.answers.append((key, self.post(key)))
+
+    def sent(self, key: str) -> int:
+        return sum(each == key for each, _ in self.answers)
+
+    def stop(self) -> None:
+        self._stopped.set()
+
+
+@pytest.fixture
+def sender(pipeline: Pipeline) -> Iterator[Sender]:
+    started = Sender(pipeline)
+    thread = Thread(target=started.run)
+    thread.start()
+    yield started
+    started.stop()
+    thread.join()
+
+
+def test_no_webhook_is_refused_while_the_secret_is_rotated(pipeline, ops, sender):
+    old = sender.key
+    wait_until(lambda: sender.sent(old) > 0)
+
+    code, said = ops("--yes", key=NEW)
+    sender.key = NEW  # as it said
+
+    assert (code, said["next"].startswith("switch ElevenLabs to it now")) == (0, True)
+    assert [sender.post(old) for _ in range(3)] == [200] * 3  # calls that ended before
+    wait_until(lambda: sender.sent(NEW) > 3)
+    code, found = ops("--status")
+    assert (code, found["signed_with_previous_in_the_last_hour"] >= 3, found["signed_with_current"] > 0) == (
+        1,
+        True,
+        True,
+    )
+    assert ops("--finish", "--yes") == (2, None)  # the old key was used a moment ago
+    assert sender.post(old) == 200
+
+    code, found = ops("--finish", "--yes", "--force")
+
+    assert (code, found["previous_accepted_until"]) == (0, None)
+    assert (sender.post(old), sender.post(NEW)) == (401, 200)
+    sender.stop()
+    assert {status for _, status in sender.answers} == {200}
