@@ -1,7 +1,7 @@
 """What the template's roles allow, what the functions call on AWS at work, and where their code calls it.
 
 A right is an action with its resource, under its name in the template as `Deployed` has it. Keys of S3 count as their
-folder: `Bucket.Arn/staging/*`, or `Bucket.Arn/*` for callers' folders, whose names are digits.
+folder: `Bucket.Arn/staging/*`, or `Bucket.Arn/*` for callers' folders, whose names are digits; the canary's as its own.
 """
 
 import ast
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import boto3
 
+from canary.canary import PREFIX
 from scripts.deployment import ROOT
 from tests.alarms import Deployed, Json
 
@@ -76,6 +77,11 @@ def statements(policies: Iterable[Json]) -> Iterator[Json]:
         yield from present(listed(policy["PolicyDocument"]["Statement"]))
 
 
+def environment(stack: Deployed, function: str) -> dict[str, str]:
+    variables = stack.of("AWS::Lambda::Function")[function]["Environment"]["Variables"]
+    return {name: str(value) for name, value in variables.items()}
+
+
 def present(values: Iterable[Any]) -> list[Any]:
     """Without what a condition left out."""
     return [each for each in values if each != "AWS::NoValue"]
@@ -109,42 +115,40 @@ def of_lambda(stack: Deployed, function: str) -> set[Right]:
 
 
 class Watch:
-    """Hears every call on AWS that is made through its session while a function is at work."""
+    """Hears every call on AWS that is made through its session while `hearing`."""
 
     def __init__(self) -> None:
         self.session = boto3.Session()
-        self.function = ""
-        self.called: dict[str, set[Right]] = {}
-        self.sites: dict[str, set[Site]] = {}
+        self.called: set[Right] = set()
+        self.sites: set[Site] = set()
         self.conflicts = 0  # that S3 is still to answer, as it does for two puts at the same moment
+        self._is_hearing = False
         self.session.events.register("provide-client-params", self._hear)
         self.session.events.register("before-call.s3.PutObject", self._refuse)
         self.session.events.register("after-call.s3", self._hear_answer)
 
     @contextmanager
-    def hearing(self, function: str) -> Iterator[None]:
-        self.function = function
+    def hearing(self) -> Iterator[None]:
+        self._is_hearing = True
         yield
-        self.function = ""
+        self._is_hearing = False
 
     def _hear(self, params: Json, model: Any, context: Json, **_: Any) -> None:
-        if not self.function:
-            return
-        service = model.service_model.signing_name
-        context["bucket"] = params.get("Bucket")
-        self.called.setdefault(self.function, set()).update(rights_for(service, model.name, params))
-        self.sites.setdefault(self.function, set()).update(site_of(model.name))
+        if self._is_hearing:
+            context["bucket"] = params.get("Bucket")
+            self.called |= rights_for(model.service_model.signing_name, model.name, params)
+            self.sites |= set(site_of(model.name))
 
     def _refuse(self, **_: Any) -> Any:
-        if not (self.function and self.conflicts):
+        if not (self._is_hearing and self.conflicts):
             return None
         self.conflicts -= 1
         return Refused, {"Error": {"Code": "ConditionalRequestConflict", "Message": ""}, "ResponseMetadata": {}}
 
     def _hear_answer(self, http_response: Any, context: Json, **_: Any) -> None:
         """S3 answers 404 to those who may list the bucket, and 403 to others, who would take "gone" for a fault."""
-        if self.function and http_response.status_code == 404:
-            self.called[self.function].add(("s3:ListBucket", bucket_arn(context["bucket"])))
+        if self._is_hearing and http_response.status_code == 404:
+            self.called.add(("s3:ListBucket", bucket_arn(context["bucket"])))
 
 
 class Refused:
@@ -185,8 +189,9 @@ def s3_resource(params: Mapping[str, Any]) -> str:
     arn = bucket_arn(params["Bucket"])
     if "Key" not in params:
         return arn
-    folder = str(params["Key"]).split("/")[0]
-    return f"{arn}/*" if folder.isdigit() else f"{arn}/{folder}/*"
+    folder, _, name = str(params["Key"]).partition("/")
+    own = PREFIX if name.startswith(PREFIX) else ""
+    return f"{arn}/*" if folder.isdigit() else f"{arn}/{folder}/{own}*"
 
 
 def bucket_arn(name: str) -> str:
@@ -275,6 +280,11 @@ class Code(ast.NodeVisitor):
         self.generic_visit(node)
 
 
+@cache
+def parsed(path: str, text: str) -> Code:
+    return Code(path, text)
+
+
 def product_code() -> dict[str, str]:
     """The text of all modules that functions are made of."""
     paths = [path for folder in PRODUCT for path in sorted((ROOT / folder).glob("*.py"))]
@@ -312,7 +322,7 @@ def imported(handler: str, texts: Mapping[str, str]) -> list[Code]:
     while todo:
         path = todo.pop()
         if path in texts and path not in found:
-            found[path] = Code(path, texts[path])
+            found[path] = parsed(path, texts[path])
             todo += found[path].imports
     return list(found.values())
 

@@ -4,13 +4,16 @@ What is called is heard while the functions work in moto, with the environment t
 scenes below leave nothing out is told by the code itself: each place in it that calls AWS must have been at work.
 """
 
+import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from datetime import datetime, timedelta, timezone
 from functools import cache
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import boto3
@@ -21,6 +24,7 @@ from moto import mock_aws
 from scripts.deployment import TEMPLATE
 from scripts.elevenlabs_stand_in import ElevenLabs
 from shared.messages import ClaimCheck
+from shared.record import MEMORIES
 from tests.alarms import Deployed
 from tests.archiver.conftest import stage, stage_recording, staged_key
 from tests.archiver.test_handler import audio, envelope, transcript
@@ -38,6 +42,7 @@ from tests.policies import (
     Watch,
     call_sites,
     compare,
+    environment,
     handler_of,
     is_invoked,
     listed,
@@ -52,24 +57,23 @@ from tests.reconciler.conftest import KEY, NOW, conversation
 class World:
     """One function of a stack in moto, with ElevenLabs and Mem0 beside it."""
 
-    def __init__(self, aws: Stack, watch: Watch, function: str, handler: Any, elevenlabs: ElevenLabs) -> None:
-        self.aws, self.watch, self.elevenlabs = aws, watch, elevenlabs
-        self._function, self._handler = function, handler
+    def __init__(self, aws: Stack, watch: Watch, handler: Any, elevenlabs: ElevenLabs) -> None:
+        self.aws, self.watch, self.elevenlabs, self._handler = aws, watch, elevenlabs, handler
 
     def run(self, event: Any) -> Any:
         context = lambda_context()
         context.get_remaining_time_in_millis = lambda: 900_000
-        with self.watch.hearing(self._function):
+        with self.watch.hearing():
             return self._handler(event, context)
 
     def work(self, *bodies: str) -> None:
         """Handle messages; none of them fails."""
         assert self.run(sqs_event(*bodies)) == {"batchItemFailures": []}
 
-    def change(self, conversation_id: str, **fields: str) -> None:
+    def change(self, conversation_id: str, item: str = "call", **fields: str) -> None:
         """Write into a call's record."""
         self.aws.dynamodb.update_item(
-            TableName="ConversationTable", Key={"conversation_id": {"S": conversation_id}, "item": {"S": "call"}},
+            TableName="ConversationTable", Key={"conversation_id": {"S": conversation_id}, "item": {"S": item}},
             UpdateExpression=f"SET {', '.join(f'#{name} = :{name}' for name in fields)}",
             ExpressionAttributeNames={f"#{name}": name for name in fields},
             ExpressionAttributeValues={f":{name}": {"S": value} for name, value in fields.items()},
@@ -155,6 +159,61 @@ def nonsense(world: World) -> None:
     world.work("nonsense")
 
 
+def a_flight(world: World) -> None:
+    """The rest of the stack does its part as the canary looks on: what it did not find is there the next time."""
+    conversation_id = ""
+    staged = f"staging/2026/11/22/10/{'0' * 64}.json"
+
+    def take_in(webhook: Any) -> None:
+        nonlocal conversation_id
+        conversation_id = webhook["data"]["conversation_id"]
+        objects = {f"{kind}_key": f"no-phone/{conversation_id}.{kind}" for kind in ("json", "mp3")}
+        world.change(conversation_id, **objects)
+        world.aws.dynamodb.update_item(
+            TableName="ConversationTable", Key={"conversation_id": {"S": conversation_id}, "item": {"S": "call"}},
+            UpdateExpression="ADD staged_keys :staged", ExpressionAttributeValues={":staged": {"SS": [staged]}},
+        )  # fmt: skip
+
+    def archive(**_: Any) -> None:
+        for key in (staged, f"no-phone/{conversation_id}.json", f"no-phone/{conversation_id}.mp3"):
+            world.aws.s3.put_object(Bucket=BUCKET, Key=key, Body=b"")
+        for item in MEMORIES:
+            world.change(conversation_id, item, state="done")
+
+    def forget_memories(**_: Any) -> None:
+        for item in MEMORIES:
+            key = {"conversation_id": {"S": conversation_id}, "item": {"S": item}}
+            world.aws.dynamodb.delete_item(TableName="ConversationTable", Key=key)
+
+    world.watch.session.events.register("after-call.s3.HeadObject", archive, unique_id="archive")
+    world.watch.session.events.register("after-call.sqs.SendMessage", forget_memories, unique_id="forget")
+    with endpoint(take_in) as url, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("POST_CALL_URL", url)
+        patch.setattr("canary.canary.POLL", 0.01)
+        assert "taken away" in world.run({})
+
+
+@contextmanager
+def endpoint(take_in: Callable[[Any], None]) -> Iterator[str]:
+    """Where webhooks are posted to."""
+
+    class Endpoint(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            take_in(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}/post-call"
+        server.shutdown()
+        thread.join()
+
+
 # A new function is a line here, and whatever it comes to do a scene.
 SCENES: dict[str, list[Callable[[World], None]]] = {
     "IngestFunction": [a_webhook],
@@ -167,16 +226,18 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     ],
     "ReconcilerFunction": [an_hour_in_which_webhooks_failed],
     "AudioFunction": [a_recording_to_fetch, a_recording_that_is_not_there, nonsense],
+    "CanaryFunction": [a_flight],
 }  # fmt: skip
 # What a stack is deployed with, and what each of its roles is then to have. A new option is a line here.
 STACKS: dict[str, dict[str, str]] = {
-    "without keys": {},
-    "with all keys": {"ElevenLabsApiKey": KEY, "Mem0ApiKey": "m0-test"},
+    "by default": {},
+    "with a canary alone": {"CanaryMinutes": "60"},
+    "with everything": {"ElevenLabsApiKey": KEY, "Mem0ApiKey": "m0-test", "CanaryMinutes": "60"},
 }
 OTHER_ROLES: list[str] = []  # that services of AWS take, not functions
 ABOUT_NO_RESOURCE: set[str] = set()  # actions that AWS allows on everything or not at all
 NO_GAP = Gap(set(), set())
-EVERYTHING = Deployed(**STACKS["with all keys"])
+EVERYTHING = Deployed(**STACKS["with everything"])
 FUNCTIONS = [
     pytest.param(name, function, id=f"{function} {name}")
     for name, parameters in STACKS.items() for function in Deployed(**parameters).of("AWS::Lambda::Function")
@@ -192,18 +253,31 @@ SAME_NAME = {
 }  # fmt: skip
 
 
-@cache
-def watched(name: str) -> Watch:
-    """What the functions of a stack of STACKS called."""
-    watch = Watch()
+@pytest.fixture(scope="module")
+def watch() -> Iterator[Callable[..., Watch]]:
+    """What a function of a stack of STACKS called. In the same environment it calls the same."""
     with ElevenLabs(KEY) as elevenlabs, HostedMem0() as mem0:
         hosts = {"ElevenLabsApiHost": elevenlabs.url, "Mem0Host": mem0.url}
-        for function in SCENES:
-            if is_invoked(Deployed(**STACKS[name]), function):
-                with world_of(STACKS[name] | hosts, function, watch, elevenlabs) as world:
-                    for play in SCENES[function]:
-                        play(world)
-    return watch
+
+        @cache
+        def heard(name: str, function: str) -> Watch:
+            watch = Watch()
+            with world_of(STACKS[name] | hosts, function, watch, elevenlabs) as world:
+                for play in SCENES[function]:
+                    play(world)
+            return watch
+
+        yield lambda function, name="with everything": heard(first_alike(name, function), function)
+
+
+@cache
+def first_alike(name: str, function: str) -> str:
+    """The first stack in which the function has the same environment."""
+    stacks = {each: Deployed(**parameters) for each, parameters in STACKS.items()}
+    wanted = environment(stacks[name], function)
+    return next(
+        each for each, stack in stacks.items() if is_invoked(stack, function) and environment(stack, function) == wanted
+    )
 
 
 @contextmanager
@@ -213,12 +287,13 @@ def world_of(parameters: dict[str, str], function: str, watch: Watch, elevenlabs
     properties = stack.of("AWS::Lambda::Function")[function]
     module, _, handler = properties["Handler"].rpartition(".")
     with mock_aws(), pytest.MonkeyPatch.context() as patch:
-        for variable, value in properties["Environment"]["Variables"].items():
-            patch.setenv(variable, str(value))
+        for variable, value in environment(stack, function).items():
+            patch.setenv(variable, value)
         patch.setattr(boto3, "DEFAULT_SESSION", watch.session)
         patch.setattr("reconciler.elevenlabs._RETRIES.backoff_factor", 0.0)
+        patch.setattr("memory_writer.remember.POLL", 0.01)
         forget()
-        yield World(create(stack), watch, function, getattr(import_module(module), handler), elevenlabs)
+        yield World(create(stack), watch, getattr(import_module(module), handler), elevenlabs)
         close_clients()
     forget()
 
@@ -234,23 +309,25 @@ def create(stack: Deployed) -> Stack:
         create_table(table)
     for secret, properties in stack.of("AWS::SecretsManager::Secret").items():
         boto3.client("secretsmanager").create_secret(Name=f"{secret}.Id", SecretString=properties["SecretString"])
-    return Stack(boto3.client, {"BucketName": BUCKET, "ConversationTableName": "ConversationTable"})
+    outputs = {"BucketName": BUCKET, "ConversationTableName": "ConversationTable"}
+    return Stack(boto3.Session().client, outputs)  # not watched
 
 
 # ---------------------------------------------------------------- what each role allows
 
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS)
-def test_a_role_allows_what_its_function_calls_and_nothing_else(name, function):
-    gap = compare(Deployed(**STACKS[name]), function, watched(name).called.get(function, ()))
+def test_a_role_allows_what_its_function_calls_and_nothing_else(watch, name, function):
+    stack = Deployed(**STACKS[name])
+    called = watch(function, name).called if is_invoked(stack, function) else set()
 
-    assert gap == NO_GAP
+    assert compare(stack, function, called) == NO_GAP
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-def test_every_call_of_aws_in_the_code_was_at_work(handler):
+def test_every_call_of_aws_in_the_code_was_at_work(watch, handler):
     functions = [function for function in SCENES if handler_of(EVERYTHING, function) == handler]
-    at_work = set().union(*(watched("with all keys").sites[function] for function in functions))
+    at_work = set().union(*(watch(function).sites for function in functions))
 
     assert call_sites(handler, product_code()) - at_work == SAME_NAME.get(handler, set())
 
@@ -266,7 +343,7 @@ TOO_MUCH = [("s3:PutObjectAcl", "Bucket.Arn/*"), ("dynamodb:Scan", "Conversation
 
 
 def with_rights(function: str, changed: set[Right]) -> Deployed:
-    """The stack with all keys, in which the function's role has these rights."""
+    """The whole stack, in which the function's role has these rights."""
     stack, role = copy(EVERYTHING), role_of(EVERYTHING, function)
     allowed = [{"Effect": "Allow", "Action": action, "Resource": resource} for action, resource in changed]
     changed_role = {"Policies": [{"PolicyName": "changed", "PolicyDocument": {"Statement": allowed}}]}
@@ -274,43 +351,48 @@ def with_rights(function: str, changed: set[Right]) -> Deployed:
     return stack
 
 
-def gap_with(function: str, take: set[Right] = frozenset(), add: set[Right] = frozenset()) -> Gap:
-    """What is found when the role has lost some rights and got others."""
-    kept = rights(EVERYTHING, role_of(EVERYTHING, function)) - take
-    return compare(with_rights(function, kept | add), function, watched("with all keys").called[function])
+@pytest.fixture
+def gap_with(watch: Callable[..., Watch]) -> Callable[..., Gap]:
+    """What is found when a function's role has lost some rights and got others."""
+
+    def find(function: str, take: set[Right] = frozenset(), add: set[Right] = frozenset()) -> Gap:
+        kept = rights(EVERYTHING, role_of(EVERYTHING, function)) - take
+        return compare(with_rights(function, kept | add), function, watch(function).called)
+
+    return find
 
 
 @pytest.mark.parametrize(("function", "right"), RIGHTS)
-def test_a_right_that_is_taken_away_is_found_missing(function, right):
+def test_a_right_that_is_taken_away_is_found_missing(gap_with, function, right):
     assert gap_with(function, take={right}) == Gap({right}, set())
 
 
 @pytest.mark.parametrize("right", TOO_MUCH, ids=" ".join)
 @pytest.mark.parametrize("function", SCENES)
-def test_a_right_that_is_added_is_found_unused(function, right):
+def test_a_right_that_is_added_is_found_unused(gap_with, function, right):
     assert gap_with(function, add={right}) == Gap(set(), {right})
 
 
 @pytest.mark.parametrize(("function", "right"), RIGHTS)
-def test_a_right_to_another_resource_is_missing_and_unused_at_once(function, right):
+def test_a_right_to_another_resource_is_missing_and_unused_at_once(gap_with, function, right):
     moved = (right[0], "AlarmTopic")
 
     assert gap_with(function, take={right}, add={moved}) == Gap({right}, {moved})
 
 
 @pytest.mark.parametrize(("function", "right"), [each for each in RIGHTS if "/staging/*" in str(each.values)])
-def test_a_right_to_the_whole_bucket_is_too_much_for_who_needs_staging(function, right):
+def test_a_right_to_the_whole_bucket_is_too_much_for_who_needs_staging(gap_with, function, right):
     wider = (right[0], "Bucket.Arn/*")
 
     assert gap_with(function, take={right}, add={wider}) == Gap({right}, {wider})
 
 
-def test_a_new_call_is_found_missing_when_it_is_at_work():
-    watch = Watch()
-    with world_of({}, "ArchiverFunction", watch), watch.hearing("ArchiverFunction"):
+def test_a_new_call_is_found_missing_when_it_is_at_work(watch):
+    new = Watch()
+    with world_of({}, "ArchiverFunction", new), new.hearing():
         boto3.client("s3").delete_object(Bucket=BUCKET, Key="12025550123/conv_1.json")
 
-    called = watched("with all keys").called["ArchiverFunction"] | watch.called["ArchiverFunction"]
+    called = watch("ArchiverFunction").called | new.called
     assert compare(EVERYTHING, "ArchiverFunction", called) == Gap({("s3:DeleteObject", "Bucket.Arn/*")}, set())
 
 
@@ -345,7 +427,7 @@ def test_code_that_no_handler_comes_to_asks_for_no_right():
 # ---------------------------------------------------------------- roles, and who may send where
 
 
-@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=STACKS)
+@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])
 def test_every_function_has_a_role_of_its_own_that_lambda_alone_may_take(stack):
     functions = list(stack.of("AWS::Lambda::Function"))
     roles = stack.of("AWS::IAM::Role")
@@ -377,7 +459,7 @@ def resource_policies(stack: Deployed) -> list[tuple[str, dict[str, Any]]]:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=STACKS)
+@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])
 def test_nobody_unnamed_is_let_in_and_services_of_aws_only_for_what_is_ours(stack):
     found = resource_policies(stack)
 
@@ -389,7 +471,7 @@ def test_nobody_unnamed_is_let_in_and_services_of_aws_only_for_what_is_ours(stac
             assert "Service" not in principal or "aws:SourceArn" in str(statement.get("Condition")), name
 
 
-@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=STACKS)
+@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])
 def test_sns_may_send_what_our_topic_announces_to_its_subscribers_and_their_dead_letter_queues(stack):
     delivered = {
         (queue, subscription["TopicArn"])
@@ -407,16 +489,18 @@ def test_sns_may_send_what_our_topic_announces_to_its_subscribers_and_their_dead
     assert allowed == delivered
 
 
-def test_aws_runs_a_function_only_for_our_api_and_our_schedule():
+def test_aws_runs_a_function_only_for_our_api_and_our_schedules():
     permissions = EVERYTHING.of("AWS::Lambda::Permission").values()
+    schedules = {f"{rule}.Arn" for rule in EVERYTHING.of("AWS::Events::Rule")}
 
     assert {(each["Principal"], each["FunctionName"]) for each in permissions} == {
-        ("apigateway.amazonaws.com", "IngestFunction"), ("events.amazonaws.com", "ReconcilerFunction"),
+        ("apigateway.amazonaws.com", "IngestFunction"),
+        ("events.amazonaws.com", "ReconcilerFunction"), ("events.amazonaws.com", "CanaryFunction"),
     }  # fmt: skip
-    assert all("Api" in each["SourceArn"] or "Hourly" in each["SourceArn"] for each in permissions)
+    assert all(each["SourceArn"] in schedules or ":Api/" in each["SourceArn"] for each in permissions)
 
 
-@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=STACKS)
+@pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])
 def test_no_role_may_set_acls_and_the_template_says_why(stack):
     roles = stack.of("AWS::IAM::Role")
 
