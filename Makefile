@@ -26,7 +26,7 @@ local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="
 test: .venv/ready  ## all tests
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-check: .venv/ready .venv-sam/ready  ## format, lint, types, template checks
+check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, template checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
@@ -34,13 +34,15 @@ check: .venv/ready .venv-sam/ready  ## format, lint, types, template checks
 	$(BIN)/python -m scripts.local translate > .venv/translated.json
 	$(BIN)/cfn-lint .venv/translated.json
 	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint --template template.yaml
+	$(BIN)/python -m tests.options > .venv/options.json
+	.venv-checkov/bin/checkov --file .venv/options.json --framework cloudformation --skip-download --quiet --compact
 
 format: .venv/ready  ## puts the code into shape
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 lock: .venv/ready  ## pins every requirement anew
-	@for name in requirements-dev requirements-sam; do \
+	@for name in requirements-dev requirements-sam requirements-checkov; do \
 		$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --upgrade \
 			$$name.in -o $$name.txt || exit 1; done
 	@for name in $(PACKAGES); do \
@@ -57,7 +59,7 @@ deploy: build  ## sam deploy --guided
 	.venv-sam/bin/sam deploy --guided
 
 clean:  ## removes what the other targets made
-	rm -rf .venv .venv-sam .local .aws-sam
+	rm -rf .venv .venv-sam .venv-checkov .local .aws-sam
 
 # An environment is ready when all of it is installed: the stamp comes last, and an interrupted installation is done again.
 .venv/ready: requirements-dev.txt
@@ -65,6 +67,9 @@ clean:  ## removes what the other targets made
 
 .venv-sam/ready: requirements-sam.txt
 	@$(MAKE) --no-print-directory environment FOLDER=.venv-sam REQUIREMENTS=$<
+
+.venv-checkov/ready: requirements-checkov.txt
+	@$(MAKE) --no-print-directory environment FOLDER=.venv-checkov REQUIREMENTS=$<
 
 .PHONY: environment
 environment:

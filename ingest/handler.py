@@ -21,6 +21,7 @@ from botocore.exceptions import ClientError
 
 from ingest.secret import SigningSecret
 from ingest.signature import verify
+from ingest.source import is_listed
 from shared import keys
 from shared.aws_errors import AwsError, error_code
 from shared.errors import BodyError, SignatureError, UnavailableError
@@ -44,6 +45,8 @@ class Settings:
     signature_max_age_seconds: int
     signature_max_ahead_seconds: int
     secret_overlap_seconds: int
+    source_addresses: str  # off, metric or filter
+    allowed_sources: str
     secret_cache_seconds: int
 
 
@@ -77,6 +80,7 @@ def receive(event: dict[str, Any], now: datetime) -> tuple[str, str]:
     """Take in one webhook. When its delivery_id and its key's name are returned, body and claim check are durable."""
     body = read_body(event)
     signed_with = authenticate(body, read_signature(event), now)
+    admit(read_source(event))
     check = stage(body, now)
     hand_on(check)
     return check.delivery_id, signed_with
@@ -98,6 +102,11 @@ def read_signature(event: dict[str, Any]) -> str | None:
     """The signature header, whatever its case."""
     headers = event.get("headers") or {}
     return next((value for name, value in headers.items() if name.lower() == "elevenlabs-signature"), None)
+
+
+def read_source(event: dict[str, Any]) -> str:
+    """The address that the connection came from, which no header can change."""
+    return str(event.get("requestContext", {}).get("http", {}).get("sourceIp", ""))
 
 
 def authenticate(body: bytes, signature: str | None, now: datetime) -> str:
@@ -124,6 +133,15 @@ def _find_key(body: bytes, signature: str | None, secrets: dict[str, str], now: 
     if not found:
         raise doubts[0]
     return found[0]
+
+
+def admit(source: str) -> None:
+    """Count or refuse a signed body from elsewhere: ElevenLabs has a new address, or somebody has the key."""
+    if settings().source_addresses == "off" or is_listed(source, settings().allowed_sources):
+        return
+    if settings().source_addresses == "filter":
+        raise SignatureError("source")
+    count("SourceUnknown")
 
 
 def stage(body: bytes, now: datetime) -> ClaimCheck:

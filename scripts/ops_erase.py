@@ -55,6 +55,11 @@ def erase(
     eraser = Eraser(stack, subject)
     with view.progress.status("Looking for all that is kept ..."):
         found = eraser.find()
+    if subject.caller and not (found.calls or found.versions or found.memories):
+        whom = mask(f"+{subject.caller}")
+        raise OpsError(
+            f"Nothing is kept of {whom} (any more): is the number as the calls had it, with its country's code?"
+        )
     if not yes:
         advice = "the same command with --yes deletes it for good; ops export keeps a copy"
         view.show(preview(found, eraser, elevenlabs=elevenlabs), "To be erased", advice)
@@ -64,10 +69,9 @@ def erase(
         written = {"certificate": "erasure", "version": 1, "stack": stack.name, **named(subject)}
         written |= carry_out(view, eraser, found, client)
         text = readable(written)
-        file.write_text(json.dumps(written, indent=2) + "\n")
-        file.with_suffix(".txt").write_text(text)
+        print(json.dumps(written, indent=2) if view.as_json else text)
+        write(file, json.dumps(written, indent=2) + "\n", text)
     view.progress.print(f"The certificate is in {file} and {file.with_suffix('.txt')}.", markup=False)
-    print(json.dumps(written, indent=2) if view.as_json else text)
     return 0 if written["complete"] else 1
 
 
@@ -100,29 +104,33 @@ def preview(found: Found, eraser: Eraser, *, elevenlabs: bool) -> dict[str, Any]
 @contextmanager
 def reserved(file: Path) -> Iterator[None]:
     """Make sure of the certificate's place before anything is deleted. Raises OpsError."""
+    if file.suffix != ".json":
+        raise OpsError(f"{file} is no name for the certificate: it must end in .json, for beside it comes one in .txt.")
     text = file.with_suffix(".txt")
     if file.exists() or text.exists():
         raise OpsError(f"{file} or {text} is there already: a certificate is never overwritten.")
     try:
-        file.touch()
-        text.touch()
-    except OSError as error:
-        raise OpsError(f"The certificate cannot be written to {file}: {error.strerror}.") from None
-    try:
+        write(file, "", "")
         yield
     except BaseException:
-        file.unlink()
-        text.unlink()
+        file.unlink(missing_ok=True)
+        text.unlink(missing_ok=True)
         raise
+
+
+def write(file: Path, certificate: str, text: str) -> None:
+    """Raises OpsError."""
+    try:
+        file.write_text(certificate)
+        file.with_suffix(".txt").write_text(text)
+    except OSError as error:
+        raise OpsError(f"The certificate cannot be written to {file}: {error.strerror}.") from None
 
 
 def carry_out(view: View, eraser: Eraser, found: Found, client: ElevenLabs | None) -> dict[str, Any]:
     """Erase; returns what the certificate says of it."""
     began = datetime.now(timezone.utc)
-    wait(view, eraser.entomb(found))
-    with view.progress.status("Looking for what came meanwhile ..."):
-        found = eraser.find()
-    eraser.entomb(found)
+    found = settle(view, eraser, found)
     with view.progress.status("Deleting messages, memories, and what is elsewhere ..."):
         doubts = eraser.doubts(found)
         messages = eraser.drop_messages(found)
@@ -132,17 +140,30 @@ def carry_out(view: View, eraser: Eraser, found: Found, client: ElevenLabs | Non
                 client.delete(conversation_id)
     locked = delete(view, eraser, found)
     with view.progress.status("Deleting what the table knows, and looking again ..."):
-        eraser.bury(found, kept=set(found.calls) if locked else set(doubts))
+        kept = set(found.calls) if locked else set(doubts)
+        eraser.bury(found, kept)
         left = eraser.find().numbers()
     return {
         "began_at": utc(began), "finished_at": utc(datetime.now(timezone.utc)),
         "complete": not (any(left.values()) or doubts),
         "conversations": sorted(found.calls),
-        "deleted": found.numbers() | {"messages": messages, "elevenlabs": len(found.calls) if client else 0},
+        "deleted": found.without(kept, locked).numbers()
+        | {"messages": messages, "elevenlabs": len(found.calls) if client else 0},
         "deleted_versions": [named_version(each) for each in found.versions if each not in locked],
         "found_afterwards": left,
         "remains": list(remains(view.stack, eraser, locked, doubts, elevenlabs=client is not None)),
     }  # fmt: skip
+
+
+def settle(view: View, eraser: Eraser, found: Found) -> Found:
+    """Put up tombstones, and wait, until nothing more has come meanwhile; returns what there is then."""
+    while True:
+        wait(view, eraser.entomb(found))
+        with view.progress.status("Looking for what came meanwhile ..."):
+            now_found = eraser.find()
+        if now_found.calls.keys() <= found.calls.keys():
+            return now_found
+        found = now_found
 
 
 def wait(view: View, until: datetime) -> None:
@@ -199,15 +220,21 @@ def remains(
                "until": "the end of the agent's retention there"}  # fmt: skip
     if not eraser.has_mem0:
         yield {"what": "memories in a Mem0 of earlier times", "why": "the stack has no key of it", "until": "-"}
+    if replica := stack.outputs.get("ReplicationBucketArn"):
+        why = "S3 does not replicate the deletion of versions: delete them there too"
+        yield {"what": f"copies in {replica}", "why": why, "until": "-"}
     yield {"what": "copies of other subscribers of CallArchivedTopic", "why": "they are not the stack's", "until": "-"}
 
 
 def retained_until(stack: Stack, version: Version) -> str | None:
     names = {"Bucket": stack.bucket.name, "Key": version.key, "VersionId": version.version_id}
     try:
-        return utc(stack.client("s3").get_object_retention(**names)["Retention"]["RetainUntilDate"])
+        head = stack.client("s3").head_object(**names)
     except ClientError:
         return None
+    if head.get("ObjectLockLegalHoldStatus") == "ON":
+        return "its legal hold is taken off"
+    return utc(head["ObjectLockRetainUntilDate"]) if "ObjectLockRetainUntilDate" in head else None
 
 
 def backup_days(stack: Stack) -> int:

@@ -30,7 +30,7 @@ class BodyError(AgenticMemoryError):
 
 
 class SignatureError(AgenticMemoryError):
-    """The signature is in doubt. `reason`: missing, malformed, expired, future or mismatch."""
+    """The signature is in doubt. `reason`: missing, malformed, expired, future, mismatch or source."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"signature {reason}")

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
@@ -49,6 +49,7 @@ class Call:
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
     staged_keys: frozenset[str] = frozenset()
+    known_as: frozenset[str] = frozenset()
 
 
 class Records:
@@ -219,12 +220,16 @@ class Records:
             conversation_id, "ADD #staged_keys :staged", "attribute_not_exists(#erased_at)", {":staged": {staged_key}}
         )
 
-    def erase(self, conversation_id: str, now: str) -> Call:
-        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`."""
+    def erase(self, conversation_id: str, now: str, known_as: Set[str] = frozenset()) -> Call:
+        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`.
+
+        So does `known_as`, the names of whose call it is: where they stood may be deleted before all is.
+        """
         answer = self._table.update_item(
             Key=_key(conversation_id),
-            UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)",
-            ExpressionAttributeValues={":now": now},
+            UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)"
+            + (" ADD known_as :names" * bool(known_as)),
+            ExpressionAttributeValues={":now": now} | ({":names": set(known_as)} if known_as else {}),
             ReturnValues="ALL_NEW",
         )
         return _call(answer["Attributes"])
@@ -274,4 +279,4 @@ def _key(conversation_id: str) -> dict[str, str]:
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
     known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
-    return Call(**known | {"staged_keys": frozenset(item.get("staged_keys", ()))})
+    return Call(**known | {name: frozenset(item.get(name, ())) for name in ("staged_keys", "known_as")})

@@ -16,6 +16,7 @@ from scripts.deployment import TEMPLATE
 from scripts.translation import translate
 
 STACK = "stack"
+NO_VALUE = "AWS::NoValue"  # what resolves to this is left out
 # CloudWatch looks at more periods than an alarm names, before it takes missing ones for breaching or for not breaching.
 # It does not say how many more; the guide's examples have two.
 FURTHER_BACK = 2
@@ -66,14 +67,15 @@ class Deployed:
 
     def resolve(self, node: Any) -> Any:
         if isinstance(node, list):
-            return [self.resolve(each) for each in node]
+            return [each for each in map(self.resolve, node) if each != NO_VALUE]
         if not isinstance(node, dict):
             return node
         if len(node) == 1:
             ((name, argument),) = node.items()
             if name in FUNCTIONS:
                 return FUNCTIONS[name](self, argument)
-        return {name: self.resolve(value) for name, value in node.items()}
+        resolved = {name: self.resolve(value) for name, value in node.items()}
+        return {name: value for name, value in resolved.items() if value != NO_VALUE}
 
     def look_up(self, name: str, key: str, second_key: str) -> Any:
         return translated()["Mappings"][name][key][second_key]
@@ -90,6 +92,7 @@ FUNCTIONS = {
     "Ref": lambda stack, name: stack.values.get(name, name),
     "Fn::GetAtt": lambda stack, names: ".".join(names),
     "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
+    "Fn::Split": lambda stack, given: stack.resolve(given[1]).split(given[0]),
     "Fn::FindInMap": lambda stack, path: stack.look_up(*stack.resolve(path)),
     "Fn::If": lambda stack, given: stack.choose(*given),
     "Fn::Equals": lambda stack, both: operator.eq(*(str(stack.resolve(each)) for each in both)),

@@ -4,7 +4,7 @@ import gc
 import json
 import os
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from functools import cache, cached_property
 from io import StringIO
 from pathlib import Path
 from threading import Lock
@@ -35,6 +35,12 @@ SECRET = "wsec_0123456789abcdef"
 def fixture_body(name: str) -> bytes:
     """The fixture whose file name begins with `name`, for example "02"."""
     return next(FIXTURES.glob(f"{name}*.json")).read_bytes()
+
+
+@cache
+def client(service: str) -> Any:
+    """One for all tests in moto, for to make one takes longer than most of them. Nobody registers hooks on these."""
+    return boto3.client(service)
 
 
 class Stack:
@@ -154,18 +160,18 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
             return update(*arguments, **named)
 
     monkeypatch.setattr(DynamoDBBackend, "update_item", update_item)
-    with mock_aws():
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # which would read all models of AWS anew
         outputs = create_resources()
         for name, value in environment(outputs).items():
             monkeypatch.setenv(name, value)
         forget()
-        yield Stack(boto3.client, outputs)
+        yield Stack(client, outputs)
     forget()
 
 
 def create_resources() -> dict[str, str]:
     bucket = "elevenlabs-agentic-memory-test"
-    s3, sqs, sns = boto3.client("s3"), boto3.client("sqs"), boto3.client("sns")
+    s3, sqs, sns = client("s3"), client("sqs"), client("sns")
     s3.create_bucket(Bucket=bucket)
     s3.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
     create_table("conversations")
@@ -175,7 +181,7 @@ def create_resources() -> dict[str, str]:
         TopicArn=topic, Protocol="sqs", Attributes={"RawMessageDelivery": "true"},
         Endpoint="arn:aws:sqs:us-east-1:123456789012:Announcements",
     )  # fmt: skip
-    secret = boto3.client("secretsmanager").create_secret(Name="webhook", SecretString=SECRET)["ARN"]
+    secret = client("secretsmanager").create_secret(Name="webhook", SecretString=SECRET)["ARN"]
     return queues | {
         "BucketName": bucket, "ConversationTableName": "conversations", "CallArchivedTopicArn": topic,
         "WebhookSecretArn": secret,
@@ -193,7 +199,7 @@ def create_table(name: str) -> None:
         index: [{"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}]
         for index, (hash_key, range_key) in keys.items()
     }
-    boto3.client("dynamodb").create_table(
+    client("dynamodb").create_table(
         TableName=name, BillingMode="PAY_PER_REQUEST", KeySchema=schemas.pop("table"),
         AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for pair in keys.values() for each in pair],
         GlobalSecondaryIndexes=[
@@ -214,6 +220,8 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "SIGNATURE_MAX_AGE_SECONDS": "3600",
         "SIGNATURE_MAX_AHEAD_SECONDS": "300",
         "SECRET_OVERLAP_SECONDS": "86400",
+        "SOURCE_ADDRESSES": "off",
+        "ALLOWED_SOURCES": "203.0.113.7",
         "SECRET_CACHE_SECONDS": "300",
         "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
         "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
