@@ -23,6 +23,12 @@ from tests.alarms import Deployed, Json
 BUCKET, TOPIC = "bucket", "arn:aws:sns:us-east-1:123456789012:CallArchivedTopic"
 PHYSICAL = {"Bucket": BUCKET, "CallArchivedTopic": TOPIC}  # of what cannot bear its name in the template
 
+# AWS's managed policy AWSLambdaVPCAccessExecutionRole has these, besides those for logs; for all resources or none.
+INTERFACES = {
+    "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces", "ec2:DescribeSubnets",
+    "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
+}  # fmt: skip
+
 Right = tuple[str, str]  # action, resource
 Site = tuple[str, str, str]  # file, function, operation
 
@@ -36,7 +42,7 @@ class Gap(NamedTuple):
 
 def compare(stack: Deployed, function: str, called: Iterable[Right]) -> Gap:
     """How a function's role differs from what the function calls and what Lambda does in its name."""
-    needed = widest({*called, *of_lambda(stack, function)})
+    needed = widest({*called, *of_lambda(stack, function), *of_options(stack, function)})
     allowed = rights(stack, role_of(stack, function))
     return Gap(needed - allowed, allowed - needed)
 
@@ -109,6 +115,16 @@ def of_lambda(stack: Deployed, function: str) -> set[Right]:
         (f"sqs:{action}", queue)
         for queue in queues for action in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")
     }  # fmt: skip
+
+
+def of_options(stack: Deployed, function: str) -> set[Right]:
+    """What a function needs besides in a VPC, and with a key of ours, which all that it reads and writes is under."""
+    properties = stack.of("AWS::Lambda::Function")[function]
+    keys = present([properties.get("KmsKeyArn", "AWS::NoValue")])
+    interfaces = INTERFACES if "VpcConfig" in properties else set()
+    return {(action, "*") for action in interfaces} | {
+        (f"kms:{action}", key) for key in keys for action in ("Decrypt", "GenerateDataKey")
+    }
 
 
 # ---------------------------------------------------------------- what the functions call
