@@ -123,6 +123,10 @@ class Stack:
 
 @pytest.fixture
 def context() -> Any:
+    return lambda_context()
+
+
+def lambda_context() -> Any:
     return SimpleNamespace(
         function_name="test", memory_limit_in_mb=512, aws_request_id="request-1",
         invoked_function_arn="arn:aws:lambda:us-east-1:000000000000:function:test",
