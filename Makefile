@@ -24,7 +24,7 @@ local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="
 	@$(BIN)/python -m scripts.local
 
 test: .venv/ready  ## all tests
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, template checks
 	$(BIN)/ruff format --check .

@@ -17,6 +17,7 @@ from scripts.translation import Template, emulate, translate
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")
+AT_ONCE = {"ArchiveConcurrency": "4", "AudioConcurrency": "2"}  # each is a process of this machine
 CODE_BUCKET = "embedded-code"
 DEPLOY_SECONDS = 60.0
 
@@ -71,7 +72,7 @@ def complete(template: Template, parameters: Mapping[str, str], memory: Path) ->
     unknown = sorted(set(parameters) - set(known))
     if unknown:
         raise UnknownParameterError(f"No such parameter: {', '.join(unknown)}. There are: {', '.join(sorted(known))}.")
-    local = {} if "Mem0ApiKey" in parameters else embedded_memory(memory)
+    local = AT_ONCE | ({} if "Mem0ApiKey" in parameters else embedded_memory(memory))
     return {name: value for name, value in local.items() if name in known} | dict(parameters)
 
 

@@ -319,7 +319,7 @@ def test_nothing_of_a_memory_is_logged_or_printed(
 
 def test_the_readme_configuration_for_bedrock_and_s3_vectors_constructs(aws: Stack) -> None:
     readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (shown,) = re.findall(r"```json\n(.*?)```", readme, re.DOTALL)
+    (shown,) = (each for each in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "vector_store" in each)
     vectors = boto3.client("s3vectors")
     vectors.create_vector_bucket(vectorBucketName="calls-memory")
     vectors.create_index(

@@ -240,8 +240,8 @@ def test_pairs_at_the_same_moment_become_whole_calls(emulator):
     assert pipeline.depth("ArchiveDlqUrl") == 0
     # Without a configuration of Mem0 the announcements wait; none is lost, and an alarm says what is missing.
     assert pipeline.depth("MemoryQueueUrl") >= len(pairs)
-    alarms = pipeline._client("cloudwatch").describe_alarms()["MetricAlarms"]
-    (missing,) = (alarm for alarm in alarms if "MemoryNotConfigured" in alarm["AlarmName"])
+    prefix = {"AlarmNamePrefix": "pairs-MemoryNotConfigured"}
+    (missing,) = pipeline._client("cloudwatch").describe_alarms(**prefix)["MetricAlarms"]
     assert "Give the stack Mem0ApiKey" in missing["AlarmDescription"]
 
 
