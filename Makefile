@@ -66,17 +66,17 @@ clean:  ## removes what the other targets made
 	@$(MAKE) --no-print-directory environment FOLDER=.venv REQUIREMENTS=$<
 
 .venv-sam/ready: requirements-sam.txt
-	@$(MAKE) --no-print-directory environment FOLDER=.venv-sam REQUIREMENTS=$<
+	@$(MAKE) --no-print-directory environment FOLDER=.venv-sam REQUIREMENTS=$< OPTIONS=--no-compile
 
 .venv-checkov/ready: requirements-checkov.txt
-	@$(MAKE) --no-print-directory environment FOLDER=.venv-checkov REQUIREMENTS=$<
+	@$(MAKE) --no-print-directory environment FOLDER=.venv-checkov REQUIREMENTS=$< OPTIONS=--no-compile
 
 .PHONY: environment
 environment:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found. With pyenv: pyenv install 3.13" >&2; exit 1; }
 	@echo "Setting up $(FOLDER) with $$($(PYTHON) --version), once; this takes a minute or two ..."
 	@$(PYTHON) -m venv --clear $(FOLDER) || { echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(FOLDER)/bin/python -m pip install -qq --require-hashes -r $(REQUIREMENTS)
+	@$(FOLDER)/bin/python -m pip install -qq $(OPTIONS) --require-hashes -r $(REQUIREMENTS)
 	@touch $(FOLDER)/ready
 
 # What `sam build` calls, once for each function: a folder, shared, and the folder's pinned requirements. A new function is

@@ -12,10 +12,12 @@ import pytest
 
 from memory_writer.oss import open_memory
 from scripts.deployment import deploy, memory_config
+from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.embedded import EmbeddedAws
 from scripts.ops_app import main
 from scripts.webhooks import send
 from tests.conftest import Stack
+from tests.mem0_stand_in import HostedMem0
 
 PATIENCE_SECONDS = 90
 Ops = Callable[..., tuple[int, Any]]
@@ -94,6 +96,18 @@ def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 def emulator() -> Iterator[EmbeddedAws]:
     with EmbeddedAws() as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def mem0() -> Iterator[HostedMem0]:
+    with HostedMem0(key="m0-test") as stand_in:
+        yield stand_in
+
+
+@pytest.fixture(scope="module")
+def elevenlabs() -> Iterator[ElevenLabs]:
+    with ElevenLabs("xi-test") as stand_in:
+        yield stand_in
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """A test call on the whole way, by the operator and by schedule: it comes through, or says where it got stuck."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
-
-
-@pytest.fixture(scope="module")
-def mem0() -> Iterator[HostedMem0]:
-    with HostedMem0(key="m0-test") as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -23,12 +22,6 @@ PARAMETERS = {
     "BucketName": "agentic-memory-complete", "ElevenLabsApiKey": "xi-test", "AudioDelaySeconds": "1",
     "ReconcileAfterMinutes": "0", "AudioTimeoutSeconds": "60", "AudioVisibilitySeconds": "60",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def elevenlabs() -> Iterator[ElevenLabs]:
-    with ElevenLabs("xi-test") as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(scope="module")

@@ -29,18 +29,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def mem0() -> Iterator[HostedMem0]:
-    with HostedMem0(key="m0-test") as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="module")
-def elevenlabs() -> Iterator[ElevenLabs]:
-    with ElevenLabs("xi-test") as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="module")
 def pipeline(emulator: EmbeddedAws, mem0: HostedMem0, elevenlabs: ElevenLabs) -> Pipeline:
     hosts = {"Mem0Host": mem0.url, "ElevenLabsApiHost": elevenlabs.url}
     return Pipeline(emulator, "erasure", PARAMETERS | hosts)

@@ -1,7 +1,6 @@
 """The whole way to the hosted Mem0: the embedded AWS with a key, and the address of a host that speaks its API."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -11,12 +10,6 @@ from tests.mem0_stand_in import HostedMem0
 from tests.pipeline.conftest import Pipeline
 
 CALL, CALLER = "conv_fixture00000000000000000full", "+12025550123"
-
-
-@pytest.fixture(scope="module")
-def mem0() -> Iterator[HostedMem0]:
-    with HostedMem0(key="m0-test") as stand_in:
-        yield stand_in
 
 
 @pytest.fixture(scope="module")

@@ -25,12 +25,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def mem0() -> Iterator[HostedMem0]:
-    with HostedMem0(key="m0-test") as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="module")
 def pipeline(emulator: EmbeddedAws, mem0: HostedMem0) -> Pipeline:
     return Pipeline(emulator, "operations", PARAMETERS | {"Mem0Host": mem0.url})
 

@@ -73,18 +73,6 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Package]:
 
 
 @pytest.fixture(scope="module")
-def mem0() -> Iterator[HostedMem0]:
-    with HostedMem0(key="m0-test") as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="module")
-def elevenlabs() -> Iterator[ElevenLabs]:
-    with ElevenLabs("xi-test") as stand_in:
-        yield stand_in
-
-
-@pytest.fixture(scope="module")
 def stack(emulator: EmbeddedAws, mem0: HostedMem0, elevenlabs: ElevenLabs) -> Stack:
     """The template's stack, whose own functions take nothing from the queues."""
     parameters = {
