@@ -8,6 +8,7 @@ import json
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from secrets import token_hex
@@ -16,11 +17,12 @@ from typing import Any
 import httpx
 
 from shared import keys
+from shared.aws_errors import AwsError, error_code
 from shared.bucket import Bucket
 from shared.errors import AgenticMemoryError
 from shared.messages import Announcement
 from shared.record import MEMORIES, Call, Records
-from shared.signature import sign
+from shared.signature import signed_headers
 from shared.times import utc
 
 AGENT = USER = "agentic-memory-canary"
@@ -28,6 +30,7 @@ PREFIX = "canary_"
 POLL = 0.5
 SILENCE = b"\xff\xfb\x10\xc4" + bytes(100)  # one frame of MPEG audio, layer III
 LEFT_BEHIND = timedelta(hours=1)  # after which a canary's things are those of one that was killed
+_FAULTS: tuple[type[Exception], ...] = (httpx.HTTPError, TimeoutError, AgenticMemoryError, *AwsError)
 
 
 class CanaryError(AgenticMemoryError):
@@ -69,7 +72,8 @@ class Canary:
     def fly(self) -> Iterator[Step]:
         """Yields each step when it is done. Whatever happens, the call is taken away. Raises CanaryError."""
         now = datetime.now(timezone.utc)
-        self._clear(now)
+        with suppress(*_FAULTS):
+            self._clear(now)
         conversation_id = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}_{token_hex(4)}"
         try:
             yield self._timed("taken in", lambda: self._send(conversation_id, now))
@@ -77,7 +81,8 @@ class Canary:
             if self.memory_queue_url:
                 yield self._timed("remembered", lambda: self._wait(lambda: self._is_remembered(conversation_id)))
         except BaseException:
-            self._take_away(conversation_id)
+            with suppress(*_FAULTS):  # the step that got stuck is what is to be told
+                self._take_away(conversation_id)
             raise
         yield self._timed("taken away", lambda: self._take_away(conversation_id))
 
@@ -85,7 +90,9 @@ class Canary:
         begun = time.monotonic()
         try:
             act()
-        except (httpx.HTTPError, TimeoutError) as error:
+        except AwsError as error:
+            raise CanaryError(name, error_code(error)) from None
+        except _FAULTS as error:
             raise CanaryError(name, str(error) or type(error).__name__) from None
         return Step(name, round(time.monotonic() - begun, 2))
 
@@ -96,9 +103,7 @@ class Canary:
             ("post_call_transcription", self._transcript(conversation_id, now)),
         ):
             body = json.dumps({"type": event, "event_timestamp": int(now.timestamp()), "data": data}).encode()
-            moment = str(int(time.time()))
-            signature = f"t={moment},v0={sign(body, moment, self.secret)}"
-            headers = {"Content-Type": "application/json", "ElevenLabs-Signature": signature}
+            headers = signed_headers(body, self.secret, str(int(time.time())), is_test=True)
             httpx.post(self.url, content=body, headers=headers, timeout=30).raise_for_status()
 
     def _wait(self, holds: Callable[[], bool]) -> None:
@@ -122,17 +127,23 @@ class Canary:
         return [answer["Item"] for answer in answers if "Item" in answer]
 
     def _take_away(self, conversation_id: str) -> None:
-        """As an erasure does it; the memory writer itself takes its memories back."""
-        call = self.records.erase(conversation_id, utc(datetime.now(timezone.utc)))
-        if any(entry.get("state") == "done" for entry in self._ledger(conversation_id)) and self.memory_queue_url:
-            self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=announcement(call))
-            self._wait(lambda: not self._ledger(conversation_id))
+        """As an erasure does it; the memory writer itself takes its memories back. What stays is a tombstone."""
+        now = utc(datetime.now(timezone.utc))
+        call = self.records.erase(conversation_id, now)
         for key in call.staged_keys:
-            self.records.note_discarded(str(keys.staged_delivery_id(key)), utc(datetime.now(timezone.utc)))
-        for prefix in (f"{keys.NO_PHONE}/{conversation_id}.", *call.staged_keys):
-            for version in self.bucket.versions(prefix):
-                self.bucket.delete_for_good(version)
+            self.records.note_discarded(str(keys.staged_delivery_id(key)), now)
+        prefixes = (f"{keys.NO_PHONE}/{conversation_id}.", *call.staged_keys)
+        gone = [self.bucket.delete_for_good(each) for prefix in prefixes for each in self.bucket.versions(prefix)]
+        if self._has_memories(conversation_id) and self.memory_queue_url:
+            self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=announcement(call))
+            self._wait(lambda: not self._has_memories(conversation_id))
         self.records.bury(call)
+        if not all(gone):
+            raise TimeoutError("its objects may not be deleted yet: the bucket is locked, or a policy forbids it")
+
+    def _has_memories(self, conversation_id: str) -> bool:
+        """Whether there is what the memory writer can take back: it knows only what is done."""
+        return any(entry.get("state") == "done" for entry in self._ledger(conversation_id))
 
     def _clear(self, now: datetime) -> None:
         """Take away what flights left behind that were killed."""

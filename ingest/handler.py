@@ -28,6 +28,7 @@ from shared.errors import BodyError, SignatureError, UnavailableError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
 from shared.settings import read_settings
+from shared.signature import SIGNATURE, TEST
 from shared.times import utc
 
 # The sender does not wait for ever: two attempts of 2 s at most, and one for the secret, so that
@@ -79,7 +80,7 @@ def aws() -> Aws:
 def receive(event: dict[str, Any], now: datetime) -> tuple[str, str]:
     """Take in one webhook. When its delivery_id and its key's name are returned, body and claim check are durable."""
     body = read_body(event)
-    signed_with = authenticate(body, read_signature(event), now)
+    signed_with = authenticate(body, read_header(event, SIGNATURE), now)
     admit(read_source(event))
     check = stage(body, now)
     hand_on(check)
@@ -98,10 +99,10 @@ def read_body(event: dict[str, Any]) -> bytes:
     return body
 
 
-def read_signature(event: dict[str, Any]) -> str | None:
-    """The signature header, whatever its case."""
+def read_header(event: dict[str, Any], wanted: str) -> str | None:
+    """A header, whatever its case."""
     headers = event.get("headers") or {}
-    return next((value for name, value in headers.items() if name.lower() == "elevenlabs-signature"), None)
+    return next((value for name, value in headers.items() if name.lower() == wanted.lower()), None)
 
 
 def read_source(event: dict[str, Any]) -> str:
@@ -202,8 +203,12 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         count("WebhookUnavailable", reason=error.service)
         logger.exception("Webhook not taken in", service_at_fault=error.service)
         return _answer(503, error="The webhook could not be stored now. Please send it again.")
-    count("WebhookStaged")
-    if signed_with == "previous":
-        count("SignedWithPrevious")
-    logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
+    if read_header(event, TEST):
+        count("TestWebhookStaged")
+        logger.info("Test webhook staged", delivery_id=delivery_id)
+    else:
+        count("WebhookStaged")
+        if signed_with == "previous":
+            count("SignedWithPrevious")
+        logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
     return _answer(200, status="ok", delivery_id=delivery_id)

@@ -7,7 +7,6 @@ webhook's `data`.
 import math
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from threading import Lock
 from typing import Any, BinaryIO
@@ -126,10 +125,13 @@ class ElevenLabs:
         if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
             raise NotFoundError("what ElevenLabs gives as the recording is no MP3")
 
-    def delete(self, conversation_id: str) -> None:
-        """Delete ElevenLabs' own copy of the call; one that is gone already is no error."""
-        with suppress(NotFoundError):
+    def delete(self, conversation_id: str) -> bool:
+        """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""
+        try:
             self._ask(f"{_CONVERSATIONS}/{conversation_id}", method="DELETE")
+        except NotFoundError:
+            return False
+        return True
 
     def webhooks(self) -> Any:
         """The workspace's webhooks, as ElevenLabs tells of them."""

@@ -29,7 +29,7 @@ from scripts.ops_view import undisturbed
 from shared import keys
 from shared.aws_errors import error_code
 from shared.bucket import Version, content
-from shared.errors import EventUnknownError, PoisonError
+from shared.errors import EventUnknownError, PoisonError, StorageError
 from shared.messages import Announcement
 from shared.observability import mask_key
 from shared.record import MEMORIES, Call
@@ -37,9 +37,8 @@ from shared.times import utc
 from shared.webhooks import Elements, read_conversation, read_event, read_webhook
 
 AT_ONCE = 10  # requests to S3
-IN_DOUBT = timedelta(hours=1)  # how long Mem0 may take to show a memory whose answer was lost
 MEM0_SECONDS = 60  # for Mem0 to finish what it has taken, or to delete it
-QUEUES = ("MemoryQueueUrl", "AudioQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioDlqUrl")
+DEAD = ("ArchiveDlqUrl", "MemoryDlqUrl", "AudioDlqUrl")
 KINDS: tuple[Literal["factual"], Literal["semantic"]] = ("factual", "semantic")
 
 
@@ -201,12 +200,20 @@ class Eraser:
         """Whose memories the call's are: its number's, or those of the id that its client gave if it came without."""
         users = {call.external_number, *call.known_as}
         came_without = call.folder == keys.NO_PHONE
-        read = self._bucket.read(keys.call_json(keys.NO_PHONE, call.conversation_id)) if came_without else None
+        read = self._read_json(call) if came_without else None
         if read:
             nobody = Announcement("transcript_archived", call.conversation_id, None, None, "-", None, None, "none")
             with suppress(PoisonError):
                 users.add(find_user(nobody, read_conversation(read[0])))
         return {user for user in users if user}
+
+    def _read_json(self, call: Call) -> tuple[bytes, dict[str, str]] | None:
+        """Raises OpsError."""
+        try:
+            return self._bucket.read(keys.call_json(keys.NO_PHONE, call.conversation_id))
+        except StorageError as error:
+            advice = "if its archive class cannot be read at once, restore it, and run the same command again"
+            raise OpsError(f"The JSON of {call.conversation_id} cannot be read ({error}): {advice}.", code=1) from None
 
     def _elements(self, versions: list[Version]) -> Elements:
         """What is in a staged body, whose versions are all the same; a delete marker has nothing in it."""
@@ -256,12 +263,14 @@ class Eraser:
         return datetime.fromisoformat(last) + timedelta(seconds=seconds + 1)
 
     def drop_messages(self, found: Found) -> int:
-        """Delete what is said about the calls in the queues that name their caller, and in dead-letter queues.
+        """Delete what is said about the calls in dead-letter queues, and in MemoryQueue if nobody reads it.
 
-        What is about others comes back at once. Messages that are delayed, or at work, are dropped when they come.
+        What is about others comes back at once, received once more. Other queues are left alone: the functions drop
+        what they find there.
         """
         dropped = 0
-        for url in (self._stack.outputs[name] for name in QUEUES if name in self._stack.outputs):
+        names = DEAD if self.has_mem0 else (*DEAD, "MemoryQueueUrl")
+        for url in (self._stack.outputs[name] for name in names if name in self._stack.outputs):
             hold = Hold(self._stack.client("sqs"), url)
             try:
                 hold.receive()
@@ -315,11 +324,12 @@ class Eraser:
 
     def doubts(self, found: Found) -> dict[str, datetime]:
         """The calls of which Mem0 may still show a memory, and until when; what it is at work on is waited for."""
+        in_doubt = timedelta(seconds=int(self._stack.output("MemoryUnknownSeconds")))
         doubts = {}
         for call in found.known:
             for entry in self._ledger(call):
                 if entry.get("state") == "sending" or (entry.get("state") == "sent" and not self._is_over(entry)):
-                    until = datetime.fromisoformat(entry["started"]) + IN_DOUBT
+                    until = datetime.fromisoformat(entry["started"]) + in_doubt
                     if until > datetime.now(timezone.utc):
                         doubts[call.conversation_id] = until
         return doubts

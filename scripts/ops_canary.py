@@ -12,7 +12,7 @@ MEANINGS = {
     "taken in": "ingest answered both webhooks with 200: stored and queued",
     "archived": "JSON and MP3 are in the bucket, and the record says so",
     "remembered": "the ledger has a receipt of both memories",
-    "taken away": "memories, objects, staged bodies and record are deleted again",
+    "taken away": "memories, objects, staged bodies and record are deleted again, but for a tombstone",
 }
 
 

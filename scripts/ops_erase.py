@@ -21,10 +21,12 @@ from scripts.ops_logs import FUNCTIONS, log_group
 from scripts.ops_stack import OpsError, Stack
 from scripts.ops_view import View, undisturbed
 from shared.bucket import Version
+from shared.errors import ElevenLabsError
 from shared.keys import is_id
 from shared.observability import mask, mask_key
 from shared.times import utc
 
+Asked = dict[str, str | None]  # calls, and why ElevenLabs has not deleted them; empty if it has
 BACKUP_DAYS = 35  # of the table's point-in-time recovery, where AWS does not say
 
 
@@ -33,7 +35,7 @@ def erase(
     caller: Annotated[str, typer.Argument(help="The caller's phone number: all that is kept of this person.")] = "",
     conversation: CallId = "",
     elevenlabs: Annotated[
-        bool, typer.Option("--elevenlabs", help="Delete ElevenLabs' own copy of the calls too.")
+        bool, typer.Option("--elevenlabs", help="Delete ElevenLabs' own copy too; its key must be allowed to.")
     ] = False,
     certificate: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Where to write it; erasure-TIME.json if not given.")
@@ -135,24 +137,33 @@ def carry_out(view: View, eraser: Eraser, found: Found, client: ElevenLabs | Non
         doubts = eraser.doubts(found)
         messages = eraser.drop_messages(found)
         eraser.forget(found)
-        if client:
-            for conversation_id in found.calls:
-                client.delete(conversation_id)
     locked = delete(view, eraser, found)
     with view.progress.status("Deleting what the table knows, and looking again ..."):
         kept = set(found.calls) if locked else set(doubts)
         eraser.bury(found, kept)
         left = eraser.find().numbers()
+        asked = delete_at_elevenlabs(client, sorted(found.calls)) if client else {}
     return {
         "began_at": utc(began), "finished_at": utc(datetime.now(timezone.utc)),
-        "complete": not (any(left.values()) or doubts),
+        "complete": not (any(left.values()) or doubts or any(asked.values())),
         "conversations": sorted(found.calls),
         "deleted": found.without(kept, locked).numbers()
-        | {"messages": messages, "elevenlabs": len(found.calls) if client else 0},
+        | {"messages": messages, "elevenlabs": list(asked.values()).count("")},
         "deleted_versions": [named_version(each) for each in found.versions if each not in locked],
         "found_afterwards": left,
-        "remains": list(remains(view.stack, eraser, locked, doubts, elevenlabs=client is not None)),
+        "remains": list(remains(view.stack, eraser, locked, doubts, asked if client else None)),
     }  # fmt: skip
+
+
+def delete_at_elevenlabs(client: ElevenLabs, conversation_ids: list[str]) -> Asked:
+    """Why each call is not deleted there: empty if it is, None if ElevenLabs has no such call. Raises nothing."""
+    asked: Asked = {}
+    for each in conversation_ids:
+        try:
+            asked[each] = "" if client.delete(each) else None
+        except ElevenLabsError as error:
+            asked[each] = str(error)
+    return asked
 
 
 def settle(view: View, eraser: Eraser, found: Found) -> Found:
@@ -196,7 +207,11 @@ def named_version(version: Version) -> str:
 
 
 def remains(
-    stack: Stack, eraser: Eraser, locked: list[Version], doubts: dict[str, datetime], *, elevenlabs: bool
+    stack: Stack,
+    eraser: Eraser,
+    locked: list[Version],
+    doubts: dict[str, datetime],
+    asked: Asked | None,
 ) -> Iterator[dict[str, str]]:
     """What is not, or cannot be, deleted now; why, and until when."""
     now = datetime.now(timezone.utc)
@@ -215,11 +230,22 @@ def remains(
            "until": "for ever"}  # fmt: skip
     yield {"what": "messages that were delayed or at work", "why": "the functions drop them when they come",
            "until": "their queue's visibility timeout"}  # fmt: skip
-    if not elevenlabs:
+    for conversation_id, fault in (asked or {}).items():
+        if fault:
+            until = f"ops erase --conversation {conversation_id} --elevenlabs --yes"
+            yield {"what": f"ElevenLabs' own copy of {conversation_id}", "why": fault, "until": until}
+    unknown = [each for each, fault in (asked or {}).items() if fault is None]
+    if unknown:
+        why = "ElevenLabs knows no such calls: they are gone there, or its key is of another workspace"
+        yield {"what": ", ".join(unknown), "why": why, "until": "-"}
+    if asked is None:
         yield {"what": "ElevenLabs' own copy of the calls", "why": "--elevenlabs was not given",
                "until": "the end of the agent's retention there"}  # fmt: skip
     if not eraser.has_mem0:
         yield {"what": "memories in a Mem0 of earlier times", "why": "the stack has no key of it", "until": "-"}
+    if logs := stack.outputs.get("AccessLogBucketName"):
+        why = "they name keys, and keys the number; so does each deletion of this run"
+        yield {"what": f"S3's access logs in {logs}", "why": why, "until": log_end(stack, now)}
     if replica := stack.outputs.get("ReplicationBucketArn"):
         why = "S3 does not replicate the deletion of versions: delete them there too"
         yield {"what": f"copies in {replica}", "why": why, "until": "-"}

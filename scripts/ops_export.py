@@ -22,14 +22,13 @@ from scripts.ops_stack import OpsError, Stack
 from scripts.ops_view import View, moment
 from shared.aws_errors import error_code
 from shared.bucket import PIECE
-from shared.errors import RetryError
-from shared.record import Call
+from shared.record import ITEM, MEMORIES, Call, Records
 from shared.times import utc
 
 WORKERS = 8  # S3 and DynamoDB take far more; the operator's line does not
 TOGETHER = 33  # calls at most whose items DynamoDB reads at once: 3 each, and it takes 100 keys
 WAITS = (0, 1, 2)  # seconds, after a line that broke
-ITEMS = ("call", "memory#factual", "memory#semantic")
+ITEMS = (ITEM, *MEMORIES)
 
 
 def export(
@@ -135,7 +134,7 @@ class Run:
     def __init__(self, stack: Stack, folder: Folder, *, audio: bool) -> None:
         self.found = Found()
         self._folder, self._audio, self._stop = folder, audio, Event()
-        self._s3, self._bucket, self._table = stack.client("s3"), stack.bucket, stack.table
+        self._s3, self._bucket, self._records = stack.client("s3"), stack.bucket, stack.records
         self._stack = stack.name
 
     def go(self, view: View, calls: list[Call]) -> None:
@@ -185,7 +184,7 @@ class Run:
     def _export(self, name: str | None, calls: list[Call], step: Callable[[], None]) -> Found:
         """Calls of one folder, a `step` each. What was erased since they were chosen is left out."""
         objects = list(self._listed(name, calls)) if name else []
-        records, found = read_records(self._table, [call.conversation_id for call in calls]), Found()
+        records, found = read_records(self._records, [call.conversation_id for call in calls]), Found()
         for call in calls:
             step()
             items = records.get(call.conversation_id, {})
@@ -270,17 +269,10 @@ def grouped(calls: list[Call]) -> Iterator[tuple[str | None, list[Call]]]:
             yield folder, members[start : start + together]
 
 
-def read_records(table: Any, conversation_ids: list[str]) -> dict[str, dict[str, Any]]:
+def read_records(records: Records, conversation_ids: list[str]) -> dict[str, dict[str, Any]]:
     """All items of each call, by their names. Raises RetryError if DynamoDB has not read them for a while."""
-    keys = [{"conversation_id": each, "item": item} for each in conversation_ids for item in ITEMS]
-    asked: dict[str, Any] = {table.name: {"Keys": keys, "ConsistentRead": True}}
     read: dict[str, dict[str, Any]] = {}
-    for attempt in range(8):
-        time.sleep(0.05 * (2**attempt - 1))
-        answer = table.meta.client.batch_get_item(RequestItems=asked)
-        for item in answer["Responses"].get(table.name, []):
-            read.setdefault(item["conversation_id"], {})[item["item"]] = item
-        asked = answer.get("UnprocessedKeys") or {}
-        if not asked:
-            return read
-    raise RetryError("DynamoDB has not read all records for a while")
+    keys = [{"conversation_id": each, "item": item} for each in conversation_ids for item in ITEMS]
+    for item in records.read_items(keys):
+        read.setdefault(item["conversation_id"], {})[item["item"]] = item
+    return read

@@ -16,7 +16,9 @@ FUNCTIONS = {
     "audio": "AudioLogGroup",
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
+    "canary": "CanaryLogGroup",
 }
+ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName"}  # functions that not every stack has, by output
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
 _NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?[0-9]{7,15}(?![0-9A-Za-z])")

@@ -133,7 +133,12 @@ class Use:
 
 
 def read_use(stack: Stack, secret: WebhookSecret) -> Use:
-    """From the metrics; where there are none, on the embedded AWS or in the first minutes, from ingest's log."""
+    """From the metrics; where there are none, on the embedded AWS or in the first minutes, from ingest's log.
+
+    Nothing is looked up once the previous key is not accepted any more: then nobody asks.
+    """
+    if not secret.accepts_previous(datetime.now(timezone.utc)):
+        return Use(secret, [])
     return Use(secret, from_metrics(stack, secret.changed_at) or list(from_log(stack, secret.changed_at)))
 
 

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
 from scripts.ops_dlq import SOURCES
-from scripts.ops_logs import FUNCTIONS, failures, reason
+from scripts.ops_logs import FUNCTIONS, ONLY_WITH, failures, reason
 from scripts.ops_stack import Stack
 from scripts.ops_view import View, shown
 from shared.messages import Audio
@@ -109,7 +109,7 @@ def errors(stack: Stack, now: datetime) -> list[dict[str, Any]]:
     """The functions' failures of the last hour, the most frequent first."""
     seen: Counter[tuple[str, str]] = Counter()
     for function in FUNCTIONS:
-        if function != "audio" or "AudioQueueUrl" in stack.outputs:
+        if function not in ONLY_WITH or ONLY_WITH[function] in stack.outputs:
             for entry in islice(failures(stack, function, now - HOUR), MOST):
                 seen[function, reason(entry)] += 1
     return [{"function": f, "error": error, "times": times} for (f, error), times in seen.most_common(5)]

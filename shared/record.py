@@ -65,8 +65,12 @@ class Records:
 
     def get_all(self, conversation_ids: Iterable[str]) -> dict[str, Call]:
         """Those calls that have a record, by their ids; 100 ids at most."""
+        items = self.read_items([_key(each) for each in dict.fromkeys(conversation_ids)])
+        return {item["conversation_id"]: _call(item) for item in items}
+
+    def read_items(self, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
+        """Those items that are there, 100 at most. Raises RetryError if DynamoDB has not read them for a while."""
         table, client = self._table.name, self._table.meta.client
-        keys = [_key(each) for each in dict.fromkeys(conversation_ids)]
         asked = {table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
         items: list[dict[str, Any]] = []
         for attempt in range(_THROTTLED_TRIES):
@@ -78,7 +82,7 @@ class Records:
             asked = answer.get("UnprocessedKeys") or {}
         if asked:
             raise RetryError("DynamoDB has not read all records for a while")
-        return {item["conversation_id"]: _call(item) for item in items}
+        return items
 
     def all(self) -> Iterator[Call]:
         """Every call that has a record. This reads the whole table."""

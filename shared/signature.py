@@ -1,7 +1,19 @@
-"""How a webhook is signed: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex HMAC-SHA256 of "<t>.<raw body>">`."""
+"""How a webhook is signed: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex HMAC-SHA256 of "<t>.<raw body>">`.
+
+Test webhooks, of the canary and of the tools, say so in a header of their own: they are counted apart, so that they do
+not hide that ElevenLabs' have stopped, or are still signed with the previous key.
+"""
 
 import hashlib
 import hmac
+
+SIGNATURE = "ElevenLabs-Signature"
+TEST = "AgenticMemory-Test"
+
+
+def signed_headers(body: bytes, secret: str, timestamp: str, *, is_test: bool) -> dict[str, str]:
+    signature = f"t={timestamp},v0={sign(body, timestamp, secret)}"
+    return {"Content-Type": "application/json", SIGNATURE: signature} | ({TEST: "true"} if is_test else {})
 
 
 def sign(body: bytes, timestamp: str, secret: str) -> str:

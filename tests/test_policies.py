@@ -248,7 +248,7 @@ HANDLERS = sorted({handler_of(EVERYTHING, function) for function in SCENES})
 # Reached by a name only that something else has too: bookmarks are read, ElevenLabs' recordings downloaded, and all of
 # a user's memories got from mem0.
 SAME_NAME = {
-    "memory_writer/handler.py": {("shared/record.py", "Records.get_all", "BatchGetItem")},
+    "memory_writer/handler.py": {("shared/record.py", "Records.read_items", "BatchGetItem")},
     "reconciler/handler.py": {
         ("shared/bucket.py", "Bucket.read", "GetObject"), ("shared/bucket.py", "Bucket.download", "GetObject"),
     },

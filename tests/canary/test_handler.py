@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from botocore.client import BaseClient
+from botocore.exceptions import ClientError
 
 import archiver.handler
 import canary.handler
@@ -36,7 +38,9 @@ def test_a_flight_leaves_nothing_but_a_tombstone(aws, context, fly, capsys):
         steps = fly(url)
 
     assert list(steps) == ["taken in", "archived", "taken away"]
-    assert counted(capsys.readouterr().out)["CanaryPassed"] == 1
+    found = counted(capsys.readouterr().out)
+    assert (found["CanaryPassed"], found["TestWebhookStaged"]) == (1, 2)
+    assert "WebhookStaged" not in found  # which says that ElevenLabs sends
     assert versions(aws) == []
     calls = [item for (_, kind), item in aws.items().items() if kind == "call"]
     assert [set(item) for item in calls] == [{"conversation_id", "item", "erased_at"}]
@@ -67,6 +71,55 @@ def test_a_flight_that_gets_stuck_names_the_step_and_is_taken_away(aws, context,
     assert (found["CanaryPassed"], found["CanaryFailed"]) == (0, 1)
     (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
     assert entry["step"] == "archived"
+
+
+def test_a_memory_that_is_stuck_does_not_hide_the_step_nor_stop_the_next_flight(aws, context, fly, monkeypatch, logs):
+    queue = aws.sqs.create_queue(QueueName="memory")["QueueUrl"]
+    monkeypatch.setenv("MEMORY_QUEUE_URL", queue)
+    monkeypatch.setenv("CANARY_STEP_SECONDS", "1")
+    records = archiver.handler.aws().records
+
+    def half_remember() -> None:
+        for conversation_id in {each for each, _ in aws.items() if each.startswith("canary_")}:
+            for item, state in (("memory#factual", "done"), ("memory#semantic", "idle")):
+                key = {"conversation_id": conversation_id, "item": item}
+                records._table.put_item(Item=key | {"state": state})
+
+    with endpoint(aws, context, half_remember) as url:
+        assert list(fly(url)) == ["taken in", "archived"]
+
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    assert entry["step"] == "remembered"
+    assert versions(aws) == []
+    monkeypatch.setenv("MEMORY_QUEUE_URL", "")
+    with endpoint(aws, context) as url:
+        assert list(fly(url))[-1] == "taken away"
+
+
+def test_objects_that_may_not_be_deleted_are_no_success(aws, context, fly, monkeypatch, logs):
+    do = BaseClient._make_api_call
+
+    def locked(client, operation, parameters):
+        if operation == "DeleteObject":
+            raise ClientError({"Error": {"Code": "AccessDenied"}}, operation)
+        return do(client, operation, parameters)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", locked)  # as with Object Lock
+    with endpoint(aws, context) as url:
+        assert list(fly(url)) == ["taken in", "archived"]
+
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    assert entry["step"] == "taken away"
+    assert "may not be deleted yet" in entry["error"]
+
+
+def test_a_refusal_of_aws_names_the_step(aws, context, fly, logs):
+    with endpoint(aws, context) as url:
+        aws.dynamodb.delete_table(TableName=aws.outputs["ConversationTableName"])
+        assert list(fly(url)) == ["taken in"]
+
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    assert (entry["step"], entry["error"]) == ("archived", "The canary got stuck: archived: ResourceNotFoundException")
 
 
 def test_an_endpoint_out_of_reach_is_seen_at_the_first_step(aws, context, fly, logs):

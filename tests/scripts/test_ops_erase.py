@@ -37,7 +37,7 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 @pytest.fixture(autouse=True)
 def no_function_at_work(stack: Stack) -> None:
     """One that began before would be waited for a second longer than its timeout."""
-    stack.outputs |= {"ArchiveTimeoutSeconds": "-1", "MemoryTimeoutSeconds": "-1"}
+    stack.outputs |= {"ArchiveTimeoutSeconds": "-1", "MemoryTimeoutSeconds": "-1", "MemoryUnknownSeconds": "3600"}
     deploy_outputs(stack.outputs)
 
 
@@ -536,21 +536,33 @@ def test_an_object_that_cannot_be_read_at_once_is_named_before_anything_is_delet
 # ---------------------------------------------------------------- ElevenLabs
 
 
-def test_elevenlabs_copy_goes_once_its_key_is_right(stack, keep, elevenlabs, erase, failed):
+def test_elevenlabs_copy_goes_once_its_key_is_right(stack, keep, elevenlabs, erase):
     keep(call("conv_1"))
     for conversation_id in ("conv_1", "conv_2"):
         elevenlabs.add({"conversation_id": conversation_id})
     elevenlabs.key = "another"
-    refused = failed(CALLER, "--elevenlabs")
-    left = set(elevenlabs.conversations)
+    code, refused = erase(CALLER, "--elevenlabs")
+    assert (code, refused["complete"], refused["deleted"]["elevenlabs"]) == (1, False, 0)
+    (left,) = (each for each in refused["remains"] if "ElevenLabs" in each["what"])
+    assert (left["what"], left["why"]) == ("ElevenLabs' own copy of conv_1", "ElevenLabs: the key is refused (401)")
+    assert stack.object_keys() == set()
     elevenlabs.key = "xi-test"
 
-    code, certificate = erase(CALLER, "--elevenlabs")
+    code, certificate = erase(*left["until"].removeprefix("ops erase ").removesuffix(" --yes").split())
 
-    assert (refused, left) == ((1, "ElevenLabs: the key is refused (401)."), {"conv_1", "conv_2"})
     assert (code, certificate["complete"], certificate["deleted"]["elevenlabs"]) == (0, True, 1)
     assert set(elevenlabs.conversations) == {"conv_2"}
     assert "ElevenLabs" not in str(certificate["remains"])
+
+
+def test_a_call_that_elevenlabs_does_not_know_is_not_certified_as_deleted_there(keep, elevenlabs, erase):
+    keep(call("conv_1"))
+
+    code, certificate = erase(CALLER, "--elevenlabs")
+
+    assert (code, certificate["deleted"]["elevenlabs"]) == (0, 0)
+    (unknown,) = (each for each in certificate["remains"] if "ElevenLabs" in each["why"])
+    assert unknown["what"] == "conv_1"
 
 
 def test_elevenlabs_copy_of_a_call_that_is_erased_already_can_still_go(stack, keep, elevenlabs, erase):
