@@ -69,7 +69,11 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
     template = with_endpoint(template, endpoint_url)
     resources: Template = {}
     for name, resource in template["Resources"].items():
-        if resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
+        if resource["Type"].startswith("AWS::CodeDeploy::"):
+            continue  # it has none: an alias goes over at once
+        if resource["Type"] == "AWS::Lambda::Alias":
+            resources[name] = {key: value for key, value in resource.items() if key != "UpdatePolicy"}
+        elif resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
             resources |= routed_api(name, resource)
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)

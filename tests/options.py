@@ -19,6 +19,7 @@ OPTIONS = {
     "replication": {"ReplicationBucketArn": REPLICA},
     "a key of the user's": {"KmsKeyArn": KEY},
     "a key of the stack's": {"KmsKeyArn": "create"},
+    "gradual deployment": {"GradualDeployment": "Canary10Percent5Minutes", "DeploymentId": "2026-11-22"},
     "filter": {"SourceAddresses": "filter", "AllowedSources": "203.0.113.7,127.0.0.0/8"},
     "VPC": {"VpcSubnetIds": "subnet-01234567,subnet-0123456789abcdef0", "VpcSecurityGroupIds": "sg-01234567"},
 }

@@ -189,6 +189,14 @@ def forgeries(number: int) -> Callable[[World], None]:
     return send
 
 
+def a_bucket_that_is_gone(world: World) -> None:
+    with world.patch.context() as gone:
+        gone.setenv("BUCKET_NAME", "gone")
+        world.warm = ""
+        assert world.run("IngestFunction", signed())["statusCode"] == 503
+    world.warm = ""
+
+
 def hourly_pass(world: World) -> None:
     world.run("ReconcilerFunction", {})
 
@@ -286,6 +294,7 @@ class Scene(NamedTuple):
 
 OUR_SCENES = {
     "SignatureRejectedAlarm": Scene(forgeries(49), forgeries(50), 300),
+    "WebhookUnavailableAlarm": Scene(good_webhook, a_bucket_that_is_gone, 300),
     "NoWebhookAlarm": Scene(good_webhook, nothing, 3600, 3 + FURTHER_BACK),
     "MissingCallsAlarm": Scene(all_is_healed, a_call_that_no_webhook_brought, 3600, 2),
     "MissingAudioAlarm": Scene(all_is_healed, a_call_without_its_recording, 3600, 2),

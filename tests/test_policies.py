@@ -237,7 +237,7 @@ STACKS: dict[str, dict[str, str]] = {
     "with everything": ALL_OPTIONS
     | {"ElevenLabsApiKey": KEY, "Mem0ApiKey": "m0-test", "CanaryMinutes": "60", "SourceAddresses": "metric"},
 }
-OTHER_ROLES = {"ReplicationRole"}  # that services of AWS take, not functions
+OTHER_ROLES = {"ReplicationRole", "DeploymentRole"}  # that services of AWS take, not functions
 NO_GAP = Gap(set(), set())
 EVERYTHING = Deployed(**STACKS["with everything"])
 FUNCTIONS = [
@@ -446,7 +446,8 @@ def test_only_the_memory_writer_may_be_given_a_policy_from_elsewhere():
         roles = stack.of("AWS::IAM::Role").items()
         return {name: arns for name, role in roles if (arns := present(listed(role.get("ManagedPolicyArns", []))))}
 
-    assert managed(EVERYTHING) == {}
+    of_aws = "arn:AWS::Partition:iam::aws:policy/service-role/AWSCodeDeployRoleForLambdaLimited"
+    assert managed(EVERYTHING) == {"DeploymentRole": [of_aws]}  # which CodeDeploy takes
     arn = "arn:aws:iam::000000000000:policy/bedrock"
     assert managed(Deployed(MemoryPolicyArn=arn)) == {"MemoryWriterRole": [arn]}
 
@@ -493,12 +494,17 @@ def test_sns_may_send_what_our_topic_announces_to_its_subscribers_and_their_dead
     assert allowed == delivered
 
 
-def test_aws_runs_a_function_only_for_our_api_and_our_schedules():
-    permissions = EVERYTHING.of("AWS::Lambda::Permission").values()
-    schedules = {f"{rule}.Arn" for rule in EVERYTHING.of("AWS::Events::Rule")}
+@pytest.mark.parametrize(
+    ("stack", "ingest"),
+    [(Deployed(CanaryMinutes="15"), "IngestFunction"), (EVERYTHING, "IngestAlias")],
+    ids=["at once", "gradually"],
+)
+def test_aws_runs_a_function_only_for_our_api_and_our_schedules(stack, ingest):
+    permissions = stack.of("AWS::Lambda::Permission").values()
+    schedules = {f"{rule}.Arn" for rule in stack.of("AWS::Events::Rule")}
 
     assert {(each["Principal"], each["FunctionName"]) for each in permissions} == {
-        ("apigateway.amazonaws.com", "IngestFunction"),
+        ("apigateway.amazonaws.com", ingest),
         ("events.amazonaws.com", "ReconcilerFunction"), ("events.amazonaws.com", "CanaryFunction"),
     }  # fmt: skip
     assert all(each["SourceArn"] in schedules or ":Api/" in each["SourceArn"] for each in permissions)

@@ -134,6 +134,9 @@ def test_all_options_together_archive_a_call(emulator):
         pytest.param(
             {"ObjectLockDays": "7", "CanaryMinutes": "15"}, "Set one of them to 0", id="a canary that cannot clean up"
         ),
+        pytest.param(
+            {"GradualDeployment": "AllAtOnce"}, "Give each update another DeploymentId", id="an update without a name"
+        ),
         pytest.param({"SourceAddresses": "on"}, "SourceAddresses", id="unknown use of addresses"),
         *(
             pytest.param({"AllowedSources": addresses}, "must be IPv4 addresses", id=f"addresses {addresses!r}")
@@ -452,3 +455,38 @@ def test_every_exception_from_the_security_rules_has_its_reason():
 
 def checkov(resource: Json) -> Json:
     return resource.get("Metadata", {}).get("checkov", {})
+
+
+# ---------------------------------------------------------------- gradual deployment
+
+
+def target(stack: Deployed) -> str:
+    """What the HTTP API calls."""
+    (api,) = stack.of("AWS::ApiGatewayV2::Api").values()
+    uri = api["Body"]["paths"]["/post-call"]["post"]["x-amazon-apigateway-integration"]["uri"]
+    return str(uri).split("/functions/")[1].removesuffix("/invocations")
+
+
+def test_by_default_an_update_holds_at_once():
+    stack = Deployed()
+
+    assert target(stack) == "IngestFunction.Arn"
+    assert not {"AWS::Lambda::Alias", "AWS::Lambda::Version"} & {each["Type"] for each in stack.resources.values()}
+
+
+def test_a_gradual_deployment_goes_over_to_the_version_of_its_id_and_back_if_an_alarm_of_ingest_rings():
+    stack = Deployed(**OPTIONS["gradual deployment"])
+    (group,) = stack.of("AWS::CodeDeploy::DeploymentGroup").values()
+    alarms = {each["Name"] for each in group["AlarmConfiguration"]["Alarms"]}
+
+    assert target(stack) == "IngestAlias"
+    assert stack.of("AWS::Lambda::Version")["IngestVersion"]["Description"] == "2026-11-22"
+    assert stack.of("AWS::Lambda::Alias")["IngestAlias"]["FunctionVersion"] == "IngestVersion.Version"
+    assert stack.resources["IngestAlias"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"] == {
+        "ApplicationName": {"Ref": "DeploymentApplication"}, "DeploymentGroupName": {"Ref": "IngestDeploymentGroup"},
+    }  # fmt: skip
+    assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
+    assert group["AutoRollbackConfiguration"]["Enabled"] is group["AlarmConfiguration"]["Enabled"] is True
+    assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+    assert alarms == {"IngestFunctionErrorsAlarm", "WebhookUnavailableAlarm", "SignatureRejectedAlarm"}
+    assert alarms <= set(stack.alarms)
