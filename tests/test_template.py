@@ -481,6 +481,7 @@ def test_a_gradual_deployment_goes_over_to_the_version_of_its_id_and_back_if_an_
 
     assert target(stack) == "IngestAlias"
     assert stack.of("AWS::Lambda::Version")["IngestVersion"]["Description"] == "2026-11-22"
+    assert stack.of("AWS::Lambda::Function")["IngestFunction"]["Description"] == "2026-11-22"
     assert stack.of("AWS::Lambda::Alias")["IngestAlias"]["FunctionVersion"] == "IngestVersion.Version"
     assert stack.resources["IngestAlias"]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"] == {
         "ApplicationName": {"Ref": "DeploymentApplication"}, "DeploymentGroupName": {"Ref": "IngestDeploymentGroup"},
