@@ -220,7 +220,7 @@ def deliver(settings: Settings, call: SampleCall, report: Report) -> None:
 def post(settings: Settings, event: str, body: bytes) -> str:
     """The delivery_id. Raises CheckError."""
     try:
-        response = send(settings.url, settings.key, body)
+        response = send(settings.url, settings.key, body, is_test=True)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
         raise CheckError(f"{event}: the endpoint is out of reach: {error}") from None
     except httpx.TransportError as error:
