@@ -1,7 +1,9 @@
 """The whole way: template.yaml on the embedded AWS, its functions under their own roles, webhooks over HTTP."""
 
 import gc
+import io
 import json
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -21,6 +23,11 @@ from tests.mem0_stand_in import HostedMem0
 
 PATIENCE_SECONDS = 90
 Ops = Callable[..., tuple[int, Any]]
+# A command leaves its connections to the end of its process, which here is the tests'.
+RUNS_COMMANDS = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
 
 
 class Pipeline(Stack):
@@ -76,18 +83,18 @@ def wait_until(holds: Callable[[], bool]) -> None:
 
 @pytest.fixture
 def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ops:
-    """One command on the stack; returns its exit code and what it printed for machines."""
+    """One command on the stack; returns its exit code and what it printed for machines, if anything."""
     (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs))
     monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
     monkeypatch.chdir(tmp_path)
 
-    def run(*words: str) -> tuple[int, Any]:
+    def run(*words: str, stdin: str = "") -> tuple[int, Any]:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
         capsys.readouterr()
         code = main([*words, "--local", "--json"])
         gc.collect()
-        out, err = capsys.readouterr()
-        assert out, err
-        return code, json.loads(out)
+        out = capsys.readouterr().out
+        return code, json.loads(out) if out else None
 
     return run
 

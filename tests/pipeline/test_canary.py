@@ -9,17 +9,14 @@ import pytest
 from canary.canary import AGENT, USER
 from scripts.embedded import EmbeddedAws
 from tests.mem0_stand_in import HostedMem0
-from tests.pipeline.conftest import Pipeline
+from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline
 from tests.pipeline.test_faults import forbid
 
 PARAMETERS = {
     "BucketName": "agentic-memory-canary", "Mem0ApiKey": "m0-test", "CanaryMinutes": "15",
     "MemoryVisibilitySeconds": "120", "ArchiveVisibilitySeconds": "120",
 }  # fmt: skip
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = RUNS_COMMANDS
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.embedded import EmbeddedAws
 from tests.conftest import fixture_body
 from tests.mem0_stand_in import HostedMem0
-from tests.pipeline.conftest import Pipeline, wait_until
+from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline, wait_until
 from tests.pipeline.test_completeness import reconcile
 
 CALLER, OTHER = "+12025550177", "+12025550178"
@@ -22,10 +22,7 @@ PARAMETERS = {
     "MemoryTimeoutSeconds": "12", "MemoryVisibilitySeconds": "12", "MemoryConcurrency": "2", "AudioConcurrency": "2",
     "AudioDelaySeconds": "0", "ReconcileAfterMinutes": "0",
 }  # fmt: skip
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = RUNS_COMMANDS
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 
 from scripts.embedded import EmbeddedAws
 from tests.mem0_stand_in import HostedMem0
-from tests.pipeline.conftest import Ops, Pipeline, wait_until
+from tests.pipeline.conftest import RUNS_COMMANDS, Ops, Pipeline, wait_until
 from tests.pipeline.test_faults import body, forbid
 
 PARAMETERS = {
@@ -17,11 +17,7 @@ PARAMETERS = {
     "ArchiveTimeoutSeconds": "6", "ArchiveVisibilitySeconds": "6", "ArchiveMaxReceives": "2",
     "MemoryTimeoutSeconds": "20", "MemoryVisibilitySeconds": "20", "MemoryMaxReceives": "2",
 }  # fmt: skip
-# A command leaves its connections to the end of its process, which here is the tests'.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = RUNS_COMMANDS
 
 
 @pytest.fixture(scope="module")

@@ -1,29 +1,18 @@
 """The signing secret is rotated with the tool alone, while webhooks keep coming."""
 
-import gc
-import io
 import json
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 from threading import Event, Thread
-from typing import Any
 
 import pytest
 
 from scripts.embedded import EmbeddedAws
-from scripts.ops_app import main
-from tests.pipeline.conftest import Pipeline, wait_until
+from tests.pipeline.conftest import RUNS_COMMANDS, Ops, Pipeline, wait_until
 
 PARAMETERS = {"BucketName": "agentic-memory-rotation", "SecretCacheSeconds": "2", "SecretOverlapSeconds": "600"}
 NEW = "wsec_new_0123456789abcdef"
 MOST = 200  # webhooks
-# A command leaves its connections to the end of its process, which here is the tests'.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
-Ops = Callable[..., tuple[int, Any]]
+pytestmark = RUNS_COMMANDS
 
 
 @pytest.fixture
@@ -32,20 +21,9 @@ def pipeline(emulator: EmbeddedAws) -> Pipeline:
 
 
 @pytest.fixture
-def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ops:
-    """One step of the rotation; returns its exit code and what it printed for machines, if anything."""
-    (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs))
-    monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
-
-    def run(*words: str, key: str = "") -> tuple[int, Any]:
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(key.encode())))
-        capsys.readouterr()
-        code = main(["rotate-secret", *words, "--local", "--json"])
-        gc.collect()
-        out = capsys.readouterr().out
-        return code, json.loads(out) if out else None
-
-    return run
+def rotate(ops: Ops) -> Ops:
+    """One step of the rotation."""
+    return lambda *words, key="": ops("rotate-secret", *words, stdin=key)
 
 
 class Sender:
@@ -81,26 +59,26 @@ def sender(pipeline: Pipeline) -> Iterator[Sender]:
     thread.join()
 
 
-def test_no_webhook_is_refused_while_the_secret_is_rotated(pipeline, ops, sender):
+def test_no_webhook_is_refused_while_the_secret_is_rotated(pipeline, rotate, sender):
     old = sender.key
     wait_until(lambda: sender.sent(old) > 0)
 
-    code, said = ops("--yes", key=NEW)
+    code, said = rotate("--yes", key=NEW)
     sender.key = NEW  # as it said
 
     assert (code, said["next"].startswith("switch ElevenLabs to it now")) == (0, True)
     assert [sender.post(old) for _ in range(3)] == [200] * 3  # calls that ended before
     wait_until(lambda: sender.sent(NEW) > 3)
-    code, found = ops("--status")
+    code, found = rotate("--status")
     assert (code, found["signed_with_previous_in_the_last_hour"] >= 3, found["signed_with_current"] > 0) == (
         1,
         True,
         True,
     )
-    assert ops("--finish", "--yes") == (2, None)  # the old key was used a moment ago
+    assert rotate("--finish", "--yes") == (2, None)  # the old key was used a moment ago
     assert sender.post(old) == 200
 
-    code, found = ops("--finish", "--yes", "--force")
+    code, found = rotate("--finish", "--yes", "--force")
 
     assert (code, found["previous_accepted_until"]) == (0, None)
     assert (sender.post(old), sender.post(NEW)) == (401, 200)

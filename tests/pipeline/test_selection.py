@@ -11,7 +11,7 @@ import pytest
 from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.embedded import EmbeddedAws
 from tests.conftest import fixture_body
-from tests.pipeline.conftest import Pipeline, wait_until
+from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline, wait_until
 from tests.pipeline.test_completeness import reconcile
 
 FOLDER = "12025550123"
@@ -20,10 +20,7 @@ PARAMETERS = {
     "ReconcileAfterMinutes": "0", "KeepAudio": "false", "GzipJson": "true", "MinimumCallSeconds": "30",
     "AgentIds": "agent_ours, agent_also",
 }  # fmt: skip
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = RUNS_COMMANDS
 
 
 @pytest.fixture(scope="module")
