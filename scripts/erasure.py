@@ -84,7 +84,7 @@ class Found:
     @property
     def known(self) -> list[Call]:
         """The calls of which the table knows more than that they are erased."""
-        return [call for call in self.calls.values() if call != Call(call.conversation_id, erased_at=call.erased_at)]
+        return [call for call in self.calls.values() if call.is_known]
 
     def numbers(self) -> dict[str, int]:
         return {
@@ -115,6 +115,12 @@ class Eraser:
     @property
     def has_mem0(self) -> bool:
         return self._mem0 is not None
+
+    @property
+    def patience(self) -> int:
+        """The seconds that a function may be at work with what it read before there was a tombstone."""
+        names = "ArchiveTimeoutSeconds", "MemoryTimeoutSeconds"
+        return max(int(self._stack.output(name)) for name in names) + 1
 
     # What there is
 
@@ -259,8 +265,7 @@ class Eraser:
             known_as = self._users_of(call) | set(filter(None, [self._subject.caller]))
             found.calls[conversation_id] = self._records.erase(conversation_id, now, known_as)
         last = max((str(call.erased_at) for call in found.calls.values()), default=now)
-        seconds = max(int(self._stack.output(name)) for name in ("ArchiveTimeoutSeconds", "MemoryTimeoutSeconds"))
-        return datetime.fromisoformat(last) + timedelta(seconds=seconds + 1)
+        return datetime.fromisoformat(last) + timedelta(seconds=self.patience)
 
     def drop_messages(self, found: Found) -> int:
         """Delete what is said about the calls in dead-letter queues, and in MemoryQueue if nobody reads it.

@@ -45,8 +45,9 @@ def erase(
     """Erase a caller, or one call, as a privacy law (GDPR, CCPA) gives people a right to.
 
     All versions of objects, staged bodies, records, memories and messages are deleted for good, and a tombstone keeps
-    them from coming back. Then it looks again, and writes a certificate: as JSON, and beside it as text. Calls that
-    come later are new ones. Interrupted, run the same command again. Exit code 1 if something is left.
+    them from coming back. Functions that began before are waited out, two minutes by default. Then it looks again, and
+    writes a certificate: as JSON, and beside it as text. Calls that are held later are new ones. Interrupted, run the
+    same command again. Exit code 1 if something is left.
 
     Example: ops erase +12025550123 --elevenlabs --yes
     """
@@ -64,7 +65,10 @@ def erase(
         )
     if not yes:
         advice = "the same command with --yes deletes it for good; ops export keeps a copy"
-        view.show(preview(found, eraser, elevenlabs=elevenlabs), "To be erased", advice)
+        if not (found.known or found.versions or found.memories):
+            advice = "nothing is kept of this call; with --yes a tombstone keeps it from coming (back)"
+        shown = preview(found, subject, elevenlabs=elevenlabs, has_mem0=eraser.has_mem0)
+        view.show(shown | {"takes": f"{eraser.patience} s at least"}, "To be erased", advice)
         return 0
     file = certificate or Path(f"erasure-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json")
     with reserved(file):
@@ -95,10 +99,11 @@ def elevenlabs_of(stack: Stack) -> ElevenLabs:
     return ElevenLabs(stack.output("ElevenLabsApiHost"), key)
 
 
-def preview(found: Found, eraser: Eraser, *, elevenlabs: bool) -> dict[str, Any]:
+def preview(found: Found, subject: Subject, *, elevenlabs: bool, has_mem0: bool) -> dict[str, Any]:
+    memories = "all of the user's memories, whoever wrote them" if subject.caller else "the memories of this call"
     return found.numbers() | {
         "conversations": sorted(found.calls),
-        "in_mem0": "all of the user's memories, whoever wrote them" if eraser.has_mem0 else "the stack has no Mem0",
+        "in_mem0": memories if has_mem0 else "the stack has no Mem0",
         "at_elevenlabs": "their copy too" if elevenlabs else "stays, without --elevenlabs",
     }
 
@@ -109,7 +114,7 @@ def reserved(file: Path) -> Iterator[None]:
     if file.suffix != ".json":
         raise OpsError(f"{file} is no name for the certificate: it must end in .json, for beside it comes one in .txt.")
     text = file.with_suffix(".txt")
-    if file.exists() or text.exists():
+    if any(each.exists() and each.stat().st_size for each in (file, text)):  # an empty one is of a run that was killed
         raise OpsError(f"{file} or {text} is there already: a certificate is never overwritten.")
     try:
         write(file, "", "")

@@ -69,8 +69,9 @@ class Inspection:
 
     def row(self, call: Call) -> dict[str, Any]:
         if call.erased_at:
+            again = f"its erasure is not through: ops erase --conversation {call.conversation_id} --yes"
             return {"call": call.conversation_id, "json": "erased", "mp3": "erased", "factual": "-", "semantic": "-",
-                    "problems": []}  # fmt: skip
+                    "problems": [again] if call.is_known else []}  # fmt: skip
         if call.left_out:
             return {"call": call.conversation_id, "json": f"left out: {call.left_out}", "mp3": "left out",
                     "factual": "-", "semantic": "-", "problems": []}  # fmt: skip

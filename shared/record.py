@@ -52,6 +52,11 @@ class Call:
     staged_keys: frozenset[str] = frozenset()
     known_as: frozenset[str] = frozenset()
 
+    @property
+    def is_known(self) -> bool:
+        """Whether more is known of it than that it is erased."""
+        return self != Call(self.conversation_id, erased_at=self.erased_at)
+
 
 class Records:
     """The protocol of the join. Each method is one conditional update, and returns None when its condition failed."""

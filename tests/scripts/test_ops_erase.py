@@ -626,6 +626,17 @@ def test_a_certificate_is_named_by_the_time_where_no_name_is_given(stack, keep, 
     assert sorted(each.suffix for each in tmp_path.glob("erasure-20*Z.*")) == [".json", ".txt"]
 
 
+def test_the_empty_certificate_of_a_run_that_was_killed_is_no_hindrance(stack, keep, say, tmp_path):
+    keep(call("conv_1"))
+    for suffix in (".json", ".txt"):
+        (tmp_path / f"request{suffix}").touch()
+
+    code, _, _ = say("erase", CALLER, "--yes", "--certificate", f"{tmp_path}/request.json")
+
+    assert (code, stack.object_keys()) == (0, set())
+    assert json.loads((tmp_path / "request.json").read_text())["complete"]
+
+
 BAD = {
     "nobody": ([], "Whom? Give a caller's number, or one call with --conversation."),
     "two things": ([CALLER, "--conversation", "conv_1"], "Whom? Give a caller's number, or one call"),

@@ -109,6 +109,15 @@ def test_what_is_as_it_should_be_is_no_problem(stack, ask, archive, whole):
     assert rows["conv_pending"]["mp3"] == "pending"
 
 
+def test_an_erasure_that_is_not_through_is_a_problem(stack, ask):
+    note(stack, "conv_1", erased_at="2026-11-21T12:00:00Z", folder="12025550123")
+
+    code, found = ask("verify", "conv_1")
+
+    sentence = "its erasure is not through: ops erase --conversation conv_1 --yes"
+    assert (code, found["rows"][0]["problems"]) == (1, [sentence])
+
+
 def test_an_erased_call_is_whole_without_anything(stack, ask):
     note(stack, "conv_1", erased_at="2026-11-21T12:00:00Z")
 
