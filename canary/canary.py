@@ -21,7 +21,7 @@ from shared.aws_errors import AwsError, error_code
 from shared.bucket import Bucket
 from shared.errors import AgenticMemoryError
 from shared.messages import Announcement
-from shared.record import MEMORIES, Call, Records
+from shared.record import Call, Records
 from shared.signature import signed_headers
 from shared.times import utc
 
@@ -61,7 +61,6 @@ class Canary:
     secret: str
     bucket: Bucket
     records: Records
-    table: Any
     sqs: Any
     memory_queue_url: str
     patience: float
@@ -119,12 +118,7 @@ class Canary:
         return all(key and self.bucket.exists(key) for key in wanted)
 
     def _is_remembered(self, conversation_id: str) -> bool:
-        return [entry.get("state") for entry in self._ledger(conversation_id)] == ["done", "done"]
-
-    def _ledger(self, conversation_id: str) -> list[dict[str, Any]]:
-        asked = [{"conversation_id": conversation_id, "item": item} for item in MEMORIES]
-        answers = [self.table.get_item(Key=key, ConsistentRead=True) for key in asked]
-        return [answer["Item"] for answer in answers if "Item" in answer]
+        return [entry.get("state") for entry in self.records.ledger(conversation_id).values()] == ["done", "done"]
 
     def _take_away(self, conversation_id: str) -> None:
         """As an erasure does it; the memory writer itself takes its memories back. What stays is a tombstone."""
@@ -143,7 +137,7 @@ class Canary:
 
     def _has_memories(self, conversation_id: str) -> bool:
         """Whether there is what the memory writer can take back: it knows only what is done."""
-        return any(entry.get("state") == "done" for entry in self._ledger(conversation_id))
+        return any(entry.get("state") == "done" for entry in self.records.ledger(conversation_id).values())
 
     def _clear(self, now: datetime) -> None:
         """Take away what flights left behind that were killed."""

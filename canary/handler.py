@@ -48,7 +48,7 @@ def canary() -> Canary:
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
     return Canary(
         settings().post_call_url, secret["SecretString"].strip(),
-        Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name), Records(table), table,
+        Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name), Records(table),
         boto3.client("sqs", config=_PATIENCE), settings().memory_queue_url, settings().canary_step_seconds,
         agent_of(settings().agent_ids), max(1, settings().minimum_call_seconds), settings().keep_audio,
     )  # fmt: skip

@@ -33,7 +33,7 @@ from shared.conversation import Conversation
 from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
-from shared.record import MEMORIES, Records
+from shared.record import Records
 from shared.settings import read_settings
 from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_webhook
 
@@ -136,13 +136,11 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
 
 def forget(conversation_id: str) -> None:
     """Take back what was remembered of an erased call, by its receipts, and then the receipts."""
-    table = aws().table
-    for key in ({"conversation_id": conversation_id, "item": item} for item in MEMORIES):
-        entry = table.get_item(Key=key, ConsistentRead=True).get("Item", {})
+    for item, entry in Records(aws().table).ledger(conversation_id).items():
         if entry.get("memory_ids"):
             make_backend(read_memory_secret()).delete(entry["memory_ids"])
         if entry.get("state") == "done":
-            table.delete_item(Key=key)
+            aws().table.delete_item(Key={"conversation_id": conversation_id, "item": item})
 
 
 def load_conversation(announcement: Announcement) -> Conversation:

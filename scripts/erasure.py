@@ -32,7 +32,7 @@ from shared.bucket import Version, content
 from shared.errors import EventUnknownError, PoisonError, StorageError
 from shared.messages import Announcement
 from shared.observability import mask_key
-from shared.record import MEMORIES, Call
+from shared.record import Call
 from shared.times import utc
 from shared.webhooks import Elements, read_conversation, read_event, read_webhook
 
@@ -322,10 +322,8 @@ class Eraser:
             memory_id for call in calls for entry in self._ledger(call) for memory_id in entry.get("memory_ids", ())
         }
 
-    def _ledger(self, call: Call) -> Iterator[dict[str, Any]]:
-        for item in MEMORIES:
-            key = {"conversation_id": call.conversation_id, "item": item}
-            yield self._stack.table.get_item(Key=key, ConsistentRead=True).get("Item", {})
+    def _ledger(self, call: Call) -> Iterable[dict[str, Any]]:
+        return self._records.ledger(call.conversation_id).values()
 
     def doubts(self, found: Found) -> dict[str, datetime]:
         """The calls of which Mem0 may still show a memory, and until when; what it is at work on is waited for."""

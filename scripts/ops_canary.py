@@ -27,7 +27,7 @@ def canary(
     view: View = context.obj
     stack, rows = view.stack, list[dict[str, Any]]()
     flight = Canary(
-        stack.output("PostCallUrl"), stack.secret("WebhookSecretArn"), stack.bucket, stack.records, stack.table,
+        stack.output("PostCallUrl"), stack.secret("WebhookSecretArn"), stack.bucket, stack.records,
         stack.client("sqs"), stack.output("MemoryQueueUrl") if "MemorySecretArn" in stack.outputs else "", patience,
         agent_of(stack.outputs.get("AgentIds", "")), max(1, int(stack.output("MinimumCallSeconds"))),
         stack.output("KeepAudio") == "true",

@@ -89,6 +89,12 @@ class Records:
             raise RetryError("DynamoDB has not read all records for a while")
         return items
 
+    def ledger(self, conversation_id: str) -> dict[str, dict[str, Any]]:
+        """What the ledger says of the call's memories, by item: of those that were begun."""
+        keys = [{"conversation_id": conversation_id, "item": item} for item in MEMORIES]
+        answers = [self._table.get_item(Key=key, ConsistentRead=True) for key in keys]
+        return {answer["Item"]["item"]: answer["Item"] for answer in answers if "Item" in answer}
+
     def all(self) -> Iterator[Call]:
         """Every call that has a record. This reads the whole table."""
         scan: dict[str, Any] = {
