@@ -23,8 +23,9 @@ from archiver.finals import dump
 from memory_writer.memories import find_user
 from memory_writer.memory import Memory, MemoryBackend
 from reconciler.staging import Staging
+from scripts.aws_session import OpsError
 from scripts.ops_dlq import Dead, Hold
-from scripts.ops_stack import OpsError, Stack, memory_backend
+from scripts.ops_stack import Stack, memory_backend
 from scripts.ops_view import undisturbed
 from shared import keys
 from shared.aws_errors import error_code

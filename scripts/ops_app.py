@@ -10,6 +10,7 @@ from typing import Annotated, Any, TextIO, cast
 
 import typer
 
+from scripts.aws_session import OpsError, explained
 from scripts.ops_canary import canary
 from scripts.ops_dlq import app as dlq
 from scripts.ops_erase import erase
@@ -18,7 +19,6 @@ from scripts.ops_reconcile import backfill, reconcile
 from scripts.ops_replay import replay
 from scripts.ops_rotate import rotate_secret
 from scripts.ops_send import send
-from scripts.ops_stack import OpsError, explained
 from scripts.ops_status import status
 from scripts.ops_verify import verify
 from scripts.ops_view import View

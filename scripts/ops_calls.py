@@ -9,7 +9,8 @@ from typing import Annotated, get_args
 import typer
 
 from archiver.caller import normalise
-from scripts.ops_stack import OpsError, Stack
+from scripts.aws_session import OpsError
+from scripts.ops_stack import Stack
 from scripts.ops_view import moment
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio

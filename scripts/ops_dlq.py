@@ -18,9 +18,10 @@ from typing import Annotated, Any
 
 import typer
 
+from scripts.aws_session import OpsError
 from scripts.ops_calls import is_staged
 from scripts.ops_logs import last_reasons
-from scripts.ops_stack import OpsError, Stack
+from scripts.ops_stack import Stack
 from scripts.ops_view import View, moment, undisturbed
 from shared.errors import PoisonError
 from shared.keys import is_recording

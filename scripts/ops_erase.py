@@ -15,10 +15,11 @@ from rich.console import Console
 
 from archiver.caller import normalise
 from reconciler.elevenlabs import ElevenLabs
+from scripts.aws_session import OpsError
 from scripts.erasure import AT_ONCE, Eraser, Found, Subject
 from scripts.ops_calls import CallId
 from scripts.ops_logs import FUNCTIONS, log_group
-from scripts.ops_stack import OpsError, Stack
+from scripts.ops_stack import Stack
 from scripts.ops_view import View, undisturbed
 from shared.bucket import Version
 from shared.errors import ElevenLabsError

@@ -16,9 +16,10 @@ import simplejson
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.aws_session import OpsError
 from scripts.ops_calls import Agent, Caller, CallId, Chosen, Since, Until
 from scripts.ops_folder import ARCHIVES, RECORDS, VERSION, File, Folder, check, is_ours, open_folder, pack, remove
-from scripts.ops_stack import OpsError, Stack
+from scripts.ops_stack import Stack
 from scripts.ops_view import View, moment
 from shared.aws_errors import error_code
 from shared.bucket import PIECE

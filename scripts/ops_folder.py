@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
-from scripts.ops_stack import OpsError
+from scripts.aws_session import OpsError
 from shared.bucket import PIECE
 from shared.keys import NO_PHONE
 

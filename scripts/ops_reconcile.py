@@ -15,7 +15,7 @@ from reconciler.audio import announcement, ended_at, find_missing
 from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
-from scripts.ops_stack import OpsError
+from scripts.aws_session import OpsError
 from scripts.ops_view import View, moment
 from shared.record import Call
 from shared.selection import read_selection

@@ -11,8 +11,8 @@ import typer
 
 from reconciler.bookmarks import Bookmarks
 from reconciler.staging import claim_check
+from scripts.aws_session import OpsError
 from scripts.ops_calls import Agent, Caller, CallId, Chosen, Since, Until, is_staged, received_at
-from scripts.ops_stack import OpsError
 from scripts.ops_view import View
 from shared.messages import Announcement
 from shared.record import Call

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
+from scripts.aws_session import OpsError
 from scripts.ops_secret import HOUR, Use, WebhookSecret, drop_previous, put_key, read_secret, read_use
-from scripts.ops_stack import OpsError
 from scripts.ops_view import View
 from shared.times import utc
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from scripts.aws_session import OpsError
 from scripts.ops_logs import FUNCTIONS, log_group, read_entry
-from scripts.ops_stack import OpsError, Stack
+from scripts.ops_stack import Stack
 
 HOUR = timedelta(hours=1)  # ElevenLabs repeats a delivery for 41 minutes, perhaps under its first signature
 OLD_STACK = (

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import httpx
 import typer
 
-from scripts.ops_stack import OpsError
+from scripts.aws_session import OpsError
 from scripts.ops_view import View
 from scripts.webhooks import send as post
 

@@ -8,17 +8,10 @@ from typing import Any
 
 from boto3.session import Session
 from botocore.config import Config
-from botocore.exceptions import (
-    BotoCoreError,
-    ClientError,
-    CredentialRetrievalError,
-    NoCredentialsError,
-    NoRegionError,
-    SSOError,
-    TokenRetrievalError,
-)
+from botocore.exceptions import BotoCoreError, ClientError
 
 from memory_writer.memory import MemoryBackend
+from scripts.aws_session import OpsError, explained
 from scripts.embedded import REGION, ROOT_KEY
 from scripts.local import OUTPUTS, STACK_NAME
 from shared.aws_errors import error_code
@@ -27,19 +20,6 @@ from shared.record import Records
 
 _PATIENCE = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
 MEM0_SECONDS = 30  # how long Mem0 may take to answer
-_FORBIDDEN = (
-    "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnrecognizedClientException",
-    "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",  # 403: HEAD has no body
-)  # fmt: skip
-_SIGNED_OUT = (NoCredentialsError, CredentialRetrievalError, SSOError, TokenRetrievalError)
-
-
-class OpsError(Exception):
-    """The command cannot be done; the text says why and what to do. `code` is the exit code."""
-
-    def __init__(self, text: str, code: int = 2) -> None:
-        super().__init__(text)
-        self.code = code
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,19 +114,3 @@ def deployed_stack(name: str) -> Stack:
         raise explained(error, name, session.region_name) from None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
     return Stack(found["StackName"], outputs, session)  # which may have been named by its ARN
-
-
-def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:
-    """What an operator can do about an error of AWS; `stack` is the one that was looked for, if any."""
-    if isinstance(error, _SIGNED_OUT):
-        return OpsError("There are no AWS credentials: sign in (aws sso login), set AWS_PROFILE, or use --local.")
-    if error_code(error).startswith("ExpiredToken"):
-        return OpsError("Your AWS credentials have expired: sign in again (aws sso login).")
-    if isinstance(error, NoRegionError):
-        return OpsError("No AWS region is set: set AWS_REGION, or use --local.")
-    if stack and error_code(error) == "ValidationError" and "does not exist" in str(error):
-        return OpsError(f"There is no stack {stack} in {region}. Name it with --stack, or use --local.")
-    operation = error.operation_name if isinstance(error, ClientError) else "the request"
-    if error_code(error) in _FORBIDDEN:
-        return OpsError(f"AWS refused {operation} ({error_code(error)}): your credentials may not do this.")
-    return OpsError(f"AWS did not do {operation}: {error_code(error)}.", code=1)

@@ -9,8 +9,9 @@ import typer
 
 from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
+from scripts.aws_session import OpsError
 from scripts.ops_calls import Agent, Caller, Chosen, Since, Until
-from scripts.ops_stack import OpsError, Stack, memory_backend
+from scripts.ops_stack import Stack, memory_backend
 from scripts.ops_view import View
 from shared import keys
 from shared.conversation import Conversation

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.aws_session import SessionError, aws_session
+from scripts.aws_session import OpsError, aws_session
 
 FILE = """
 [default]
@@ -49,7 +49,7 @@ def test_the_region_comes_from_the_first_place_that_names_one(machine, variables
 def test_without_a_region_it_says_how_to_set_one(machine):
     machine.setenv("AWS_PROFILE", "bare")
 
-    with pytest.raises(SessionError, match=r"^No AWS region is set: set AWS_REGION, or give the profile a region\.$"):
+    with pytest.raises(OpsError, match=r"^No AWS region is set: set AWS_REGION, or give the profile a region\.$"):
         aws_session()
 
     assert aws_session(otherwise="us-east-1").region_name == "us-east-1"
@@ -60,12 +60,12 @@ def test_an_unknown_profile_is_named(machine, region):
     for name, value in region.items() | {("AWS_PROFILE", "wrok\x1b[2J")}:
         machine.setenv(name, value)
 
-    with pytest.raises(SessionError, match=r"^There is no AWS profile 'wrok\\x1b\[2J': set AWS_PROFILE"):
+    with pytest.raises(OpsError, match=r"^There is no AWS profile 'wrok\\x1b\[2J': set AWS_PROFILE"):
         aws_session()
 
 
 def test_a_configuration_file_that_cannot_be_read_is_named(machine, tmp_path):
     (tmp_path / "config").write_text("[default\nregion")
 
-    with pytest.raises(SessionError, match=r"^The AWS configuration cannot be read: .*config"):
+    with pytest.raises(OpsError, match=r"^The AWS configuration cannot be read: .*config"):
         aws_session()

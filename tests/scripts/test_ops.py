@@ -19,9 +19,9 @@ from botocore.exceptions import (
     UnauthorizedSSOTokenError,
 )
 
+from scripts.aws_session import explained
 from scripts.elevenlabs_stand_in import ElevenLabs
 from scripts.ops_app import global_options_first
-from scripts.ops_stack import explained
 from scripts.ops_view import moment, undisturbed
 from shared.record import Records
 from shared.times import utc
