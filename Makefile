@@ -23,7 +23,7 @@ demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through 
 local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...")
 	@$(BIN)/python -m scripts.local
 
-test: .venv/ready  ## all tests
+test: .venv/ready .venv-sam/ready  ## all tests
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, template checks
@@ -55,8 +55,8 @@ build: .venv-sam/ready  ## sam build (MEMORY_BACKEND=oss packages open-source Me
 sizes: .venv-sam/ready  ## how large the packages are that make build left
 	@.venv-sam/bin/python -m scripts.package_sizes
 
-deploy: build  ## sam deploy --guided
-	.venv-sam/bin/sam deploy --guided
+deploy: .venv-sam/ready  ## a new stack by a few questions, an update that keeps what is set (STACK, PARAMETERS="Name=Value ...")
+	@PYTHONPATH="$(CURDIR)" .venv-sam/bin/python -P -m scripts.deploy
 
 clean:  ## removes what the other targets made
 	rm -rf .venv .venv-sam .venv-checkov .local .aws-sam

@@ -11,6 +11,7 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.deploy.stack import first_failure, is_failure
 from scripts.embedded import EmbeddedAws, EmbeddedAwsError
 from scripts.translation import Template, emulate, translate
 
@@ -129,18 +130,8 @@ def wait(aws: EmbeddedAws, stack_name: str) -> dict[str, str]:
 
 def failure(cloudformation: Any, stack_name: str) -> str:
     """The first resource that failed, and why; later ones are mostly cancelled because of it."""
-    refused = cloudformation.describe_events(StackName=stack_name)["OperationEvents"]  # before anything was made
     events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
-    reasons = [(event, event["ValidationStatusReason"]) for event in refused if "ValidationStatusReason" in event]
-    reasons += [(event, event["ResourceStatusReason"]) for event in reversed(events) if is_failure(event)]
-    if not reasons:
-        return "no event says why."
-    event, reason = reasons[0]
-    return f"{event['LogicalResourceId']} ({event['ResourceType']}): {reason}"
-
-
-def is_failure(event: Mapping[str, Any]) -> bool:
-    return event["ResourceStatus"] == "CREATE_FAILED" and "ResourceStatusReason" in event
+    return first_failure(cloudformation, list(filter(is_failure, reversed(events))))
 
 
 def described(aws: EmbeddedAws, outputs: Mapping[str, str]) -> dict[str, str]:

@@ -1,0 +1,70 @@
+"""The functions' packages and the template in S3, as CloudFormation takes them, by the SAM CLI."""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from boto3.session import Session
+
+from scripts.aws_session import OpsError
+
+ROOT = Path(__file__).parent.parent.parent
+TEMPLATE = ROOT / "template.yaml"
+BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+SAM = ROOT / ".venv-sam" / "bin" / "sam"
+_BUCKET = re.compile(r"s3://([a-z0-9.-]+)/|S3Bucket: ([a-z0-9.-]+)")
+_LAST_LINES = 30
+
+
+def build(backend: str) -> Path:
+    """Build the packages for the stack's MemoryBackend; returns the built template."""
+    _run(["make", "--no-print-directory", "-C", str(ROOT), "build", f"MEMORY_BACKEND={backend}"], {})
+    return BUILT
+
+
+def check_built(built: Path, backend: str) -> None:
+    """A package for the other Mem0 would make every memory fail."""
+    package = built.parent / "MemoryWriterFunction"
+    if package.is_dir() and (package / "mem0").is_dir() != (backend == "oss"):
+        raise OpsError(
+            f"{built} was built for another MemoryBackend: build it with MEMORY_BACKEND={backend} make build"
+        )
+
+
+def upload(session: Session, built: Path) -> str:
+    """Put packages and template into SAM's own bucket of this account and region; returns the template's address."""
+    with tempfile.TemporaryDirectory() as folder:
+        packaged = Path(folder) / "template.yaml"
+        _run(
+            [str(SAM), "package", "--resolve-s3", "--region", session.region_name, "--template-file", str(built),
+             "--output-template-file", str(packaged)],
+            {"AWS_REGION": session.region_name, "AWS_DEFAULT_REGION": session.region_name},
+        )  # fmt: skip
+        template = packaged.read_bytes()
+    found = _BUCKET.search(template.decode())
+    if not found:
+        raise OpsError(f"{built} has no function whose package could be uploaded: make build makes it anew.")
+    s3, bucket, key = session.client("s3"), found[1] or found[2], f"{hashlib.sha256(template).hexdigest()}.template"
+    s3.put_object(Bucket=bucket, Key=key, Body=template)
+    return f"{s3.meta.endpoint_url}/{bucket}/{key}"
+
+
+def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
+    """Run a command to its end; what it says is shown only if it fails. Raises OpsError."""
+    # Without what `make deploy` tells a make below it: its variables, and its own jobs.
+    inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    try:
+        ran = subprocess.run(
+            command, env={**inherited, "SAM_CLI_TELEMETRY": "0", **environment}, stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1800,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        raise OpsError(f"{Path(command[0]).name} took more than half an hour, and was ended.", code=1) from None
+    if ran.returncode:
+        print("\n".join(ran.stdout.splitlines()[-_LAST_LINES:]), file=sys.stderr)
+        raise OpsError(f"{' '.join([Path(command[0]).name, *command[1:2]])} failed; its last lines are above.", code=1)

@@ -1,0 +1,137 @@
+"""The stack's parameters: what the template declares, what the operator gives, and what an update sends."""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from samtranslator.yaml_helper import yaml_parse
+
+from scripts.aws_session import OpsError
+
+ASK = "ask"
+NONE = "none"  # how a NoEcho parameter says that there is no value
+LONGEST = 4096  # bytes of a value, by CloudFormation's quotas
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A parameter as the template declares it. `default` is text, as CloudFormation hands every value on."""
+
+    name: str
+    default: str
+    is_secret: bool
+    pattern: str
+    allowed: tuple[str, ...]
+    hint: str
+
+    def check(self, value: str) -> str:
+        """The value itself. Raises OpsError, which never quotes a secret."""
+        if len(value.encode()) > LONGEST:
+            raise OpsError(f"{self.name} is too long: CloudFormation takes {LONGEST} bytes at most.")
+        if self.allowed and value not in self.allowed:
+            raise OpsError(f"{self.name} must be one of: {', '.join(self.allowed)}.")
+        if self.pattern and not re.fullmatch(self.pattern, value):
+            raise OpsError(f"{self.name} {self.hint or 'does not fit its pattern.'}")
+        return value
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One parameter in a deployment. `value` None keeps what the stack has; `before` None: the stack has none yet."""
+
+    parameter: Parameter
+    value: str | None
+    before: str | None = None
+
+    def to_request(self) -> dict[str, Any]:
+        """As CreateChangeSet takes it."""
+        name = {"ParameterKey": self.parameter.name}
+        return name | ({"UsePreviousValue": True} if self.value is None else {"ParameterValue": self.value})
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a person should hear of it. What a stored secret is, CloudFormation does not tell."""
+        return self.value is not None and (self.parameter.is_secret or self.value != self.before)
+
+    def shown(self, value: str | None) -> str:
+        """A value for people: a secret only as being there or not."""
+        if self.parameter.is_secret and value not in (None, NONE):
+            return "(secret)"
+        return value or "(empty)"
+
+
+def read_template(path: Path) -> dict[str, Parameter]:
+    """The parameters of the template at `path`, by name."""
+    declared = yaml_parse(path.read_text())["Parameters"]
+    return {name: _parameter(name, each) for name, each in declared.items()}
+
+
+def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
+    return Parameter(
+        name,
+        str(declared.get("Default", "")),
+        str(declared.get("NoEcho", "")).lower() == "true",
+        declared.get("AllowedPattern", ""),
+        tuple(map(str, declared.get("AllowedValues", ()))),
+        declared.get("ConstraintDescription", ""),
+    )
+
+
+def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Parameter], str]) -> dict[str, str]:
+    """`Name=Value Other='a b'` as a mapping, by the shell's rules of quoting; `ask` gets secrets. Raises OpsError."""
+    try:
+        pairs = [word.partition("=") for word in shlex.split(text)]
+    except ValueError as error:
+        raise OpsError(f"PARAMETERS cannot be read: {error}.") from None
+    for name, equals, value in pairs:
+        if not equals:
+            raise OpsError(f'PARAMETERS is written "Name=Value Other=Value"; {name!r} has no value.')
+        if name not in declared:
+            raise OpsError(f"There is no parameter {name}.{_meant(name, declared)}")
+        if declared[name].is_secret and value not in (ASK, NONE):
+            raise OpsError(
+                f"{name} is a secret, and a command line is kept and seen. Write {name}={ASK}: it is then asked for, "
+                "and not shown. What you have just written is in your shell's history: delete it there."
+            )
+    return {
+        name: declared[name].check(ask(declared[name]) if declared[name].is_secret and value == ASK else value)
+        for name, _, value in pairs
+    }
+
+
+def _meant(name: str, declared: Mapping[str, Parameter]) -> str:
+    by_lower = {each.lower(): each for each in declared}
+    close = get_close_matches(name.lower(), by_lower, n=1)
+    return f" Do you mean {by_lower[close[0]]}?" if close else " template.yaml lists them all."
+
+
+def for_new(declared: Mapping[str, Parameter], chosen: Mapping[str, str]) -> list[Setting]:
+    """What a new stack is made with; all else has its default."""
+    return [Setting(declared[name], value) for name, value in chosen.items()]
+
+
+def for_update(
+    declared: Mapping[str, Parameter], given: Mapping[str, str], values: Mapping[str, str], defaults: Mapping[str, str]
+) -> list[Setting]:
+    """What an update sends: what is given; a new default where nothing was chosen; for all else, what the stack has.
+
+    `values` and `defaults` are those of the stack. A value that is the default of the stack's own template was not
+    chosen by anybody. What a secret is, CloudFormation does not tell, so that it stays.
+    """
+    return list(_updates(declared, given, values, defaults))
+
+
+def _updates(
+    declared: Mapping[str, Parameter], given: Mapping[str, str], values: Mapping[str, str], defaults: Mapping[str, str]
+) -> Iterator[Setting]:
+    for name, parameter in declared.items():
+        before = values.get(name)
+        if name in given:
+            yield Setting(parameter, given[name], before)
+        elif before is not None:
+            was_chosen = parameter.is_secret or before != defaults.get(name)
+            yield Setting(parameter, None if was_chosen or before == parameter.default else parameter.default, before)

@@ -1,0 +1,74 @@
+"""What is looked at before anything is made: each check passes, or raises OpsError with a sentence and its cure."""
+
+import shutil
+import subprocess
+from typing import Any
+
+from boto3.session import Session
+from botocore.exceptions import BotoCoreError, ClientError
+
+from scripts.aws_session import OpsError, explained
+from shared.aws_errors import error_code
+
+LAMBDA_PYTHON = "python3.13"  # what `sam build` calls to fetch the functions' packages
+ENOUGH = 100  # concurrent executions; a young account has 10
+QUOTA = "L-B99A9384"  # Lambda's "Concurrent executions" in Service Quotas
+
+
+def check_python() -> None:
+    """`sam build` needs Lambda's Python, under this name, on the PATH. A shim of pyenv may be there and not run."""
+    cure = f"Install it, for example with: pyenv install {LAMBDA_PYTHON.removeprefix('python')}"
+    if not shutil.which(LAMBDA_PYTHON):
+        raise OpsError(f"The functions are built with {LAMBDA_PYTHON}, which is not on the PATH. {cure}")
+    ran = subprocess.run([LAMBDA_PYTHON, "-m", "pip", "--version"], capture_output=True, timeout=60)
+    if ran.returncode:
+        raise OpsError(f"The functions are built with {LAMBDA_PYTHON}, and it does not run here, or has no pip. {cure}")
+
+
+def check_credentials(session: Session) -> str:
+    """The account that the credentials are of."""
+    try:
+        return str(session.client("sts").get_caller_identity()["Account"])
+    except (ClientError, BotoCoreError) as error:
+        raise explained(error) from None
+
+
+def check_region(session: Session, region: str) -> str:
+    """The region itself, if Lambda is there, by the list that botocore has."""
+    partitions = session.get_available_partitions()
+    if not any(region in session.get_available_regions("lambda", partition) for partition in partitions):
+        raise OpsError(f"{region!r} is no region of AWS that is known here: write it as us-east-1 or eu-central-1.")
+    return region
+
+
+def check_bucket(session: Session, name: str) -> None:
+    """A new stack makes its bucket: the name must be free. Another's bucket of this name answers 403."""
+    try:
+        session.client("s3").head_bucket(Bucket=name)
+        found = "is in your account already, perhaps of a stack that was removed: its calls are safe, and stay there"
+    except ClientError as error:
+        if error_code(error) in ("404", "NoSuchBucket"):
+            return
+        if error_code(error) not in ("301", "400", "403"):
+            raise explained(error) from None
+        found = "is not free: another account, or another region, has it"
+    except BotoCoreError as error:
+        raise explained(error) from None
+    raise OpsError(f'The bucket {name} {found}. Choose another one: make deploy PARAMETERS="BucketName=my-calls"')
+
+
+def concurrency_advice(session: Session) -> str:
+    """What a low limit of the account means, empty if there is nothing to say. Whoever may not ask is not stopped."""
+    try:
+        limits: dict[str, Any] = session.client("lambda").get_account_settings()["AccountLimit"]
+    except (ClientError, BotoCoreError):
+        return ""
+    limit = int(limits["ConcurrentExecutions"])
+    if limit >= ENOUGH:
+        return ""
+    return (
+        f"This account runs {limit} Lambda functions at the same time at most, all of yours together. The stack's "
+        f"defaults leave ingest room in 10; many calls at once would still wait, and webhooks could be refused. Ask "
+        f"for 1,000, which costs nothing: Service Quotas, AWS Lambda, Concurrent executions, or aws service-quotas "
+        f"request-service-quota-increase --service-code lambda --quota-code {QUOTA} --desired-value 1000"
+    )

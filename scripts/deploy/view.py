@@ -1,0 +1,84 @@
+"""What `make deploy` shows: what changes, how far it is, what came of it. Outputs go to stdout, all else to stderr."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from scripts.deploy.parameters import Setting
+from scripts.deploy.stack import Change, Deployed
+
+ACTIONS = {"Add": "new", "Modify": "changed", "Remove": "removed", "Replace": "replaced"}
+MANY = 12  # names of resources in a line; of more only the kinds are told
+
+console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+
+
+def show_settings(settings: Sequence[Setting], *, is_new: bool) -> None:
+    """The parameters that are set or changed, by hand or by a new default."""
+    changed = [each for each in settings if each.is_changed]
+    for each in changed:
+        before = "" if each.before is None else f"{each.shown(each.before)} -> "
+        console.print(f"  {each.parameter.name:<24} {before}{each.shown(each.value)}", markup=False)
+    others = "All other parameters" if changed else "All parameters"
+    console.print(f"  {others} {'have their defaults' if is_new else 'keep their values'}.")
+
+
+def show_changes(changes: Sequence[Change]) -> None:
+    for action, title in ACTIONS.items():
+        names = sorted(
+            each.resource for each in changes if ("Replace" if each.is_replacement else each.action) == action
+        )
+        if names:
+            shown = ", ".join(names) if len(names) <= MANY else by_type(changes, names)
+            console.print(f"  {len(names)} {title}: {shown}", markup=False)
+
+
+def by_type(changes: Sequence[Change], names: Sequence[str]) -> str:
+    counted = Counter(each.type.removeprefix("AWS::") for each in changes if each.resource in names)
+    return ", ".join(f"{number} {type}" for type, number in counted.most_common())
+
+
+def bar() -> Progress:
+    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    return Progress(*columns, console=console, transient=True)
+
+
+def steps(progress: Progress, total: int) -> Callable[[dict[str, Any]], None]:
+    """What to do at each event: count a resource that is done. Where nobody watches a bar, a line for each."""
+    task = progress.add_task("CloudFormation at work", total=total)
+    done: set[str] = set()
+
+    def on_event(event: Mapping[str, Any]) -> None:
+        name, status = event["LogicalResourceId"], event["ResourceStatus"]
+        progress.update(task, description=f"{status.replace('_', ' ').capitalize()}: {escape(name)}")
+        if status.endswith("_FAILED"):
+            console.print(f"{status} {name}: {event.get('ResourceStatusReason', '')}", style="red", markup=False)
+        if status.endswith("_COMPLETE") and event["ResourceType"] != "AWS::CloudFormation::Stack" and name not in done:
+            done.add(name)
+            progress.update(task, completed=min(len(done), total))
+            if not console.is_terminal:
+                console.print(f"{status} {name}", markup=False)
+
+    return on_event
+
+
+def show_outputs(made: Deployed, *, is_new: bool, region: str) -> None:
+    console.print(f"[green]Done.[/] {'The stack is there.' if is_new else 'The stack is up to date.'}")
+    for output in ("PostCallUrl", "BucketName", "WebhookSecretArn", "DashboardUrl"):
+        if output in made.outputs:
+            click.echo(f"{output:<18} {made.outputs[output]}")
+    if is_new:
+        ops = f"AWS_REGION={region} ./scripts/ops --stack {made.arn.split('/')[1]}"
+        console.print(
+            "\nNext:\n"
+            "  1. Enter PostCallUrl at ElevenLabs as a post-call webhook: transcript and audio, HMAC, retries on.\n"
+            f"  2. If you have not given the signing secret yet: {ops} rotate-secret --yes asks for it.\n"
+            f"  3. {ops} canary sends a test call through all of it.\n"
+            "README.md, \"Deploy it\", has the details.",
+            markup=False,
+        )  # fmt: skip
