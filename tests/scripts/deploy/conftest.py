@@ -19,6 +19,8 @@ from scripts.translation import emulate, translate
 
 SECONDS = 120  # for one deployment; none takes a quarter of it
 QUESTION = re.compile(r"\(\d of 8\)")
+SAM_PROMPT = re.compile(r"(\][^\n\]]{0,6}|\[[yYnN]/[yYnN]\]|[A-Za-z0-9]\x1b\[0m): ?$")
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
 PROMPT = re.compile(r"\(\d of 8\)[^>]*> (\[[^\]]*\] )?$|(?<=\n)\w+: $|^\w+: $")
 
 
@@ -68,10 +70,7 @@ class Deploy:
 
     def answering(self, answers: Mapping[str, str], **environment: str) -> tuple[int, str, list[str]]:
         """Answer the questions that hold these texts, all others by Enter; returns exit code, screen, questions."""
-        child = pexpect.spawn(
-            self.command[0], self.command[1:], env=self.environment | environment, cwd=str(ROOT),
-            timeout=SECONDS, encoding="utf-8", dimensions=(50, 200),
-        )  # fmt: skip
+        child = self._spawn(environment)
         screen, asked = "", []
         while child.expect([PROMPT, pexpect.EOF]) == 0:
             text = child.before + child.after
@@ -84,6 +83,25 @@ class Deploy:
         screen += child.before
         child.close()
         return child.exitstatus, screen, asked
+
+    def guided(self, answers: Mapping[str, str]) -> tuple[int, str]:
+        """Answer SAM's own questions; a secret, which has no default there, by "none"."""
+        region = {"AWS_DEFAULT_REGION": "us-east-1", "SAM_CLI_TELEMETRY": "0"}
+        child = self._spawn(region)
+        screen = ""
+        while child.expect([SAM_PROMPT, pexpect.EOF]) == 0:
+            screen += child.before + child.after
+            asked = screen.splitlines()[-1]
+            default = "" if "[" in ANSI.sub("", asked) else "none"
+            child.sendline(next((answer for title, answer in answers.items() if title in asked), default))
+        child.close()
+        return child.exitstatus, screen + child.before
+
+    def _spawn(self, environment: Mapping[str, str]) -> pexpect.spawn:
+        return pexpect.spawn(
+            self.command[0], self.command[1:], env={**self.environment, **environment}, cwd=str(ROOT),
+            timeout=SECONDS, encoding="utf-8", dimensions=(50, 200),
+        )  # fmt: skip
 
     def unattended(self, **environment: str) -> tuple[int, str]:
         """Without a terminal; returns exit code and all that it said."""

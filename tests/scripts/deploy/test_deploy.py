@@ -198,3 +198,14 @@ def test_memories_of_ones_own_are_configured_by_a_file(deploy: Deploy) -> None:
     assert len(asked) == 8
     assert json.loads(deploy.secret("MemorySecretArn", "fourth")) == json.loads(config.read_text())
     assert deploy.stack("fourth")["parameters"]["MemoryBackend"] == "oss"
+
+
+def test_sam_deploy_guided_still_makes_a_first_stack(deploy: Deploy, built: Built) -> None:
+    deploy.command = [str(ROOT / ".venv-sam" / "bin" / "sam"), "deploy", "--guided", "--template-file", str(built.path)]
+
+    code, screen = deploy.guided(
+        {"Stack Name": "guided", "BucketName": "guided-calls", "Save arguments": "n", "Deploy this": "y"}
+    )
+
+    assert code == 0, screen
+    assert deploy.stack("guided")["status"] == "CREATE_COMPLETE"
