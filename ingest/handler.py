@@ -27,7 +27,7 @@ from shared.aws_errors import AwsError, error_code
 from shared.errors import BodyError, SignatureError, UnavailableError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
-from shared.settings import read_settings
+from shared.settings import is_on_lambda, read_settings
 from shared.signature import SIGNATURE, TEST
 from shared.times import utc
 
@@ -212,3 +212,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
             count("SignedWithPrevious")
         logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
     return _answer(200, status="ok", delivery_id=delivery_id)
+
+
+if is_on_lambda():
+    aws()

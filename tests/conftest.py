@@ -255,10 +255,9 @@ def forget() -> None:
     import memory_writer.handler
     import reconciler.handler
 
-    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler):
+    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
-    canary.handler.settings.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()
