@@ -223,6 +223,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "SOURCE_ADDRESSES": "off",
         "ALLOWED_SOURCES": "203.0.113.7",
         "SECRET_CACHE_SECONDS": "300",
+        "SECRET_GRACE_SECONDS": "900",
         "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
         "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
         "DLQ_URL": outputs["ArchiveDlqUrl"],
