@@ -25,7 +25,8 @@ PAGE = 100  # the most that the API lists at once
 PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SECOND
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
-# Three times what a webhook can bring. Such a call takes up to ten times its size in memory, here and in the archiver.
+# Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
+# function and the archiver have.
 CONVERSATION_BYTES = 16 * 2**20
 RECORDING_BYTES = 500_000_000  # /tmp has 512 MB
 _TIMEOUT = httpx.Timeout(15, connect=5)
