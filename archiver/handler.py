@@ -36,7 +36,7 @@ from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
 from shared.record import Records
 from shared.selection import read_selection
-from shared.settings import read_settings
+from shared.settings import is_on_lambda, read_settings
 from shared.webhooks import read_event
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
@@ -134,3 +134,7 @@ def archive_all(delivery: Delivery, now: datetime) -> Fate:
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     return process_batch(event, context, handle_record, aws().sqs, settings().dlq_url)
+
+
+if is_on_lambda():
+    aws()

@@ -19,7 +19,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from ingest.secret import SigningSecret
+from ingest.secret import Periods, SigningSecret
 from ingest.signature import verify
 from ingest.source import is_listed
 from shared import keys
@@ -27,12 +27,13 @@ from shared.aws_errors import AwsError, error_code
 from shared.errors import BodyError, SignatureError, UnavailableError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
-from shared.settings import read_settings
+from shared.settings import is_on_lambda, read_settings
 from shared.signature import SIGNATURE, TEST
 from shared.times import utc
 
-# The sender does not wait for ever: two attempts of 2 s at most, and one for the secret, so that
-# the answer comes within 8 s when one service is silent.
+# The sender does not wait for ever: with one silent service the answer comes within 8 s. S3, SQS and the current secret
+# have two attempts of 2 s and a pause of 1 s at most between them: 5 s. The previous secret, which is read after the
+# current one, has one attempt, so that both take 7 s at most.
 _PATIENCE = {"connect_timeout": 0.5, "read_timeout": 1.5}
 _TWICE = Config(**_PATIENCE, retries={"mode": "standard", "total_max_attempts": 2})
 _ONCE = Config(**_PATIENCE, retries={"mode": "standard", "total_max_attempts": 1})
@@ -49,6 +50,7 @@ class Settings:
     source_addresses: str  # off, metric or filter
     allowed_sources: str
     secret_cache_seconds: int
+    secret_grace_seconds: int
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,16 @@ def settings() -> Settings:
 
 @cache
 def aws() -> Aws:
-    overlap = timedelta(seconds=settings().secret_overlap_seconds)
-    cache_time = timedelta(seconds=settings().secret_cache_seconds)
-    secrets_manager = boto3.client("secretsmanager", config=_ONCE)
+    periods = Periods(
+        overlap=timedelta(seconds=settings().secret_overlap_seconds),
+        cache_time=timedelta(seconds=settings().secret_cache_seconds),
+        grace=timedelta(seconds=settings().secret_grace_seconds),
+    )
+    secrets_manager = boto3.client("secretsmanager", config=_TWICE), boto3.client("secretsmanager", config=_ONCE)
     return Aws(
         s3=boto3.client("s3", config=_TWICE),
         sqs=boto3.client("sqs", config=_TWICE),
-        secret=SigningSecret(secrets_manager, settings().webhook_secret_arn, overlap, cache_time),
+        secret=SigningSecret(secrets_manager, settings().webhook_secret_arn, periods),
     )
 
 
@@ -212,3 +217,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
             count("SignedWithPrevious")
         logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
     return _answer(200, status="ok", delivery_id=delivery_id)
+
+
+if is_on_lambda():
+    aws()

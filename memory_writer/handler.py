@@ -34,7 +34,7 @@ from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.record import Records
-from shared.settings import read_settings
+from shared.settings import is_on_lambda, read_settings
 from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_webhook
 
 # A silent service of AWS fails the attempt after 3 x 12 s and the pauses, well within the function's 120 s.
@@ -203,3 +203,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
         handle_record(record, invocation)
 
     return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
+
+
+if is_on_lambda():
+    aws()

@@ -151,14 +151,39 @@ def open_memory(config: dict[str, Any]) -> Iterator["Mem0"]:
     """
     path = _folder(config)
     if path is None:
-        yield _kept_open(json.dumps(config))
+        with _without_history(_kept_open(json.dumps(config))) as memory:
+            yield memory
         return
     with (
         _locked(path),
-        closing(_open(config)) as memory,
-        closing(memory.vector_store.client),  # mem0 closes its history only
+        closing(_open(config)) as opened,
+        closing(opened.vector_store.client),  # mem0 closes its history only
+        _without_history(opened) as memory,
     ):
         yield memory
+
+
+@contextmanager
+def _without_history(memory: "Mem0") -> Iterator["Mem0"]:
+    """Empty mem0's own database before and after the block.
+
+    It keeps each user's last messages, which mem0 shows the language model with the next call, and the text of every
+    memory that was added or deleted. No erasure looks there.
+    """
+    _empty(memory)
+    try:
+        yield memory
+    finally:
+        _empty(memory)
+
+
+def _empty(memory: "Mem0") -> None:
+    database = memory.db
+    with database._lock:  # mem0's own: its other threads write in transactions
+        database.connection.execute("DELETE FROM messages")
+        database.connection.execute("DELETE FROM history")
+        database.connection.commit()
+        database.connection.execute("VACUUM")  # or the file keeps the deleted words
 
 
 @contextmanager

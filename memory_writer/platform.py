@@ -14,10 +14,13 @@ from urllib.parse import quote
 import httpx
 
 from memory_writer.memory import Answer, Memory
-from shared.errors import EventUnknownError, MemoryBackendError, NotSentError, RefusedError
+from shared.errors import AnswerError, EventUnknownError, MemoryBackendError, NotSentError, RefusedError
+from shared.hosts import may_get_key, read_json
 
 RATE_LIMITED_TRIES = 3
+UNCLEAR_WAIT = 1.0  # seconds, where a rate limit names no time or none that can be waited for
 PAGE = 100
+PAGES = 1000  # of one list: 100,000 memories of a caller
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _REFUSALS = {
     401: "Mem0 refused the key (401). Put the right one into the secret of the stack's parameter Mem0ApiKey.",
@@ -29,9 +32,12 @@ class PlatformBackend:
     """Implements MemoryBackend over one pooled HTTP client, which threads may share.
 
     `timeout` is in seconds. A third of it may pass in waits for a rate limit; a longer Retry-After is left to SQS.
+    Raises RefusedError for a host to which no key may be sent.
     """
 
     def __init__(self, host: str, key: str, timeout: float) -> None:
+        if not may_get_key(host):
+            raise RefusedError("mem0", "The stack's parameter Mem0Host must be an address that begins with https://.")
         self._patience = timeout / 3
         patience = httpx.Timeout(timeout, connect=min(timeout, 5))
         self._http = httpx.Client(base_url=host, headers={"Authorization": f"Token {key}"}, timeout=patience)
@@ -66,40 +72,47 @@ class PlatformBackend:
 
     def _list(self, user_id: str, **metadata: str | int | None) -> list[str]:
         conditions = [{"user_id": user_id}, *({"metadata": {name: value}} for name, value in metadata.items())]
-        found: list[str] = []
-        page = 1
-        while True:
+        found: dict[str, None] = {}  # in the order of the list, each once
+        for page in range(1, PAGES + 1):
             parameters = {"page": page, "page_size": PAGE}
             listed = self._request("POST", "/v3/memories/", params=parameters, json={"filters": {"AND": conditions}})
-            found += [str(each["id"]) for each in listed["results"]]
-            if not listed.get("next"):
-                return found
-            page += 1
+            known = len(found)
+            found |= dict.fromkeys(_ids(listed.get("results")))
+            if len(found) == known or not listed.get("next"):
+                return list(found)
+        raise MemoryBackendError("Mem0's list does not end")
 
     def _request(self, method: str, path: str, unknown: Exception | None = None, **options: Any) -> dict[str, Any]:
         """The JSON of a 2xx answer; raises `unknown` for a 404. Nothing of what was sent gets into an error."""
-        response, patience = self._send(method, path, **options), self._patience
+        (response, content), patience = self._send(method, path, **options), self._patience
         for _ in range(RATE_LIMITED_TRIES - 1):
             wait = _retry_after(response) if response.status_code == 429 else math.inf
             if wait > patience:
                 break
             time.sleep(wait)
             patience -= wait
-            response = self._send(method, path, **options)
+            response, content = self._send(method, path, **options)
         if response.status_code == 404 and unknown:
             raise unknown
-        return _content(response)
+        _raise_for(response)
+        if not isinstance(content, dict):
+            raise MemoryBackendError("Mem0's answer is no object")
+        return content
 
-    def _send(self, method: str, path: str, **options: Any) -> httpx.Response:
+    def _send(self, method: str, path: str, **options: Any) -> tuple[httpx.Response, Any]:
+        """The response, and its JSON if it is a 2xx; the body of any other is not read."""
         try:
-            return self._http.request(method, path, **options)
+            with self._http.stream(method, path, **options) as response:
+                return response, read_json(response) if response.is_success else None
         except _NOT_SENT as error:
             raise NotSentError(f"Mem0 could not be reached: {type(error).__name__}") from None
-        except httpx.TransportError as error:
+        except httpx.RequestError as error:
             raise MemoryBackendError(f"Mem0 did not answer: {type(error).__name__}") from None
+        except AnswerError as error:
+            raise MemoryBackendError(f"Mem0: {error}") from None
 
 
-def _content(response: httpx.Response) -> dict[str, Any]:
+def _raise_for(response: httpx.Response) -> None:
     status = response.status_code
     if status == 429:
         raise NotSentError("Mem0's rate limit is reached (429)")
@@ -107,28 +120,34 @@ def _content(response: httpx.Response) -> dict[str, Any]:
         raise RefusedError("mem0", _REFUSALS.get(status, f"Mem0 refused the request ({status})."))
     if not response.is_success:
         raise MemoryBackendError(f"Mem0 answered {status}")
+
+
+def _ids(results: Any) -> list[str]:
     try:
-        content = response.json()
-    except ValueError:
-        raise MemoryBackendError("Mem0's answer is no JSON") from None
-    if not isinstance(content, dict):
-        raise MemoryBackendError("Mem0's answer is no object")
-    return content
+        ids = [each["id"] for each in results]
+    except (KeyError, TypeError):
+        ids = [None]
+    if not all(isinstance(each, str) for each in ids):
+        raise MemoryBackendError("Mem0's answer is no list of memories")
+    return ids
 
 
 def _answer(content: dict[str, Any]) -> Answer:
-    status = content.get("status")
-    ids = [str(each["id"]) for each in content.get("results") or [] if isinstance(each, dict) and "id" in each]
+    status, results, event_id = content.get("status"), content.get("results"), content.get("event_id")
     if status in ("SUCCEEDED", "FAILED"):
-        return Answer(status, content.get("event_id"), ids)
-    event_id = content.get("event_id") or content.get("id")
-    if not event_id:
+        stored = results if isinstance(results, list) else []
+        ids = [str(each["id"]) for each in stored if isinstance(each, dict) and "id" in each]
+        return Answer(status, event_id if isinstance(event_id, str) else None, ids)
+    event_id = event_id or content.get("id")
+    if not isinstance(event_id, str) or not event_id:
         raise MemoryBackendError("Mem0's answer names no event")
-    return Answer("PENDING", str(event_id))
+    return Answer("PENDING", event_id)
 
 
 def _retry_after(response: httpx.Response) -> float:
+    """Seconds; infinity for a date, which Mem0 is not known to send."""
     try:
-        return max(float(response.headers.get("Retry-After", "1")), 0)
-    except ValueError:  # a date, which Mem0 is not known to send
+        seconds = float(response.headers.get("Retry-After", UNCLEAR_WAIT))
+    except ValueError:
         return math.inf
+    return seconds if seconds >= 0 else UNCLEAR_WAIT  # negative, or not a number

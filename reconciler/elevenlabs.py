@@ -6,7 +6,7 @@ webhook's `data`.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from threading import Lock
 from typing import Any, BinaryIO
@@ -15,17 +15,20 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 from pydantic import ValidationError
 
-from shared.bucket import PIECE
 from shared.conversation import Conversation, Loose, Seconds, Sent
-from shared.errors import ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
+from shared.errors import AnswerError, ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
+from shared.hosts import may_get_key, read_json, read_pieces
 from shared.keys import is_id
 from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
 
 PAGE = 100  # the most that the API lists at once
+PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SECOND
+PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
-# Pauses of up to 1, 2 and 4 s; a longer Retry-After is cut to 10 s. A silent API fails a request after 4 x 15 s and the
-# pauses. What fails then is left to the next attempt of SQS, or to the next pass.
-_RETRIES = Retry(total=3, backoff_factor=0.5, max_backoff_wait=10, status_forcelist=[429, 500, 502, 503, 504])
+# Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
+# function and the archiver have.
+CONVERSATION_BYTES = 16 * 2**20
+RECORDING_BYTES = 500_000_000  # /tmp has 512 MB
 _TIMEOUT = httpx.Timeout(15, connect=5)
 _CONVERSATIONS = "/v1/convai/conversations"
 _CURSOR_REFUSED = (400, 404, 422)
@@ -61,6 +64,8 @@ class ElevenLabs:
     """
 
     def __init__(self, host: str, key: str, per_second: float | None = None) -> None:
+        if not may_get_key(host):
+            raise ElevenLabsError("the parameter ElevenLabsApiHost must be an address that begins with https://")
         if not (key.isascii() and key.isprintable()):
             raise KeyRefusedError("the key is no key: it holds characters that none has")
         transport = RetryTransport(PacedTransport(per_second or PER_SECOND), _RETRIES)
@@ -79,8 +84,8 @@ class ElevenLabs:
         reached = query["call_start_before_unix"]
         seen: set[str] = set()
         cursors: set[str | None] = {None}
-        cursor, is_going_on = None, True
-        while True:
+        cursor, is_going_on, in_vain = None, True, 0
+        for _ in range(PAGES):
             try:
                 items, following = self._page(query | ({"cursor": cursor} if cursor else {}))
             except ElevenLabsError as error:
@@ -91,19 +96,20 @@ class ElevenLabs:
                 continue
             page = list({each.conversation_id: each for each in items if each.conversation_id not in seen}.values())
             seen |= {each.conversation_id for each in page}
-            is_going_on = is_going_on or bool(page)
+            is_going_on, in_vain = is_going_on or bool(page), 0 if page else in_vain + 1
             reached = min([reached, *(int(each.start_time_unix_secs) for each in page if each.start_time_unix_secs)])
             yield page
             if following is None:
                 return
-            if following in cursors:
+            if following in cursors or in_vain >= PAGES_IN_VAIN:
                 raise ElevenLabsError("the list of conversations goes round in circles")
             cursors.add(following)
             cursor = following
+        raise ElevenLabsError("the list of conversations does not end: ask for a shorter time")
 
     def conversation(self, conversation_id: str) -> tuple[bytes, Conversation]:
         """The call as JSON, byte for byte as ElevenLabs tells it, and what we use of it."""
-        body = self._ask(f"{_CONVERSATIONS}/{conversation_id}").content
+        body = self._ask(f"{_CONVERSATIONS}/{conversation_id}", read=_read_conversation)
         try:
             event = read_event(*(element for _, element in read_webhook(body)))
         except (PoisonError, TypeError):
@@ -117,10 +123,12 @@ class ElevenLabs:
         try:
             with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio") as response:
                 _raise_for(response)
-                for piece in response.iter_bytes(PIECE):
+                for piece in read_pieces(response, RECORDING_BYTES):
                     file.write(piece)
         except httpx.HTTPError as error:
             raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
+        except AnswerError as error:
+            raise ElevenLabsError(f"the recording: {error}") from None
         file.seek(0)
         if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
             raise NotFoundError("what ElevenLabs gives as the recording is no MP3")
@@ -128,18 +136,18 @@ class ElevenLabs:
     def delete(self, conversation_id: str) -> bool:
         """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""
         try:
-            self._ask(f"{_CONVERSATIONS}/{conversation_id}", method="DELETE")
+            self._ask(f"{_CONVERSATIONS}/{conversation_id}", method="DELETE", read=lambda _: None)
         except NotFoundError:
             return False
         return True
 
     def webhooks(self) -> Any:
         """The workspace's webhooks, as ElevenLabs tells of them."""
-        return _json(self._ask("/v1/workspace/webhooks", {"include_usages": "true"}))
+        return self._ask("/v1/workspace/webhooks", {"include_usages": "true"})
 
     def _page(self, query: dict[str, Any]) -> tuple[list[Listed], str | None]:
         """The calls of one page whose ids are ids, and the cursor of the next page."""
-        answer = _json(self._ask(_CONVERSATIONS, query))
+        answer = self._ask(_CONVERSATIONS, query)
         conversations = answer.get("conversations") if isinstance(answer, dict) else None
         if not isinstance(conversations, list):
             raise ElevenLabsError("the list of conversations is none")
@@ -149,13 +157,34 @@ class ElevenLabs:
             raise ElevenLabsError("the list of conversations breaks off")
         return [each for each in items if each and is_id(each.conversation_id)], following
 
-    def _ask(self, path: str, query: dict[str, Any] | None = None, method: str = "GET") -> httpx.Response:
+    def _ask(
+        self, path: str, query: dict[str, Any] | None = None, method: str = "GET",
+        read: Callable[[httpx.Response], Any] = read_json,
+    ) -> Any:  # fmt: skip
+        """What `read` makes of a 2xx answer; the body of any other is not read."""
         try:
-            response = self._http.request(method, path, params=query)
+            with self._http.stream(method, path, params=query) as response:
+                _raise_for(response)
+                return read(response)
         except httpx.HTTPError as error:
             raise ElevenLabsError(f"no answer: {type(error).__name__}") from None
-        _raise_for(response)
-        return response
+        except AnswerError as error:
+            raise ElevenLabsError(str(error)) from None
+
+
+class SafeRetry(Retry):
+    """Waits as usual where Retry-After is nothing that can be waited for, and quotes it in no log."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        try:
+            return super().parse_retry_after(retry_after)
+        except (ValueError, OverflowError):  # the second for dates that no calendar has
+            return 0
+
+
+# Pauses of up to 1, 2 and 4 s; a longer Retry-After is cut to 10 s. A silent API fails a request after 4 x 15 s and the
+# pauses. What fails then is left to the next attempt of SQS, or to the next pass.
+_RETRIES = SafeRetry(total=3, backoff_factor=0.5, max_backoff_wait=10, status_forcelist=[429, 500, 502, 503, 504])
 
 
 class PacedTransport(httpx.HTTPTransport):
@@ -183,11 +212,8 @@ def _raise_for(response: httpx.Response) -> None:
         raise ElevenLabsError(f"answered {status}", status)
 
 
-def _json(response: httpx.Response) -> Any:
-    try:
-        return response.json()
-    except ValueError:
-        raise ElevenLabsError("the answer is no JSON") from None
+def _read_conversation(response: httpx.Response) -> bytes:
+    return b"".join(read_pieces(response, CONVERSATION_BYTES))
 
 
 def _listed(item: Any) -> Listed | None:

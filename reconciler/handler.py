@@ -38,7 +38,7 @@ from shared.errors import ElevenLabsError, KeyRefusedError
 from shared.observability import count, logger, metrics
 from shared.record import Call, Records
 from shared.selection import read_selection
-from shared.settings import read_settings
+from shared.settings import is_on_lambda, read_settings
 from shared.times import utc
 
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
@@ -207,3 +207,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
         handle = partial(handle_record, now=now)
         return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
     return reconcile(now, lambda: context.get_remaining_time_in_millis() > _SPARE_SECONDS * 1000)
+
+
+if is_on_lambda():
+    aws()

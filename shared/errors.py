@@ -4,6 +4,7 @@ AgenticMemoryError
 ├── BodyError               ingest: 400, nothing stored
 ├── SignatureError          ingest: 401, nothing stored
 ├── UnavailableError        ingest: 503, ElevenLabs may send again
+├── AnswerError             another host's answer cannot be used: its client raises an error of its own
 ├── PoisonError             straight to the dead-letter queue, with its step and error
 │   └── RefusedError        Mem0 will never take this request, or this key
 └── RetryError              the record fails: SQS brings it back, and at last to the dead-letter queue
@@ -43,6 +44,10 @@ class UnavailableError(AgenticMemoryError):
     def __init__(self, service: str, fault: str) -> None:
         super().__init__(f"{service}: {fault}")
         self.service = service
+
+
+class AnswerError(AgenticMemoryError):
+    """Another host's answer is too large, or no JSON. The text quotes nothing of it."""
 
 
 class PoisonError(AgenticMemoryError):

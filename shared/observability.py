@@ -20,9 +20,14 @@ def count(metric: str, reason: str | None = None) -> None:
 
 
 def mask(number: str) -> str:
-    """`+12025550123` as `+1202…123`: enough to recognise a caller one knows, too little to learn one."""
-    shown = 5 if number.startswith("+") else 4
-    return f"{number[:shown]}…{number[-3:]}"
+    """`+12025550123` as `+1202…123`: enough to recognise a caller one knows, too little to learn one.
+
+    A number of fewer than 11 digits shows half of them at most.
+    """
+    plus, digits = ("+", number[1:]) if number.startswith("+") else ("", number)
+    shown = 7 if len(digits) >= 11 else len(digits) // 2
+    tail = shown // 2
+    return f"{plus}{digits[: shown - tail]}…{digits[len(digits) - tail :]}"
 
 
 def mask_key(key: str) -> str:

@@ -1,4 +1,4 @@
-"""Settings: one frozen dataclass per function, read from the environment on first use."""
+"""Settings: one frozen dataclass per function, read from the environment on first use, which on Lambda is its start."""
 
 import dataclasses
 import os
@@ -22,6 +22,11 @@ def read_settings(cls: type[Settings]) -> Settings:
     """
     hints = get_type_hints(cls)
     return cls(**{field.name: _read(field.name.upper(), hints[field.name]) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
+
+
+def is_on_lambda() -> bool:
+    """Whether this is a Lambda function: then its module makes settings and clients at once, before the first event."""
+    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
 
 
 def _read(variable: str, kind: type) -> object:

@@ -223,6 +223,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "SOURCE_ADDRESSES": "off",
         "ALLOWED_SOURCES": "203.0.113.7",
         "SECRET_CACHE_SECONDS": "300",
+        "SECRET_GRACE_SECONDS": "900",
         "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"],
         "CALL_ARCHIVED_TOPIC_ARN": outputs["CallArchivedTopicArn"],
         "DLQ_URL": outputs["ArchiveDlqUrl"],
@@ -255,10 +256,9 @@ def forget() -> None:
     import memory_writer.handler
     import reconciler.handler
 
-    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler):
+    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
-    canary.handler.settings.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

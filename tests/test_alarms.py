@@ -35,7 +35,7 @@ from tests.alarms import (
 from tests.archiver.conftest import stage
 from tests.archiver.test_handler import audio, transcript
 from tests.canary.conftest import endpoint
-from tests.conftest import Stack, close_clients, forget, sqs_event
+from tests.conftest import SECRET, Stack, close_clients, forget, sqs_event
 from tests.ingest.test_handler import signed
 from tests.mem0_stand_in import HostedMem0
 from tests.memory_writer.test_handler import announce, small_call
@@ -197,6 +197,18 @@ def a_bucket_that_is_gone(world: World) -> None:
     world.warm = ""
 
 
+def a_secret_that_cannot_be_read_again(world: World) -> None:
+    secrets, arn = boto3.client("secretsmanager"), world.aws.outputs["WebhookSecretArn"]
+    with world.patch.context() as impatient:
+        impatient.setenv("SECRET_CACHE_SECONDS", "-1")
+        world.warm = ""
+        good_webhook(world)
+        secrets.put_secret_value(SecretId=arn, SecretString=" ")
+        good_webhook(world)
+    secrets.put_secret_value(SecretId=arn, SecretString=SECRET)
+    world.warm = ""
+
+
 def hourly_pass(world: World) -> None:
     world.run("ReconcilerFunction", {})
 
@@ -295,6 +307,7 @@ class Scene(NamedTuple):
 OUR_SCENES = {
     "SignatureRejectedAlarm": Scene(forgeries(49), forgeries(50), 300),
     "WebhookUnavailableAlarm": Scene(good_webhook, a_bucket_that_is_gone, 300),
+    "SecretRefreshFailedAlarm": Scene(good_webhook, a_secret_that_cannot_be_read_again, 300),
     "NoWebhookAlarm": Scene(good_webhook, nothing, 3600, 3 + FURTHER_BACK),
     "MissingCallsAlarm": Scene(all_is_healed, a_call_that_no_webhook_brought, 3600, 2),
     "MissingAudioAlarm": Scene(all_is_healed, a_call_without_its_recording, 3600, 2),
@@ -510,7 +523,16 @@ def test_cloudwatch_can_publish_to_the_alarm_topic():
 
 def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
     """What the functions write when each outcome has happened once."""
-    for act in (webhooks, calls, memories, recordings, passes, a_flight_to_nowhere, a_breakdown):
+    for act in (
+        webhooks,
+        a_secret_that_cannot_be_read_again,
+        calls,
+        memories,
+        recordings,
+        passes,
+        a_flight_to_nowhere,
+        a_breakdown,
+    ):
         act(world)
     return world.emitted()
 

@@ -215,11 +215,12 @@ class LanguageModel:
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
+        self.asked: list[str] = []  # the bodies of the requests
         model = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                self.rfile.read(int(self.headers["Content-Length"]))
+                model.asked.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
                 text = model.answers.pop(0) if len(model.answers) > 1 else model.answers[0]
                 message = {"role": "assistant", "content": text}
                 choice = {"index": 0, "finish_reason": "stop", "message": message}
@@ -279,10 +280,72 @@ def test_nothing_to_infer_is_an_answer_too(config: dict[str, Any]) -> None:
     assert (answer.status, answer.memory_ids) == ("SUCCEEDED", [])
 
 
+S3_VECTORS = {"provider": "s3_vectors", "config": {"vector_bucket_name": "calls-memory", "collection_name": "memories",
+              "embedding_model_dims": 256, "region_name": "us-east-1"}}  # fmt: skip
+
+
+def with_a_history_file(config: dict[str, Any], folder: Path) -> dict[str, Any]:
+    return config | {"history_db_path": str(folder / "history.db")}
+
+
+def test_the_language_model_is_not_shown_an_earlier_call_of_the_caller(config: dict[str, Any], tmp_path: Path) -> None:
+    with LanguageModel('{"memory": []}') as model:
+        backend = OssBackend(with_a_history_file(inferring(config, model), tmp_path))
+        backend.add(call("My password is Rumpelstiltskin.", infer=True), again=False)
+        backend.add(call("Move my boat.", conversation_id="conv_2", infer=True), again=False)
+
+    assert ["Rumpelstiltskin" in asked for asked in model.asked] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("changes", "infer"),
+    [
+        pytest.param({}, True, id="inferred"), pytest.param({}, False, id="verbatim"),
+        pytest.param({"vector_store": S3_VECTORS}, False, id="verbatim in a store that stays open"),
+    ],
+)  # fmt: skip
+def test_mem0s_history_keeps_no_word_of_what_is_added_and_deleted(
+    aws: Stack, config: dict[str, Any], tmp_path: Path, changes: dict[str, Any], infer: bool
+) -> None:
+    inferred = json.dumps({"memory": [{"text": "The password is Rumpelstiltskin."}]})
+    with LanguageModel(inferred) as model:
+        backend = OssBackend(with_a_history_file(inferring(config, model), tmp_path) | changes)
+        ids = backend.add(call("My password is Rumpelstiltskin.", infer=infer), again=False).memory_ids
+        assert b"Rumpelstiltskin" not in (tmp_path / "history.db").read_bytes()
+        backend.delete(ids)
+
+    assert len(ids) == 1
+    assert b"Rumpelstiltskin" not in (tmp_path / "history.db").read_bytes()
+
+
+def test_a_failed_add_leaves_no_word_in_mem0s_history(config: dict[str, Any], tmp_path: Path) -> None:
+    with LanguageModel(INFERRED[:40]) as model:
+        backend = OssBackend(with_a_history_file(inferring(config, model), tmp_path))
+        with pytest.raises(NotSentError):
+            backend.add(call("My password is Rumpelstiltskin.", infer=True), again=False)
+
+    assert b"Rumpelstiltskin" not in (tmp_path / "history.db").read_bytes()
+
+
+def test_what_an_earlier_version_left_in_mem0s_history_goes_with_the_next_add(
+    config: dict[str, Any], tmp_path: Path
+) -> None:
+    config = with_a_history_file(config, tmp_path)
+    with open_memory(config):
+        from mem0.memory.storage import SQLiteManager  # not before: its telemetry is switched off by then
+    history = SQLiteManager(config["history_db_path"])  # type: ignore[no-untyped-call]
+    for number in range(20):  # of which mem0 keeps the last ten, and the others as free space
+        history.save_messages([{"role": "user", "content": f"Rumpelstiltskin {number}"}], "user_id=1")
+    history.close()
+    assert b"Rumpelstiltskin" in (tmp_path / "history.db").read_bytes()
+
+    OssBackend(config).add(call("Hello."), again=False)
+
+    assert b"Rumpelstiltskin" not in (tmp_path / "history.db").read_bytes()
+
+
 def test_an_index_that_is_gone_is_refused_with_a_sentence_to_act_on(aws: Stack, config: dict[str, Any]) -> None:
-    store = {"provider": "s3_vectors", "config": {"vector_bucket_name": "calls-memory", "collection_name": "memories",
-             "embedding_model_dims": 256, "region_name": "us-east-1"}}  # fmt: skip
-    backend = OssBackend(config | {"vector_store": store})
+    backend = OssBackend(config | {"vector_store": S3_VECTORS})
     backend.find(call("Hello."))
     boto3.client("s3vectors").delete_index(vectorBucketName="calls-memory", indexName="memories")
 

@@ -1,10 +1,16 @@
-"""Settings: what each type is read from, and that a wrong environment names its variable."""
+"""Settings: what each type is read from, that a wrong environment names its variable, and when they are read."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
+from scripts.deployment import ROOT
 from shared.settings import read_settings
+from tests.alarms import Deployed
 
 
 @dataclass(frozen=True)
@@ -40,3 +46,52 @@ def test_a_missing_variable_is_named(monkeypatch):
 def test_a_variable_of_the_wrong_type_is_named_and_not_quoted(monkeypatch, variable, kind):
     with pytest.raises(RuntimeError, match=rf"^The environment variable {variable} is not a valid {kind}\.$"):
         read(monkeypatch, **{variable: "soon"})
+
+
+ON_LAMBDA = {
+    "AWS_LAMBDA_FUNCTION_NAME": "calls-function", "AWS_REGION": "us-east-1", "AWS_DEFAULT_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test",
+}  # fmt: skip
+FUNCTIONS = Deployed(ElevenLabsApiKey="xi-test", CanaryMinutes="15").of("AWS::Lambda::Function")
+HANDLERS = {each["Handler"].rpartition(".")[0]: each["Environment"]["Variables"] for each in FUNCTIONS.values()}
+
+
+def start(module: str, environment: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+    """Import a handler in a process of its own; it prints how often its settings and clients were made."""
+    code = (
+        f"import {module} as handler; print(handler.settings.cache_info().currsize, handler.aws.cache_info().currsize)"
+    )
+    plain = {name: str(value) for name, value in environment.items()}
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PATH": os.defpath} | plain,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(("module", "variables"), HANDLERS.items(), ids=HANDLERS)
+def test_on_lambda_settings_and_clients_are_made_while_the_function_starts(module, variables):
+    started = start(module, variables | ON_LAMBDA)
+
+    assert (started.stdout, started.stderr) == ("1 1\n", "")
+
+
+@pytest.mark.parametrize("module", HANDLERS)
+def test_elsewhere_a_handler_is_imported_without_any_environment(module):
+    started = start(module, {})
+
+    assert started.stdout == "0 0\n"
+
+
+@pytest.mark.parametrize("module", HANDLERS)
+def test_on_lambda_a_missing_variable_is_named_while_the_function_starts(module):
+    variables = {name: value for name, value in HANDLERS[module].items() if name.startswith("POWERTOOLS_")}
+
+    started = start(module, variables | ON_LAMBDA)
+
+    assert started.returncode != 0
+    assert "RuntimeError: The environment variable " in started.stderr.splitlines()[-1]
+    assert started.stderr.splitlines()[-1].endswith(" is not set.")

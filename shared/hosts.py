@@ -1,0 +1,49 @@
+"""Other people's APIs: where a key may be sent, and how much of an answer is read."""
+
+import json
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import httpx
+
+from shared.errors import AnswerError
+
+# A page of 100 memories or calls has a tenth of this. The worst JSON, small nested objects, takes 35 times its size in
+# memory: 300 MB of a function's 512.
+JSON_BYTES = 8 * 2**20
+
+
+def may_get_key(address: str) -> bool:
+    """Whether a key may be sent to this address: over https, or over http to this machine."""
+    try:
+        url = httpx.URL(address)
+    except httpx.InvalidURL:
+        return False
+    return bool(url.host) and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host)))
+
+
+def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
+    """The body of a streamed answer. Raises AnswerError at the piece that goes beyond `limit` bytes."""
+    size = 0
+    for piece in response.iter_bytes():
+        size += len(piece)
+        if size > limit:
+            raise AnswerError(f"the answer is larger than {limit // 10**6} MB")
+        yield piece
+
+
+def read_json(response: httpx.Response) -> Any:
+    """The JSON of a streamed answer. Raises AnswerError, also for JSON that is nested too deeply."""
+    body = b"".join(read_pieces(response, JSON_BYTES))
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise AnswerError("the answer is no JSON") from None
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,114 @@
+"""The platform's client and a host that is not Mem0, or not well: no key goes astray, and every answer has an end."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from memory_writer.memory import Memory
+from memory_writer.platform import PlatformBackend
+from shared.errors import MemoryBackendError, NotSentError, RefusedError
+from tests.conftest import close_clients
+from tests.raw_host import DEEP, WITHOUT_END, RawHost
+
+MEMORY = Memory("+12025550123", "factual", [{"role": "user", "content": "Hello."}], {"conversation_id": "c"}, False)
+CALLS: dict[str, Callable[[PlatformBackend], Any]] = {
+    "add": lambda backend: backend.add(MEMORY, again=False),
+    "look": lambda backend: backend.look("event_1"),
+    "find": lambda backend: backend.find(MEMORY),
+    "list_user": lambda backend: backend.list_user("+12025550123"),
+}
+
+
+@pytest.fixture(autouse=True)
+def no_connection_stays_open() -> Iterator[None]:
+    yield
+    close_clients()
+
+
+def backend(host: RawHost) -> PlatformBackend:
+    return PlatformBackend(host.url, "m0-test", 5)
+
+
+def listing(*items: Any, more: bool = False) -> bytes:
+    return json.dumps({"results": items, "next": "another page" if more else None}).encode()
+
+
+@pytest.mark.parametrize("address", ["http://api.mem0.ai", "ftp://127.0.0.1", "none"])
+def test_a_key_is_never_sent_in_the_clear(address):
+    with pytest.raises(RefusedError, match="Mem0Host"):
+        PlatformBackend(address, "m0-test", 5)
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_redirect_is_not_followed_with_the_key(call):
+    with (
+        RawHost() as elsewhere,
+        RawHost(status=307, headers={"Location": elsewhere.url}) as host,
+        pytest.raises(MemoryBackendError, match="307"),
+    ):
+        call(backend(host))
+
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(WITHOUT_END, id="without end"), pytest.param(DEEP, id="deep"),
+        pytest.param(b"[]", id="array"), pytest.param(b"<html>", id="no JSON"),
+        pytest.param(b"\xff\xfe\x00", id="no text"),
+        pytest.param(b'{"results": 7}', id="a number of results"), pytest.param(b"{}", id="nothing"),
+        pytest.param(b'{"results": {"id": 1}}', id="an object of results"),
+    ],
+)  # fmt: skip
+def test_an_answer_that_cannot_be_used_is_an_error_of_mem0(call, body):
+    with RawHost(body) as host, pytest.raises(MemoryBackendError):
+        call(backend(host))
+
+
+def test_an_error_without_end_is_not_read():
+    with RawHost(WITHOUT_END, status=400) as host, pytest.raises(RefusedError, match="400"):
+        backend(host).find(MEMORY)
+
+
+def test_a_compressed_answer_that_is_none_is_an_error_of_mem0():
+    with RawHost(b"{}", headers={"Content-Encoding": "gzip"}) as host, pytest.raises(MemoryBackendError):
+        backend(host).find(MEMORY)
+
+
+@pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"id": None}])
+def test_a_list_with_what_is_no_memory_is_an_error_of_mem0(item):
+    with RawHost(listing({"id": "m1"}, item)) as host, pytest.raises(MemoryBackendError, match="no list of memories"):
+        backend(host).list_user("+12025550123")
+
+
+def test_a_list_ends_at_a_page_that_brings_nothing_new():
+    with RawHost(listing({"id": "m1"}, {"id": "m2"}, more=True)) as host:
+        found = backend(host).list_user("+12025550123")
+
+    assert found == ["m1", "m2"]
+    assert len(host.requests) == 2
+
+
+def test_a_list_without_end_is_an_error_of_mem0(monkeypatch):
+    monkeypatch.setattr("memory_writer.platform.PAGES", 3)
+
+    def page(target: str) -> bytes:
+        return listing({"id": target}, more=True)
+
+    with RawHost(page) as host, pytest.raises(MemoryBackendError, match="list does not end"):
+        backend(host).list_user("+12025550123")
+
+    assert len(host.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "wait", ["nan", "-nan", "inf", "-inf", "1e999", "-5", "Wed, 21 Oct 2026 07:28:00 GMT", "soon", ""]
+)
+def test_any_wait_that_a_rate_limit_names_leaves_the_memory_unsent(wait, monkeypatch):
+    monkeypatch.setattr("memory_writer.platform.UNCLEAR_WAIT", 0.01)
+    with RawHost(status=429, headers={"Retry-After": wait}) as host, pytest.raises(NotSentError, match="429"):
+        backend(host).add(MEMORY, again=False)

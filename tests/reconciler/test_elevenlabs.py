@@ -1,0 +1,130 @@
+"""The client of ElevenLabs' API and a host that is not it, or not well: no key goes astray, every answer has an end."""
+
+import io
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+import pytest
+
+from reconciler.elevenlabs import ElevenLabs
+from shared.errors import ElevenLabsError, KeyRefusedError, NotFoundError
+from tests.conftest import close_clients
+from tests.raw_host import DEEP, WITHOUT_END, RawHost
+from tests.reconciler.conftest import NOW
+
+CALLS: dict[str, Callable[[ElevenLabs], Any]] = {
+    "pages": lambda api: list(api.pages(NOW - timedelta(days=1), NOW)),
+    "conversation": lambda api: api.conversation("conv_1"),
+    "webhooks": lambda api: api.webhooks(),
+}
+MP3 = {"Content-Type": "audio/mpeg"}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr("reconciler.elevenlabs._RETRIES.backoff_factor", 0.0)
+    monkeypatch.setattr("reconciler.elevenlabs.PER_SECOND", 10_000)
+    yield
+    close_clients()
+
+
+def client(host: RawHost) -> ElevenLabs:
+    return ElevenLabs(host.url, "xi-test")
+
+
+def page(*conversations: Any, cursor: str | None = None) -> bytes:
+    answer = {"conversations": conversations, "has_more": cursor is not None, "next_cursor": cursor}
+    return json.dumps(answer).encode()
+
+
+@pytest.mark.parametrize("address", ["http://api.elevenlabs.io", "ftp://127.0.0.1", "none"])
+def test_a_key_is_never_sent_in_the_clear(address):
+    with pytest.raises(ElevenLabsError, match="ElevenLabsApiHost") as refused:
+        ElevenLabs(address, "xi-test")
+
+    assert not isinstance(refused.value, KeyRefusedError)  # whose alarm asks for another key
+
+
+@pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO())])
+def test_a_redirect_is_not_followed_with_the_key(call):
+    with (
+        RawHost() as elsewhere,
+        RawHost(status=307, headers={"Location": elsewhere.url}) as host,
+        pytest.raises(ElevenLabsError, match="307"),
+    ):
+        call(client(host))
+
+    assert elsewhere.requests == []
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize(
+    "body", [WITHOUT_END, DEEP, b"<html>", b"\xff\xfe\x00"], ids=["without end", "deep", "html", "no text"]
+)
+def test_an_answer_that_cannot_be_used_is_an_error_of_elevenlabs(call, body):
+    with RawHost(body) as host, pytest.raises(ElevenLabsError):
+        call(client(host))
+
+
+def test_an_error_without_end_is_not_read():
+    with RawHost(WITHOUT_END, status=404) as host, pytest.raises(NotFoundError):
+        client(host).conversation("conv_1")
+
+
+def test_a_recording_without_end_is_given_up(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 1_000_000)
+    file = io.BytesIO()
+    with RawHost(WITHOUT_END, headers=MP3) as host, pytest.raises(ElevenLabsError, match="larger than 1 MB"):
+        client(host).download("conv_1", file)
+
+    assert file.tell() <= 1_000_000
+
+
+@pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"conversation_id": 7}, {"conversation_id": "../x"}])
+def test_what_is_no_call_in_a_list_is_passed_over(item):
+    with RawHost(page(item, {"conversation_id": "conv_1"})) as host:
+        (found,) = client(host).pages(NOW - timedelta(days=1), NOW)
+
+    assert [each.conversation_id for each in found] == ["conv_1"]
+
+
+def test_a_list_that_brings_nothing_new_for_many_pages_is_an_error_of_elevenlabs(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.PAGES_IN_VAIN", 3)
+    cursors = count()
+    with (
+        RawHost(lambda _: page({"conversation_id": "conv_1"}, cursor=f"c{next(cursors)}")) as host,
+        pytest.raises(ElevenLabsError, match="circles"),
+    ):
+        CALLS["pages"](client(host))
+
+    assert len(host.requests) == 1 + 3
+
+
+def test_a_list_without_end_is_an_error_of_elevenlabs(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.PAGES", 3)
+    numbers = count()
+
+    def fresh(_: str) -> bytes:
+        number = next(numbers)
+        return page({"conversation_id": f"conv_{number}"}, cursor=f"c{number}")
+
+    with RawHost(fresh) as host, pytest.raises(ElevenLabsError, match="does not end"):
+        CALLS["pages"](client(host))
+
+    assert len(host.requests) == 3
+
+
+@pytest.mark.parametrize(
+    "wait",
+    ["nan", "inf", "-5", "0", "soon", "Wed, 21 Oct 2026 07:28:00 GMT", f"Mon, {'9' * 20} Jan 2026 00:00:00 GMT",
+     f"Mon, 01 Jan 2026 00:00:00 +{'9' * 20}"],
+)  # fmt: skip
+def test_any_wait_that_a_rate_limit_names_ends_as_an_error_of_elevenlabs(wait, caplog):
+    with RawHost(status=429, headers={"Retry-After": wait}) as host, pytest.raises(ElevenLabsError, match="429"):
+        client(host).webhooks()
+
+    assert len(host.requests) == 4
+    assert wait not in caplog.text or wait == "0"

@@ -1,0 +1,37 @@
+"""How a phone number is shown in logs."""
+
+import pytest
+
+from shared.observability import mask, mask_key
+
+DIGITS = "120255501234567"
+
+
+@pytest.mark.parametrize("plus", ["", "+"])
+@pytest.mark.parametrize("length", range(1, 16))
+def test_a_masked_number_hides_half_of_its_digits_or_five(length, plus):
+    number = plus + DIGITS[:length]
+
+    head, tail = mask(number).split("…")
+
+    hidden = length - len(head.removeprefix("+")) - len(tail)
+    assert hidden >= (4 if length == 11 else min(5, -(-length // 2)))
+    assert number.startswith(head)
+    assert number.endswith(tail)
+
+
+@pytest.mark.parametrize(
+    ("number", "masked"),
+    [
+        ("+12025550123", "+1202…123"), ("12025550123", "1202…123"), ("+442079460123", "+4420…123"),
+        ("5550123", "55…3"), ("+911", "+9…"), ("7", "…"), ("+", "+…"), ("", "…"),
+    ],
+)  # fmt: skip
+def test_a_masked_number_shows_its_first_and_last_digits(number, masked):
+    assert mask(number) == masked
+
+
+def test_a_masked_key_hides_the_number_in_its_folder():
+    assert mask_key("12025550123/conv_1.json") == "1202…123/conv_1.json"
+    assert mask_key("5550123/conv_1.json") == "55…3/conv_1.json"
+    assert mask_key("no-phone/conv_1.json") == "no-phone/conv_1.json"
