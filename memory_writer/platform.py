@@ -76,10 +76,12 @@ class PlatformBackend:
         for page in range(1, PAGES + 1):
             parameters = {"page": page, "page_size": PAGE}
             listed = self._request("POST", "/v3/memories/", params=parameters, json={"filters": {"AND": conditions}})
-            known = len(found)
-            found |= dict.fromkeys(_ids(listed.get("results")))
-            if len(found) == known or not listed.get("next"):
+            ids, known = _ids(listed.get("results")), len(found)
+            found |= dict.fromkeys(ids)
+            if not ids or not listed.get("next"):
                 return list(found)
+            if len(found) == known:
+                break
         raise MemoryBackendError("Mem0's list does not end")
 
     def _request(self, method: str, path: str, unknown: Exception | None = None, **options: Any) -> dict[str, Any]:

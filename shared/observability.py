@@ -20,12 +20,12 @@ def count(metric: str, reason: str | None = None) -> None:
 
 
 def mask(number: str) -> str:
-    """`+12025550123` as `+1202…123`: enough to recognise a caller one knows, too little to learn one.
+    """`+12025550123` as `+120…123`: enough to recognise a caller one knows, too little to learn one.
 
-    A number of fewer than 11 digits shows half of them at most.
+    At least five digits are hidden, or half of those of a short number.
     """
     plus, digits = ("+", number[1:]) if number.startswith("+") else ("", number)
-    shown = 7 if len(digits) >= 11 else len(digits) // 2
+    shown = min(7, len(digits) - 5) if len(digits) >= 10 else len(digits) // 2
     tail = shown // 2
     return f"{plus}{digits[: shown - tail]}…{digits[len(digits) - tail :]}"
 

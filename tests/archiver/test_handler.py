@@ -768,10 +768,10 @@ def test_the_log_has_the_lines_that_operators_know_with_the_number_masked(aws, a
     messages = [json.loads(line)["message"] for line in logs.getvalue().splitlines()]
     assert messages[:6] == [
         "No full_audio field found",
-        f"Saving JSON to S3: s3://{aws.bucket}/1202…123/{FULL_ID}.json",
+        f"Saving JSON to S3: s3://{aws.bucket}/120…123/{FULL_ID}.json",
         f"Successfully saved JSON for conversation {FULL_ID}",
         "Call archived",
-        f"Saving MP3 to S3: s3://{aws.bucket}/1202…123/{FULL_ID}.mp3 ({len(MP3)} bytes)",
+        f"Saving MP3 to S3: s3://{aws.bucket}/120…123/{FULL_ID}.mp3 ({len(MP3)} bytes)",
         f"Successfully saved MP3 for conversation {FULL_ID}",
     ]
     for private in ("2025550123", "mooring", 'full_audio":'):

@@ -85,11 +85,21 @@ def test_a_list_with_what_is_no_memory_is_an_error_of_mem0(item):
         backend(host).list_user("+12025550123")
 
 
-def test_a_list_ends_at_a_page_that_brings_nothing_new():
-    with RawHost(listing({"id": "m1"}, {"id": "m2"}, more=True)) as host:
+def test_a_list_ends_at_an_empty_page():
+    with RawHost(lambda target: listing(*([{"id": "m1"}] if "page=1&" in target else []), more=True)) as host:
         found = backend(host).list_user("+12025550123")
 
-    assert found == ["m1", "m2"]
+    assert found == ["m1"]
+    assert len(host.requests) == 2
+
+
+def test_a_list_that_repeats_itself_is_an_error_for_nobody_knows_what_it_leaves_out():
+    with (
+        RawHost(listing({"id": "m1"}, {"id": "m2"}, more=True)) as host,
+        pytest.raises(MemoryBackendError, match="list does not end"),
+    ):
+        backend(host).list_user("+12025550123")
+
     assert len(host.requests) == 2
 
 

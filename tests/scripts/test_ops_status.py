@@ -195,7 +195,7 @@ def test_the_most_frequent_errors_of_the_last_hour_come_first(stack, ask):
     assert found["errors_in_the_last_hour"] == [
         {"function": "memory", "error": "NotSentError: Mem0's rate limit is reached (429)", "times": 3},
         {"function": "ingest", "error": "S3 is silent", "times": 2},
-        {"function": "archive", "error": "KeyError: '1202…123/conv_1.json'", "times": 1},
+        {"function": "archive", "error": "KeyError: '120…123/conv_1.json'", "times": 1},
     ]
 
 
