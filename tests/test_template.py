@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from io import BytesIO
 from itertools import count
 from typing import Any
@@ -30,6 +31,10 @@ INTERFACES = [
     "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
 ]  # fmt: skip
 NUMBERS = count()  # of stacks, whose buckets have names of their own
+PLACE = {
+    "AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "111122223333",
+    "AWS::URLSuffix": "amazonaws.com",
+}  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -272,6 +277,44 @@ def test_nothing_is_logged_or_copied_by_default():
     assert "ReplicationRole" not in Deployed().of("AWS::IAM::Role")
 
 
+# API Gateway developer guide, "Customize HTTP API access logs". An HTTP API refuses any other variable, also those that
+# REST APIs have. Properties of an authorizer are left out here: they can have any name.
+LOG_VARIABLES = """
+    accountId apiId authorizer.error awsEndpointRequestId awsEndpointRequestId2 customDomain.basePathMatched
+    dataProcessed domainName domainPrefix error.message error.messageString error.responseType extendedRequestId
+    httpMethod identity.accountId identity.caller identity.cognitoAuthenticationProvider
+    identity.cognitoAuthenticationType identity.cognitoIdentityId identity.cognitoIdentityPoolId
+    identity.principalOrgId identity.clientCert.clientCertPem identity.clientCert.subjectDN
+    identity.clientCert.issuerDN identity.clientCert.serialNumber identity.clientCert.validity.notBefore
+    identity.clientCert.validity.notAfter identity.sourceIp identity.user identity.userAgent identity.userArn
+    integration.error integration.integrationStatus integration.latency integration.requestId integration.status
+    integrationErrorMessage integrationLatency integrationStatus path protocol requestId requestTime requestTimeEpoch
+    responseLatency responseLength routeKey stage status
+"""
+
+
+def test_access_logs_of_http_apis_have_only_variables_that_aws_documents_for_them():
+    """By AWS's page "Customize HTTP API access logs"; a stage with another one cannot be made."""
+    stages = Deployed().of("AWS::ApiGatewayV2::Stage").values()
+
+    used = [re.findall(r"\$context\.([\w.]+)", each["AccessLogSettings"]["Format"]) for each in stages]
+
+    assert used
+    assert all(used)
+    assert {name for names in used for name in names} - set(LOG_VARIABLES.split()) == set()
+
+
+def test_access_logs_of_apis_are_spared_the_accounts_one_resource_policy():
+    """API Gateway adds every other log group to it, and it holds 5,120 characters for all of an account's APIs."""
+    stack = Deployed()
+    groups = [each["AccessLogSettings"]["DestinationArn"] for each in stack.of("AWS::ApiGatewayV2::Stage").values()]
+
+    names = [stack.of("AWS::Logs::LogGroup")[arn.removesuffix(".Arn")].get("LogGroupName", "") for arn in groups]
+
+    assert names
+    assert all(name.startswith("/aws/vendedlogs/stack/") for name in names)
+
+
 # ---------------------------------------------------------------- copies in another region
 
 
@@ -417,17 +460,38 @@ def test_the_stacks_own_key_is_rotated_and_admits_the_services_that_write_by_the
     assert all("stack-*" in str(condition) for condition in services.values())  # for this stack's resources only
 
 
+def policy_in_readme() -> list[Json]:
+    """The statements that README.md asks for in the policy of a user's own key, for the stack of these tests."""
+    (shown,) = (block for block in json_in_readme() if "kms:Decrypt" in block)
+    return list(json.loads(shown.replace("agentic-memory", "stack")))
+
+
+def json_in_readme() -> list[str]:
+    return re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+
+
 def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():
-    readme = (ROOT / "README.md").read_text()
-    (shown,) = (block for block in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "kms:Decrypt" in block)
-    place = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "111122223333"}
-    key = Deployed(KmsKeyArn="create", **place, **{"AWS::URLSuffix": "amazonaws.com"}).of("AWS::KMS::Key")["Key"]
+    key = Deployed(KmsKeyArn="create", **PLACE).of("AWS::KMS::Key")["Key"]
 
     services = [statement for statement in key["KeyPolicy"]["Statement"] if "Service" in statement["Principal"]]
 
-    assert json.loads(shown.replace("agentic-memory-", "stack-")) == [
+    assert policy_in_readme() == [
         {name: value for name, value in statement.items() if name != "Sid"} for statement in services
     ]
+
+
+@pytest.mark.parametrize("where", ["template", "readme"])
+def test_the_key_policies_admit_every_log_group_of_the_stack(where):
+    stack = Deployed(KmsKeyArn="create", **WITH_ALL_FUNCTIONS, **PLACE)
+    policy = stack.of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"] if where == "template" else policy_in_readme()
+
+    (admits,) = (each["Condition"] for each in policy if str(each["Principal"].get("Service")).startswith("logs."))
+    patterns = listed(admits["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
+    groups = stack.of("AWS::Logs::LogGroup")
+    names = [each.get("LogGroupName", f"stack-{name}-Ab1Cd2Ef3Gh4") for name, each in groups.items()]
+    arns = [f"arn:aws:logs:us-east-1:111122223333:log-group:{name}" for name in names]
+    assert len(arns) > 5
+    assert [arn for arn in arns if not any(fnmatchcase(arn, pattern) for pattern in patterns)] == []
 
 
 def test_the_stack_makes_no_key_when_it_is_given_one_or_none():
