@@ -36,7 +36,7 @@ from tests.archiver.conftest import stage
 from tests.archiver.test_handler import audio, transcript
 from tests.canary.conftest import endpoint
 from tests.conftest import Stack, close_clients, forget, sqs_event
-from tests.ingest.test_handler import signed
+from tests.ingest.test_handler import http_event, signed
 from tests.mem0_stand_in import HostedMem0
 from tests.memory_writer.test_handler import announce, small_call
 from tests.reconciler.conftest import KEY, NOW, conversation
@@ -381,6 +381,28 @@ def test_a_message_is_late_before_its_third_attempt_and_not_if_the_second_succee
 
     assert {state(ALARMS[name], second[: end + 1]) for end in range(len(second))} == {"OK"}
     assert state(ALARMS[name], third) == "ALARM"
+
+
+def a_strangers_requests(world: World) -> None:
+    """All that somebody without the signing secret can post, more often than any threshold."""
+    unsigned, malformed = http_event(b"{}"), http_event(b"{}", "nonsense")
+    for event in (unsigned, malformed, http_event(b""), signed(secret="wsec_forged"), signed(late=7200)):
+        answers = [world.run("IngestFunction", event)["statusCode"] for _ in range(60)]
+        assert set(answers) <= {400, 401}
+
+
+def test_no_stranger_can_take_a_gradual_deployment_back(world):
+    stack = Deployed(GradualDeployment="AllAtOnce", DeploymentId="1")
+    (group,) = stack.of("AWS::CodeDeploy::DeploymentGroup").values()
+    take_back = {each["Name"] for each in group["AlarmConfiguration"]["Alarms"]}
+
+    a_strangers_requests(world)  # none of which makes ingest crash
+    written = world.emitted()
+
+    states = {name: state(alarm, [written.get(watched(alarm), [])]) for name, alarm in stack.alarms.items()}
+    raised = {name for name, each in states.items() if each == "ALARM"}
+    assert raised == {"SignatureRejectedAlarm"}
+    assert take_back == {"IngestFunctionErrorsAlarm", "WebhookUnavailableAlarm"}
 
 
 # The examples of the guide: 0 is a value within the threshold, X one beyond it, - a missing one.

@@ -592,5 +592,5 @@ def test_a_gradual_deployment_goes_over_to_the_version_of_its_id_and_back_if_an_
     assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
     assert group["AutoRollbackConfiguration"]["Enabled"] is group["AlarmConfiguration"]["Enabled"] is True
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
-    assert alarms == {"IngestFunctionErrorsAlarm", "WebhookUnavailableAlarm", "SignatureRejectedAlarm"}
+    assert alarms == {"IngestFunctionErrorsAlarm", "WebhookUnavailableAlarm"}
     assert alarms <= set(stack.alarms)
