@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 
 import ingest.handler
 from ingest.handler import lambda_handler
-from scripts.deployment import ROOT, create, deploy, wait
+from scripts.deployment import create, deploy, wait
 from scripts.embedded import EmbeddedAws
 from scripts.translation import emulate
 from scripts.webhooks import send
@@ -24,6 +24,7 @@ from tests.conftest import Stack, fixture_body
 from tests.ingest.test_handler import signed
 from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
+from tests.test_readme import shown
 
 # AWS's managed policy AWSLambdaVPCAccessExecutionRole has these, besides those for logs.
 INTERFACES = [
@@ -462,12 +463,7 @@ def test_the_stacks_own_key_is_rotated_and_admits_the_services_that_write_by_the
 
 def policy_in_readme() -> list[Json]:
     """The statements that README.md asks for in the policy of a user's own key, for the stack of these tests."""
-    (shown,) = (block for block in json_in_readme() if "kms:Decrypt" in block)
-    return list(json.loads(shown.replace("agentic-memory", "stack")))
-
-
-def json_in_readme() -> list[str]:
-    return re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    return list(json.loads(json.dumps(shown("kms:Decrypt")).replace("agentic-memory", "stack")))
 
 
 def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():

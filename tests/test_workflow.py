@@ -1,6 +1,5 @@
 """The workflow that deploys: what it trusts, and whether it has the time."""
 
-import json
 import re
 from typing import Any
 
@@ -9,6 +8,7 @@ import yaml
 
 from scripts.deployment import ROOT
 from tests.alarms import translated
+from tests.test_readme import shown
 
 Json = dict[str, Any]
 
@@ -86,8 +86,7 @@ def test_every_action_is_pinned_by_a_commit():
 
 
 def test_the_trust_in_the_readme_is_for_main_alone_and_by_claims_that_aws_knows():
-    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    (trust,) = (json.loads(block) for block in blocks if "AssumeRoleWithWebIdentity" in block)
+    trust = shown("AssumeRoleWithWebIdentity")
     provider = "token.actions.githubusercontent.com"
 
     (operator,) = trust["Condition"]
