@@ -317,7 +317,8 @@ AWS_SCENES = {  # by the ends of the alarms' names, the longest first
     "ErrorsAlarm": Scene(*ONE_TOO_MANY, 300),
     "DlqAlarm": Scene(*ONE_TOO_MANY, 60),
 }
-OF_AWS = [name for name in ALARMS if name not in OUR_SCENES]
+OF_AWS = [name for name in ALARMS if ALARMS[name]["Namespace"] in AWS]
+FROM_LOGS = ["WebhookThrottledAlarm"]  # on a metric that CloudWatch itself counts in a log
 
 
 def assert_fires_and_clears(alarm: Any, scene: Scene, calm: Sequence[Period], trouble: Sequence[Period]) -> None:
@@ -350,6 +351,45 @@ def test_an_alarm_on_a_metric_of_ours_fires_and_clears_by_what_the_functions_wri
 
     assert any(calm + trouble), f"nothing emits {watched(alarm)}"
     assert_fires_and_clears(alarm, scene, calm, trouble)
+
+
+def counted(stack: Deployed, statuses: Sequence[int]) -> Period:
+    """What the metric filter counts when the API answers so: it compares a field of the log's JSON with a text."""
+    (rule,) = stack.of("AWS::Logs::MetricFilter").values()
+    (stage,) = stack.of("AWS::ApiGatewayV2::Stage").values()
+    selector = re.fullmatch(r"\{ \$\.(\w+) = \"(\w+)\" \}", rule["FilterPattern"])
+    assert selector
+    written = stage["AccessLogSettings"]["Format"]
+    lines = [re.sub(r"\$context\.[\w.]+", "-", written.replace("$context.status", str(each))) for each in statuses]
+    value = float(rule["MetricTransformations"][0]["MetricValue"])
+    return [value for line in lines if json.loads(line)[selector[1]] == selector[2]]
+
+
+def test_a_throttled_webhook_fires_an_alarm_and_no_other_answer_does():
+    """Not the metric 4xx: scanners' 404 are in that, and recordings of more than 4.9 minutes with their 413."""
+    others = counted(EVERYTHING, [200, 400, 401, 404, 413, 500, 503])
+
+    throttled = counted(EVERYTHING, [200, 429, 200])
+
+    assert_fires_and_clears(ALARMS["WebhookThrottledAlarm"], Scene([], [], 300), [others], [throttled])
+
+
+def test_the_access_log_of_webhooks_is_where_throttled_ones_are_counted():
+    (rule,) = EVERYTHING.of("AWS::Logs::MetricFilter").values()
+    (stage,) = EVERYTHING.of("AWS::ApiGatewayV2::Stage").values()
+
+    assert stage["AccessLogSettings"]["DestinationArn"] == f"{rule['LogGroupName']}.Arn"
+    assert watched(ALARMS["WebhookThrottledAlarm"]) in from_logs(EVERYTHING)
+
+
+def from_logs(stack: Deployed) -> set[Metric]:
+    """The metrics that CloudWatch counts in logs."""
+    changes = [each for rule in stack.of("AWS::Logs::MetricFilter").values() for each in rule["MetricTransformations"]]
+    return {(each["MetricNamespace"], each["MetricName"], frozenset()) for each in changes}
+
+
+def test_every_alarm_is_shown_to_fire():
+    assert sorted([*OF_AWS, *OUR_SCENES, *FROM_LOGS]) == sorted(ALARMS)
 
 
 @pytest.mark.parametrize("name", ALARMS)
@@ -445,7 +485,7 @@ def test_an_alarm_of_aws_watches_a_documented_metric_of_the_resource_of_its_name
 
 def has_alarms(stack: Deployed) -> set[tuple[str, str]]:
     """Resource and metric of each alarm on a metric of AWS."""
-    of_aws = [watched(alarm) for name, alarm in stack.alarms.items() if name not in OUR_SCENES]
+    of_aws = [watched(alarm) for alarm in stack.alarms.values() if alarm["Namespace"] in AWS]
     return {(resource_of(metric)[1], metric[1]) for metric in of_aws}
 
 
@@ -581,14 +621,14 @@ def a_breakdown(world: World) -> None:
     assert world.run("IngestFunction", signed())["statusCode"] == 503
 
 
-def test_each_metric_of_ours_on_the_dashboard_and_in_an_alarm_is_one_that_the_functions_write(world):
+def test_each_metric_of_ours_on_the_dashboard_and_in_an_alarm_is_one_that_is_counted(world):
     on_dashboard = {metric for metric, _ in drawn(EVERYTHING.dashboard)}
     in_alarms = {watched(alarm) for alarm in ALARMS.values()}
     ours = {metric for metric in on_dashboard | in_alarms if metric[0] not in AWS}
 
-    counted = everything_that_is_counted(world)
+    written = everything_that_is_counted(world)
 
-    assert sorted(ours - set(counted)) == []
+    assert sorted(ours - set(written) - from_logs(EVERYTHING)) == []
     assert len(ours) > 20
 
 

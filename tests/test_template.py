@@ -355,7 +355,19 @@ def test_what_is_encrypted_is_copied_under_a_key_of_the_other_region():
     }  # fmt: skip
 
 
-# ---------------------------------------------------------------- where webhooks come from, and where functions run
+# ---------------------------------------------------------------- what comes in, from where, and where functions run
+
+
+def test_the_endpoint_takes_as_many_webhooks_as_told_within_what_an_account_has_by_default():
+    def limits(**parameters: str) -> Json:
+        (stage,) = Deployed(**parameters).of("AWS::ApiGatewayV2::Stage").values()
+        return dict(stage["DefaultRouteSettings"])
+
+    assert limits() == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 1000}
+    chosen = {"ThrottlingRateLimit": "10000", "ThrottlingBurstLimit": "5000"}
+    assert limits(**chosen) == chosen
+    most = {name: str(translated()["Parameters"][name]["MaxValue"]) for name in chosen}
+    assert most == chosen  # API Gateway's quotas of an account and region
 
 
 def test_the_published_addresses_are_allowed_and_nothing_is_done_about_others_by_default():
