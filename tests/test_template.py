@@ -174,6 +174,21 @@ def test_deleting_the_stack_leaves_calls_records_and_what_opens_them():
     }  # fmt: skip
 
 
+def test_by_default_the_other_functions_leave_ingest_two_of_the_ten_that_a_new_account_may_run_at_once():
+    """Two, because a call's transcript and audio come at the same moment, and audio is never sent again."""
+    stack = Deployed(**WITH_ALL_FUNCTIONS)
+    polled = stack.of("AWS::Lambda::EventSourceMapping").values()
+    scheduled = stack.of("AWS::Events::Rule").values()
+
+    most = {each["FunctionName"]: int(each["ScalingConfig"]["MaximumConcurrency"]) for each in polled}
+    most |= {
+        rule["Targets"][0]["Arn"].removesuffix(".Arn"): 1 for rule in scheduled
+    }  # a pass ends before the next begins
+
+    assert set(most) == set(stack.of("AWS::Lambda::Function")) - {"IngestFunction"}
+    assert sum(most.values()) <= 10 - 2
+
+
 # ---------------------------------------------------------------- how long calls are kept
 
 
