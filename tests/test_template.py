@@ -146,7 +146,7 @@ def test_all_options_together_archive_a_call(emulator):
         pytest.param({"SourceAddresses": "on"}, "SourceAddresses", id="unknown use of addresses"),
         *(
             pytest.param({"AllowedSources": addresses}, "must be IPv4 addresses", id=f"addresses {addresses!r}")
-            for addresses in ("", "203.0.113", "203.0.113.256", "203.0.113.0/33", "203.0.113.1,", "203.0.113.1, ::1")
+            for addresses in (" ", "203.0.113", "203.0.113.256", "203.0.113.0/33", "203.0.113.1,", "203.0.113.1, ::1")
         ),
     ],
 )  # fmt: skip
@@ -385,14 +385,31 @@ def test_the_endpoint_takes_as_many_webhooks_as_told_within_what_an_account_has_
     assert most == chosen  # API Gateway's quotas of an account and region
 
 
+PUBLISHED = {
+    "34.67.146.145", "34.59.11.47", "35.204.38.71", "34.147.113.54", "35.185.187.110", "35.247.157.189",
+    "34.77.234.246", "34.140.184.144", "34.93.26.174", "34.93.252.69", "34.87.23.17", "34.126.179.103",
+}  # fmt: skip
+
+
+def ingest_settings(**parameters: str) -> Json:
+    return dict(Deployed(**parameters).of("AWS::Lambda::Function")["IngestFunction"]["Environment"]["Variables"])
+
+
 def test_the_published_addresses_are_allowed_and_nothing_is_done_about_others_by_default():
-    environment = Deployed().of("AWS::Lambda::Function")["IngestFunction"]["Environment"]["Variables"]
+    environment = ingest_settings()
 
     assert environment["SOURCE_ADDRESSES"] == "off"
-    assert set(environment["ALLOWED_SOURCES"].split(",")) == {
-        "34.67.146.145", "34.59.11.47", "35.204.38.71", "34.147.113.54", "35.185.187.110", "35.247.157.189",
-        "34.77.234.246", "34.140.184.144", "34.93.26.174", "34.93.252.69", "34.87.23.17", "34.126.179.103",
-    }  # fmt: skip
+    assert set(environment["ALLOWED_SOURCES"].split(",")) == PUBLISHED
+
+
+def test_chosen_addresses_are_allowed_besides_the_published_ones():
+    """The published ones are no default: a stack would keep that for ever, also when an upgrade brings new ones."""
+    chosen = {"203.0.113.7", "198.51.100.0/24"}
+
+    environment = ingest_settings(AllowedSources=",".join(chosen))
+
+    assert set(environment["ALLOWED_SOURCES"].split(",")) == PUBLISHED | chosen
+    assert translated()["Parameters"]["AllowedSources"]["Default"] == ""
 
 
 def test_the_filter_refuses_a_rightly_signed_webhook_from_elsewhere(emulator):
