@@ -155,6 +155,48 @@ def test_wrong_values_are_refused_with_a_sentence_before_anything_is_made(emulat
         ask(emulator, "refused", parameters)
 
 
+HOSTS = ["Mem0Host", "ElevenLabsApiHost"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://api.mem0.ai", "https://api.eu.residency.elevenlabs.io/", "https://mem0.example:8443/v3/base",
+        "http://127.0.0.1", "http://127.0.0.1:9", "http://localhost:8080/api", "http://[::1]:8000/",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", HOSTS)
+def test_keys_are_sent_over_tls_or_to_this_machine(name, address):
+    assert is_accepted(name, address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://api.mem0.ai", "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://localhostevil",
+        "http://127.0.0.1@evil.example", "http://127.0.0.1:80@evil.example", "http://user@127.0.0.1",
+        "https://user@evil.example", "https://api.mem0.ai@evil.example/", "http://127.0.0.1\\@evil.example",
+        "http://127.0.0.1#@evil.example", "http://127.0.0.1?@evil.example", "http://10.0.0.7", "http://0.0.0.0:80",
+        "http://[::1].evil.example", "http://[::2]", "http://127.0.0.1:port", "https://", "https:///path", "ftp://127.0.0.1",
+        "https://api.mem0.ai ", "https://api.mem0.ai\nhttp://evil.example", "api.mem0.ai", "",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", HOSTS)
+def test_keys_are_sent_nowhere_else(name, address):
+    assert not is_accepted(name, address)
+
+
+def is_accepted(name: str, value: str) -> bool:
+    """CloudFormation wants a pattern to fit the whole value."""
+    return re.fullmatch(translated()["Parameters"][name]["AllowedPattern"], value) is not None
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_without_tls_is_refused_with_a_sentence(emulator, name):
+    with pytest.raises(ClientError, match=f"{name}.*https://.*http:// on this machine"):
+        ask(emulator, "refused", {name: "http://127.0.0.1.evil.example"})
+
+
 @pytest.mark.parametrize("parameters", [WITH_ALL_FUNCTIONS, EVERYTHING], ids=["default", "everything"])
 def test_no_role_has_a_right_to_everything(parameters):
     for role, statements in rights(**parameters).items():
