@@ -18,7 +18,7 @@ from scripts.translation import Template, emulate, translate
 ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")
-AT_ONCE = {"ArchiveConcurrency": "4", "AudioConcurrency": "2"}  # each is a process of this machine
+AT_ONCE = {"ArchiveConcurrency": "4"}  # each is a process of this machine; the default is for a new account
 CODE_BUCKET = "embedded-code"
 DEPLOY_SECONDS = 60.0
 

@@ -117,7 +117,7 @@ def is_breaching(alarm: Json, values: Period) -> bool:
 
 
 def watched(alarm: Json) -> Metric:
-    dimensions = frozenset((each["Name"], each["Value"]) for each in alarm["Dimensions"])
+    dimensions = frozenset((each["Name"], each["Value"]) for each in alarm.get("Dimensions", []))
     return alarm["Namespace"], alarm["MetricName"], dimensions
 
 

@@ -2,6 +2,7 @@
 
 A right is an action with its resource, under its name in the template as `Deployed` has it. Keys of S3 count as their
 folder: `Bucket.Arn/staging/*`, or `Bucket.Arn/*` for callers' folders, whose names are digits; the canary's as its own.
+Items of DynamoDB that are no call's have their key in brackets: `ConversationTable.Arn[canary_*]`.
 """
 
 import ast
@@ -48,12 +49,16 @@ def compare(stack: Deployed, function: str, called: Iterable[Right]) -> Gap:
 
 
 def widest(needed: set[Right]) -> set[Right]:
-    """Without what a folder above covers too."""
+    """Without what a folder above covers too, or the whole table."""
     return {
         (action, resource) for action, resource in needed
-        if not any(action == other and resource != above and above.endswith("/*") and resource.startswith(above[:-1])
-                   for other, above in needed)
+        if not any(action == other and is_part(resource, above) for other, above in needed)
     }  # fmt: skip
+
+
+def is_part(resource: str, above: str) -> bool:
+    in_folder = resource != above and above.endswith("/*") and resource.startswith(above[:-1])
+    return in_folder or resource.startswith(f"{above}[")
 
 
 # ---------------------------------------------------------------- what the template says
@@ -68,8 +73,18 @@ def rights(stack: Deployed, role: str) -> set[Right]:
     found = set()
     for statement in statements(policies(stack, role)):
         assert statement["Effect"] == "Allow", role
-        found |= {(action, each) for action in listed(statement["Action"]) for each in listed(statement["Resource"])}
+        found |= {(action, each) for action in listed(statement["Action"]) for each in resources(statement)}
     return found
+
+
+def resources(statement: Json) -> list[str]:
+    """With the keys that it is for, if it is for some items of a table alone."""
+    if "Condition" not in statement:
+        return listed(statement["Resource"])
+    ((operator, tested),) = statement["Condition"].items()
+    ((name, keys),) = tested.items()
+    assert (operator, name) == ("ForAllValues:StringLike", "dynamodb:LeadingKeys")
+    return [f"{each}[{key}]" for each in listed(statement["Resource"]) for key in listed(keys)]
 
 
 def policies(stack: Deployed, role: str) -> list[Json]:
@@ -216,9 +231,18 @@ def bucket_arn(name: str) -> str:
 
 def dynamodb_resources(params: Mapping[str, Any]) -> set[str]:
     if "RequestItems" in params:
-        return {f"{table}.Arn" for table in params["RequestItems"]}
+        asked = params["RequestItems"].items()
+        return {f"{table}.Arn{items_of(key)}" for table, request in asked for key in request["Keys"]}
     index = f"/index/{params['IndexName']}" if "IndexName" in params else ""
-    return {f"{params['TableName']}.Arn{index}"}
+    return {f"{params['TableName']}.Arn{index}{items_of(params.get('Key') or params.get('Item') or {})}"}
+
+
+def items_of(key: Mapping[str, Any]) -> str:
+    """What a role's condition says of items with this key; nothing of calls', whose ids can be any."""
+    conversation_id = str(key.get("conversation_id", ""))
+    if conversation_id.startswith(PREFIX):
+        return f"[{PREFIX}*]"
+    return f"[{conversation_id}]" if conversation_id.startswith("#") else ""
 
 
 def site_of(operation: str) -> Iterator[Site]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import copy
 from datetime import datetime, timedelta, timezone
+from fnmatch import fnmatchcase
 from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib import import_module
@@ -334,6 +335,27 @@ def test_every_call_of_aws_in_the_code_was_at_work(watch, handler):
     assert call_sites(handler, product_code()) - at_work == SAME_NAME.get(handler, set())
 
 
+def may(function: str, action: str, conversation_id: str) -> bool:
+    """Whether a function may do this to an item of the table: its key fits one of the condition's patterns."""
+    allowed = {each for name, each in rights(EVERYTHING, role_of(EVERYTHING, function)) if name == f"dynamodb:{action}"}
+    patterns = [each.removeprefix("ConversationTable.Arn").strip("[]") or "*" for each in allowed]
+    return any(fnmatchcase(conversation_id, pattern) for pattern in patterns)
+
+
+@pytest.mark.parametrize("action", ["PutItem", "UpdateItem", "DeleteItem"])
+def test_the_canary_writes_its_own_items_and_marks_of_what_it_took_away_alone(action):
+    assert may("CanaryFunction", action, "canary_20261122T100000Z_0123abcd")
+    assert may("CanaryFunction", action, "#discarded") == (action == "UpdateItem")
+    assert not may("CanaryFunction", action, "conv_1")
+    assert not may("CanaryFunction", action, "#reconciler")
+
+
+def test_the_reconciler_overwrites_its_bookmarks_alone():
+    assert may("ReconcilerFunction", "PutItem", "#reconciler")
+    assert not may("ReconcilerFunction", "PutItem", "conv_1")
+    assert may("ReconcilerFunction", "UpdateItem", "conv_1")  # notes what it fetched
+
+
 # ---------------------------------------------------------------- that the comparison can fail
 
 
@@ -385,6 +407,13 @@ def test_a_right_to_another_resource_is_missing_and_unused_at_once(gap_with, fun
 @pytest.mark.parametrize(("function", "right"), [each for each in RIGHTS if "/staging/*" in str(each.values)])
 def test_a_right_to_the_whole_bucket_is_too_much_for_who_needs_staging(gap_with, function, right):
     wider = (right[0], "Bucket.Arn/*")
+
+    assert gap_with(function, take={right}, add={wider}) == Gap({right}, {wider})
+
+
+@pytest.mark.parametrize(("function", "right"), [each for each in RIGHTS if "Arn[" in str(each.values)])
+def test_a_right_to_all_items_is_too_much_for_who_needs_some(gap_with, function, right):
+    wider = (right[0], right[1].partition("[")[0])
 
     assert gap_with(function, take={right}, add={wider}) == Gap({right}, {wider})
 
@@ -496,18 +525,19 @@ def test_sns_may_send_what_our_topic_announces_to_its_subscribers_and_their_dead
 
 @pytest.mark.parametrize(
     ("stack", "ingest"),
-    [(Deployed(CanaryMinutes="15"), "IngestFunction"), (EVERYTHING, "IngestAlias")],
+    [(Deployed(CanaryMinutes="15"), {"IngestFunction"}), (EVERYTHING, {"IngestFunction", "IngestAlias"})],
     ids=["at once", "gradually"],
 )
-def test_aws_runs_a_function_only_for_our_api_and_our_schedules(stack, ingest):
+def test_aws_runs_a_function_only_for_apis_of_the_account_and_our_schedules(stack, ingest):
     permissions = stack.of("AWS::Lambda::Permission").values()
     schedules = {f"{rule}.Arn" for rule in stack.of("AWS::Events::Rule")}
 
     assert {(each["Principal"], each["FunctionName"]) for each in permissions} == {
-        ("apigateway.amazonaws.com", ingest),
+        *(("apigateway.amazonaws.com", each) for each in ingest),
         ("events.amazonaws.com", "ReconcilerFunction"), ("events.amazonaws.com", "CanaryFunction"),
     }  # fmt: skip
-    assert all(each["SourceArn"] in schedules or ":Api/" in each["SourceArn"] for each in permissions)
+    ours = "arn:AWS::Partition:execute-api:AWS::Region:AWS::AccountId:*/*/POST/post-call"
+    assert all(each["SourceArn"] in schedules | {ours} for each in permissions)
 
 
 @pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from io import BytesIO
 from itertools import count
 from typing import Any
@@ -13,7 +14,7 @@ from botocore.exceptions import ClientError
 
 import ingest.handler
 from ingest.handler import lambda_handler
-from scripts.deployment import ROOT, create, deploy, wait
+from scripts.deployment import create, deploy, wait
 from scripts.embedded import EmbeddedAws
 from scripts.translation import emulate
 from scripts.webhooks import send
@@ -23,6 +24,7 @@ from tests.conftest import Stack, fixture_body
 from tests.ingest.test_handler import signed
 from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
+from tests.test_readme import shown
 
 # AWS's managed policy AWSLambdaVPCAccessExecutionRole has these, besides those for logs.
 INTERFACES = [
@@ -30,6 +32,10 @@ INTERFACES = [
     "ec2:AssignPrivateIpAddresses", "ec2:UnassignPrivateIpAddresses",
 ]  # fmt: skip
 NUMBERS = count()  # of stacks, whose buckets have names of their own
+PLACE = {
+    "AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "111122223333",
+    "AWS::URLSuffix": "amazonaws.com",
+}  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -140,13 +146,55 @@ def test_all_options_together_archive_a_call(emulator):
         pytest.param({"SourceAddresses": "on"}, "SourceAddresses", id="unknown use of addresses"),
         *(
             pytest.param({"AllowedSources": addresses}, "must be IPv4 addresses", id=f"addresses {addresses!r}")
-            for addresses in ("", "203.0.113", "203.0.113.256", "203.0.113.0/33", "203.0.113.1,", "203.0.113.1, ::1")
+            for addresses in (" ", "203.0.113", "203.0.113.256", "203.0.113.0/33", "203.0.113.1,", "203.0.113.1, ::1")
         ),
     ],
 )  # fmt: skip
 def test_wrong_values_are_refused_with_a_sentence_before_anything_is_made(emulator, parameters, reason):
     with pytest.raises(ClientError, match=reason):
         ask(emulator, "refused", parameters)
+
+
+HOSTS = ["Mem0Host", "ElevenLabsApiHost"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "https://api.mem0.ai", "https://api.eu.residency.elevenlabs.io/", "https://mem0.example:8443/v3/base",
+        "http://127.0.0.1", "http://127.0.0.1:9", "http://localhost:8080/api", "http://[::1]:8000/",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", HOSTS)
+def test_keys_are_sent_over_tls_or_to_this_machine(name, address):
+    assert is_accepted(name, address)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://api.mem0.ai", "http://127.0.0.1.evil.example", "http://localhost.evil.example", "http://localhostevil",
+        "http://127.0.0.1@evil.example", "http://127.0.0.1:80@evil.example", "http://user@127.0.0.1",
+        "https://user@evil.example", "https://api.mem0.ai@evil.example/", "http://127.0.0.1\\@evil.example",
+        "http://127.0.0.1#@evil.example", "http://127.0.0.1?@evil.example", "http://10.0.0.7", "http://0.0.0.0:80",
+        "http://[::1].evil.example", "http://[::2]", "http://127.0.0.1:port", "https://", "https:///path", "ftp://127.0.0.1",
+        "https://api.mem0.ai ", "https://api.mem0.ai\nhttp://evil.example", "api.mem0.ai", "",
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("name", HOSTS)
+def test_keys_are_sent_nowhere_else(name, address):
+    assert not is_accepted(name, address)
+
+
+def is_accepted(name: str, value: str) -> bool:
+    """CloudFormation wants a pattern to fit the whole value."""
+    return re.fullmatch(translated()["Parameters"][name]["AllowedPattern"], value) is not None
+
+
+@pytest.mark.parametrize("name", HOSTS)
+def test_a_host_without_tls_is_refused_with_a_sentence(emulator, name):
+    with pytest.raises(ClientError, match=f"{name}.*https://.*http:// on this machine"):
+        ask(emulator, "refused", {name: "http://127.0.0.1.evil.example"})
 
 
 @pytest.mark.parametrize("parameters", [WITH_ALL_FUNCTIONS, EVERYTHING], ids=["default", "everything"])
@@ -166,6 +214,21 @@ def test_deleting_the_stack_leaves_calls_records_and_what_opens_them():
         "Bucket", "BucketPolicy", "ConversationTable", "WebhookSecret",
         "Key", "AccessLogBucket", "AccessLogBucketPolicy",
     }  # fmt: skip
+
+
+def test_by_default_the_other_functions_leave_ingest_two_of_the_ten_that_a_new_account_may_run_at_once():
+    """Two, because a call's transcript and audio come at the same moment, and audio is never sent again."""
+    stack = Deployed(**WITH_ALL_FUNCTIONS)
+    polled = stack.of("AWS::Lambda::EventSourceMapping").values()
+    scheduled = stack.of("AWS::Events::Rule").values()
+
+    most = {each["FunctionName"]: int(each["ScalingConfig"]["MaximumConcurrency"]) for each in polled}
+    most |= {
+        rule["Targets"][0]["Arn"].removesuffix(".Arn"): 1 for rule in scheduled
+    }  # a pass ends before the next begins
+
+    assert set(most) == set(stack.of("AWS::Lambda::Function")) - {"IngestFunction"}
+    assert sum(most.values()) <= 10 - 2
 
 
 # ---------------------------------------------------------------- how long calls are kept
@@ -272,6 +335,44 @@ def test_nothing_is_logged_or_copied_by_default():
     assert "ReplicationRole" not in Deployed().of("AWS::IAM::Role")
 
 
+# API Gateway developer guide, "Customize HTTP API access logs". An HTTP API refuses any other variable, also those that
+# REST APIs have. Properties of an authorizer are left out here: they can have any name.
+LOG_VARIABLES = """
+    accountId apiId authorizer.error awsEndpointRequestId awsEndpointRequestId2 customDomain.basePathMatched
+    dataProcessed domainName domainPrefix error.message error.messageString error.responseType extendedRequestId
+    httpMethod identity.accountId identity.caller identity.cognitoAuthenticationProvider
+    identity.cognitoAuthenticationType identity.cognitoIdentityId identity.cognitoIdentityPoolId
+    identity.principalOrgId identity.clientCert.clientCertPem identity.clientCert.subjectDN
+    identity.clientCert.issuerDN identity.clientCert.serialNumber identity.clientCert.validity.notBefore
+    identity.clientCert.validity.notAfter identity.sourceIp identity.user identity.userAgent identity.userArn
+    integration.error integration.integrationStatus integration.latency integration.requestId integration.status
+    integrationErrorMessage integrationLatency integrationStatus path protocol requestId requestTime requestTimeEpoch
+    responseLatency responseLength routeKey stage status
+"""
+
+
+def test_access_logs_of_http_apis_have_only_variables_that_aws_documents_for_them():
+    """By AWS's page "Customize HTTP API access logs"; a stage with another one cannot be made."""
+    stages = Deployed().of("AWS::ApiGatewayV2::Stage").values()
+
+    used = [re.findall(r"\$context\.([\w.]+)", each["AccessLogSettings"]["Format"]) for each in stages]
+
+    assert used
+    assert all(used)
+    assert {name for names in used for name in names} - set(LOG_VARIABLES.split()) == set()
+
+
+def test_access_logs_of_apis_are_spared_the_accounts_one_resource_policy():
+    """API Gateway adds every other log group to it, and it holds 5,120 characters for all of an account's APIs."""
+    stack = Deployed()
+    groups = [each["AccessLogSettings"]["DestinationArn"] for each in stack.of("AWS::ApiGatewayV2::Stage").values()]
+
+    names = [stack.of("AWS::Logs::LogGroup")[arn.removesuffix(".Arn")].get("LogGroupName", "") for arn in groups]
+
+    assert names
+    assert all(name.startswith("/aws/vendedlogs/stack/") for name in names)
+
+
 # ---------------------------------------------------------------- copies in another region
 
 
@@ -311,17 +412,46 @@ def test_what_is_encrypted_is_copied_under_a_key_of_the_other_region():
     }  # fmt: skip
 
 
-# ---------------------------------------------------------------- where webhooks come from, and where functions run
+# ---------------------------------------------------------------- what comes in, from where, and where functions run
+
+
+def test_the_endpoint_takes_as_many_webhooks_as_told_within_what_an_account_has_by_default():
+    def limits(**parameters: str) -> Json:
+        (stage,) = Deployed(**parameters).of("AWS::ApiGatewayV2::Stage").values()
+        return dict(stage["DefaultRouteSettings"])
+
+    assert limits() == {"ThrottlingRateLimit": 500, "ThrottlingBurstLimit": 1000}
+    chosen = {"ThrottlingRateLimit": "10000", "ThrottlingBurstLimit": "5000"}
+    assert limits(**chosen) == chosen
+    most = {name: str(translated()["Parameters"][name]["MaxValue"]) for name in chosen}
+    assert most == chosen  # API Gateway's quotas of an account and region
+
+
+PUBLISHED = {
+    "34.67.146.145", "34.59.11.47", "35.204.38.71", "34.147.113.54", "35.185.187.110", "35.247.157.189",
+    "34.77.234.246", "34.140.184.144", "34.93.26.174", "34.93.252.69", "34.87.23.17", "34.126.179.103",
+}  # fmt: skip
+
+
+def ingest_settings(**parameters: str) -> Json:
+    return dict(Deployed(**parameters).of("AWS::Lambda::Function")["IngestFunction"]["Environment"]["Variables"])
 
 
 def test_the_published_addresses_are_allowed_and_nothing_is_done_about_others_by_default():
-    environment = Deployed().of("AWS::Lambda::Function")["IngestFunction"]["Environment"]["Variables"]
+    environment = ingest_settings()
 
     assert environment["SOURCE_ADDRESSES"] == "off"
-    assert set(environment["ALLOWED_SOURCES"].split(",")) == {
-        "34.67.146.145", "34.59.11.47", "35.204.38.71", "34.147.113.54", "35.185.187.110", "35.247.157.189",
-        "34.77.234.246", "34.140.184.144", "34.93.26.174", "34.93.252.69", "34.87.23.17", "34.126.179.103",
-    }  # fmt: skip
+    assert set(environment["ALLOWED_SOURCES"].split(",")) == PUBLISHED
+
+
+def test_chosen_addresses_are_allowed_besides_the_published_ones():
+    """The published ones are no default: a stack would keep that for ever, also when an upgrade brings new ones."""
+    chosen = {"203.0.113.7", "198.51.100.0/24"}
+
+    environment = ingest_settings(AllowedSources=",".join(chosen))
+
+    assert set(environment["ALLOWED_SOURCES"].split(",")) == PUBLISHED | chosen
+    assert translated()["Parameters"]["AllowedSources"]["Default"] == ""
 
 
 def test_the_filter_refuses_a_rightly_signed_webhook_from_elsewhere(emulator):
@@ -417,17 +547,33 @@ def test_the_stacks_own_key_is_rotated_and_admits_the_services_that_write_by_the
     assert all("stack-*" in str(condition) for condition in services.values())  # for this stack's resources only
 
 
+def policy_in_readme() -> list[Json]:
+    """The statements that README.md asks for in the policy of a user's own key, for the stack of these tests."""
+    return list(json.loads(json.dumps(shown("kms:Decrypt")).replace("agentic-memory", "stack")))
+
+
 def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():
-    readme = (ROOT / "README.md").read_text()
-    (shown,) = (block for block in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "kms:Decrypt" in block)
-    place = {"AWS::Partition": "aws", "AWS::Region": "us-east-1", "AWS::AccountId": "111122223333"}
-    key = Deployed(KmsKeyArn="create", **place, **{"AWS::URLSuffix": "amazonaws.com"}).of("AWS::KMS::Key")["Key"]
+    key = Deployed(KmsKeyArn="create", **PLACE).of("AWS::KMS::Key")["Key"]
 
     services = [statement for statement in key["KeyPolicy"]["Statement"] if "Service" in statement["Principal"]]
 
-    assert json.loads(shown.replace("agentic-memory-", "stack-")) == [
+    assert policy_in_readme() == [
         {name: value for name, value in statement.items() if name != "Sid"} for statement in services
     ]
+
+
+@pytest.mark.parametrize("where", ["template", "readme"])
+def test_the_key_policies_admit_every_log_group_of_the_stack(where):
+    stack = Deployed(KmsKeyArn="create", **WITH_ALL_FUNCTIONS, **PLACE)
+    policy = stack.of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"] if where == "template" else policy_in_readme()
+
+    (admits,) = (each["Condition"] for each in policy if str(each["Principal"].get("Service")).startswith("logs."))
+    patterns = listed(admits["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])
+    groups = stack.of("AWS::Logs::LogGroup")
+    names = [each.get("LogGroupName", f"stack-{name}-Ab1Cd2Ef3Gh4") for name, each in groups.items()]
+    arns = [f"arn:aws:logs:us-east-1:111122223333:log-group:{name}" for name in names]
+    assert len(arns) > 5
+    assert [arn for arn in arns if not any(fnmatchcase(arn, pattern) for pattern in patterns)] == []
 
 
 def test_the_stack_makes_no_key_when_it_is_given_one_or_none():
@@ -474,6 +620,45 @@ def test_by_default_an_update_holds_at_once():
     assert not {"AWS::Lambda::Alias", "AWS::Lambda::Version"} & {each["Type"] for each in stack.resources.values()}
 
 
+def made_before(stack: Deployed, name: str) -> set[str]:
+    """The resources that CloudFormation makes or updates before this one: those that it refers to, and theirs."""
+    found: set[str] = set()
+    todo = [name]
+    while todo:
+        words = set(re.findall(r"\w+", str(stack.resolve(stack.resources[todo.pop()]))))
+        todo += (words & set(stack.resources)) - found
+        found |= words & set(stack.resources)
+    return found
+
+
+def permissions(stack: Deployed) -> dict[str, Json]:
+    """What API Gateway may invoke, by resource."""
+    found = stack.of("AWS::Lambda::Permission").items()
+    return {name: each for name, each in found if each["Principal"] == "apigateway.amazonaws.com"}
+
+
+@pytest.mark.parametrize(
+    ("option", "invokable"),
+    [
+        ("default", {"IngestPermission": "IngestFunction"}),
+        ("gradual deployment", {"IngestPermission": "IngestFunction", "IngestAliasPermission": "IngestAlias"}),
+    ],
+    ids=["at once", "gradually"],
+)
+def test_api_gateway_may_invoke_its_target_before_the_api_points_to_it(option, invokable):
+    """Also while GradualDeployment is switched on or off: what the Api pointed to before stays invokable meanwhile."""
+    stack = Deployed(**OPTIONS[option], **PLACE)
+
+    found = permissions(stack)
+
+    assert {name: each["FunctionName"] for name, each in found.items()} == invokable
+    assert target(stack).removesuffix(".Arn") in invokable.values()
+    assert set(invokable) <= made_before(stack, "Api")
+    for name, permission in found.items():
+        assert "Api" not in made_before(stack, name)
+        assert permission["SourceArn"] == "arn:aws:execute-api:us-east-1:111122223333:*/*/POST/post-call"
+
+
 def test_a_gradual_deployment_goes_over_to_the_version_of_its_id_and_back_if_an_alarm_of_ingest_rings():
     stack = Deployed(**OPTIONS["gradual deployment"])
     (group,) = stack.of("AWS::CodeDeploy::DeploymentGroup").values()
@@ -489,5 +674,5 @@ def test_a_gradual_deployment_goes_over_to_the_version_of_its_id_and_back_if_an_
     assert group["DeploymentConfigName"] == "CodeDeployDefault.LambdaCanary10Percent5Minutes"
     assert group["AutoRollbackConfiguration"]["Enabled"] is group["AlarmConfiguration"]["Enabled"] is True
     assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
-    assert alarms == {"IngestFunctionErrorsAlarm", "WebhookUnavailableAlarm", "SignatureRejectedAlarm"}
+    assert alarms == {"IngestFunctionErrorsAlarm", "WebhookUnavailableAlarm"}
     assert alarms <= set(stack.alarms)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
@@ -378,23 +377,3 @@ def test_nothing_of_a_memory_is_logged_or_printed(
 
     assert "Rumpelstiltskin" not in written
     assert ALICE not in written
-
-
-def test_the_readme_configuration_for_bedrock_and_s3_vectors_constructs(aws: Stack) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
-    (shown,) = (each for each in re.findall(r"```json\n(.*?)```", readme, re.DOTALL) if "vector_store" in each)
-    vectors = boto3.client("s3vectors")
-    vectors.create_vector_bucket(vectorBucketName="calls-memory")
-    vectors.create_index(
-        vectorBucketName="calls-memory",
-        indexName="memories",
-        dataType="float32",
-        dimension=1024,
-        distanceMetric="cosine",
-        metadataConfiguration={"nonFilterableMetadataKeys": ["data", "text_lemmatized"]},
-    )
-
-    with open_memory(json.loads(shown)) as store:
-        parts = [type(part).__name__ for part in (store.vector_store, store.embedding_model, store.llm)]
-
-    assert parts == ["S3Vectors", "AWSBedrockEmbedding", "AWSBedrockLLM"]
