@@ -31,12 +31,9 @@ from shared.settings import is_on_lambda, read_settings
 from shared.signature import SIGNATURE, TEST
 from shared.times import utc
 
-# The sender does not wait for ever: with one silent service the answer comes within 8 s. S3, SQS and the current secret
-# have two attempts of 2 s and a pause of 1 s at most between them: 5 s. The previous secret, which is read after the
-# current one, has one attempt, so that both take 7 s at most.
-_PATIENCE = {"connect_timeout": 0.5, "read_timeout": 1.5}
-_TWICE = Config(**_PATIENCE, retries={"mode": "standard", "total_max_attempts": 2})
-_ONCE = Config(**_PATIENCE, retries={"mode": "standard", "total_max_attempts": 1})
+# The sender does not wait for ever: with one silent service the answer comes within 8 s. Each has two attempts of 2 s,
+# and a pause of 1 s at most between them: 5 s. One attempt would not do: a freeze may have ended the pooled connection.
+_PATIENCE = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,10 @@ def aws() -> Aws:
         cache_time=timedelta(seconds=settings().secret_cache_seconds),
         grace=timedelta(seconds=settings().secret_grace_seconds),
     )
-    secrets_manager = boto3.client("secretsmanager", config=_TWICE), boto3.client("secretsmanager", config=_ONCE)
     return Aws(
-        s3=boto3.client("s3", config=_TWICE),
-        sqs=boto3.client("sqs", config=_TWICE),
-        secret=SigningSecret(secrets_manager, settings().webhook_secret_arn, periods),
+        s3=boto3.client("s3", config=_PATIENCE),
+        sqs=boto3.client("sqs", config=_PATIENCE),
+        secret=SigningSecret(boto3.client("secretsmanager", config=_PATIENCE), settings().webhook_secret_arn, periods),
     )
 
 

@@ -31,15 +31,15 @@ class Periods:
 
 
 class SigningSecret:
-    """The webhook's signing secret in Secrets Manager. `clients`: one to read AWSCURRENT with, one for AWSPREVIOUS.
+    """The webhook's signing secret in Secrets Manager: AWSCURRENT, and AWSPREVIOUS while it is accepted beside it.
 
     After a failed reading the next one waits for REREAD_AFTER, so that webhooks do not wait one after the other for a
     service that is down. Every method raises UnavailableError when the secret cannot be read, and no last reading
     holds: then nobody can say that a signature is wrong.
     """
 
-    def __init__(self, clients: tuple[Any, Any], arn: str, periods: Periods) -> None:
-        self.clients, self._arn, self._periods = clients, arn, periods
+    def __init__(self, client: Any, arn: str, periods: Periods) -> None:
+        self.client, self._arn, self._periods = client, arn, periods
         self._reading: Reading | None = None
         self._failed_at: datetime | None = None  # None if the last attempt read it
 
@@ -83,7 +83,7 @@ class SigningSecret:
 
     def _ask(self, now: datetime) -> Reading:
         try:
-            answer = self.clients[0].get_secret_value(SecretId=self._arn, VersionStage="AWSCURRENT")
+            answer = self.client.get_secret_value(SecretId=self._arn, VersionStage="AWSCURRENT")
             # Asked for only while it could be accepted; a fresh secret has no previous value.
             previous = self._ask_previous() if now - answer["CreatedDate"] < self._periods.overlap else ""
         except AwsError as error:
@@ -94,9 +94,8 @@ class SigningSecret:
         return Reading(current, previous, answer["CreatedDate"], now)
 
     def _ask_previous(self) -> str:
-        client = self.clients[1]
         try:
-            answer = client.get_secret_value(SecretId=self._arn, VersionStage="AWSPREVIOUS")
-        except client.exceptions.ResourceNotFoundException:
+            answer = self.client.get_secret_value(SecretId=self._arn, VersionStage="AWSPREVIOUS")
+        except self.client.exceptions.ResourceNotFoundException:
             return ""
         return str(answer.get("SecretString", "").strip())
