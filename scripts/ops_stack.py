@@ -13,13 +13,13 @@ from botocore.exceptions import (
     ClientError,
     CredentialRetrievalError,
     NoCredentialsError,
-    NoRegionError,
     SSOError,
     TokenRetrievalError,
 )
 
 from memory_writer.memory import MemoryBackend
-from scripts.embedded import REGION, ROOT_KEY
+from scripts.aws_session import SessionError, aws_session
+from scripts.embedded import REGION, ROOT_KEY, isolated_session
 from scripts.local import OUTPUTS, STACK_NAME
 from shared.aws_errors import error_code
 from shared.bucket import Bucket
@@ -122,16 +122,24 @@ def local_stack(path: Path) -> Stack:
         outputs = json.loads(path.read_text())
     except FileNotFoundError:
         raise OpsError("There is no local stack. Start one in another terminal: make local") from None
-    session = Session(aws_access_key_id=ROOT_KEY, aws_secret_access_key=ROOT_KEY, region_name=REGION)
+    session = Session(
+        aws_access_key_id=ROOT_KEY, aws_secret_access_key=ROOT_KEY, region_name=REGION,
+        botocore_session=isolated_session(),
+    )  # fmt: skip
     return Stack(outputs["StackName"], outputs, session, outputs["AwsEndpointUrl"])
 
 
 def deployed_stack(name: str) -> Stack:
-    session = Session()
+    try:
+        session = aws_session()
+    except SessionError as error:
+        raise OpsError(str(error)) from None
     try:
         found = session.client("cloudformation", config=_PATIENCE).describe_stacks(StackName=name)["Stacks"][0]
     except (ClientError, BotoCoreError) as error:
         raise explained(error, name, session.region_name) from None
+    except ValueError as error:  # an AWS_ENDPOINT_URL that is no URL
+        raise OpsError(f"The AWS settings cannot be used: {error}.") from None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
     return Stack(found["StackName"], outputs, session)  # which may have been named by its ARN
 
@@ -142,8 +150,6 @@ def explained(error: ClientError | BotoCoreError, stack: str = "", region: str |
         return OpsError("There are no AWS credentials: sign in (aws sso login), set AWS_PROFILE, or use --local.")
     if error_code(error).startswith("ExpiredToken"):
         return OpsError("Your AWS credentials have expired: sign in again (aws sso login).")
-    if isinstance(error, NoRegionError):
-        return OpsError("No AWS region is set: set AWS_REGION, or use --local.")
     if stack and error_code(error) == "ValidationError" and "does not exist" in str(error):
         return OpsError(f"There is no stack {stack} in {region}. Name it with --stack, or use --local.")
     operation = error.operation_name if isinstance(error, ClientError) else "the request"

@@ -30,13 +30,13 @@ if not __package__:  # run as a file: then Python looks for modules in scripts/,
     sys.path.insert(0, str(ROOT))
 
 try:
-    import boto3
     import httpx
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from dotenv import load_dotenv
     from rich.console import Console
 
+    from scripts.aws_session import SessionError, aws_session
     from scripts.sample_calls import SampleCall, assessed, envelope, inbound, lately, mp3
     from scripts.sample_turns import alternating
     from scripts.webhooks import send
@@ -52,6 +52,7 @@ NUMBER = "+12025550199"
 SECONDS = 8
 WORDS = ("Storage test, can you hear me?", "Loud and clear. Please keep this call.", "It is kept. Goodbye!")
 SUMMARY = "An invented call: an operator tested that calls are stored."
+ANYWHERE = "us-east-1"  # if no region is set: from there S3 finds a bucket in any
 PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 
 REFUSALS = {
@@ -270,8 +271,10 @@ def wait_for(bucket: str, awaited: Sequence[str], seconds: int) -> dict[str, Sto
 def s3() -> Any:
     """Raises CheckError."""
     try:
-        return boto3.client("s3", config=PATIENCE)
-    except (BotoCoreError, ValueError) as error:  # a profile that is not there, an AWS_ENDPOINT_URL that is no URL
+        return aws_session(otherwise=ANYWHERE).client("s3", config=PATIENCE)
+    except SessionError as error:
+        raise CheckError(f"S3: {error}") from None
+    except (BotoCoreError, ValueError) as error:  # an AWS_ENDPOINT_URL that is no URL
         raise CheckError(f"S3: your AWS settings are not right: {error}") from None
 
 

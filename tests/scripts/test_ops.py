@@ -15,7 +15,6 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     NoCredentialsError,
-    NoRegionError,
     UnauthorizedSSOTokenError,
 )
 
@@ -180,7 +179,6 @@ def test_a_refused_key_ends_in_a_sentence(aws, elevenlabs, capsys):
         (ClientError({"Error": {"Code": "ExpiredTokenException"}}, "GetItem"), "Your AWS credentials have expired"),
         (NoCredentialsError(), "There are no AWS credentials"),
         (UnauthorizedSSOTokenError(), "There are no AWS credentials"),
-        (NoRegionError(), "No AWS region is set"),
         (EndpointConnectionError(endpoint_url="x"), "AWS did not do the request: EndpointConnectionError."),
         (ClientError({"Error": {"Code": "InternalError"}}, "GetItem"), "AWS did not do GetItem: InternalError."),
     ],
