@@ -99,7 +99,3 @@ def global_options_first(words: list[str]) -> list[str]:
         else:
             rest.append(word)
     return first + rest
-
-
-if __name__ == "__main__":
-    sys.exit(main())
