@@ -281,7 +281,7 @@ def drop(
         if yes and chosen:
             path = save or Path(f"dropped-{queue}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
             save_all(chosen, path)
-            view.progress.print(f"Saved {len(chosen)} messages to {path}", markup=False)
+            view.progress.print(f"Saved {len(chosen)} messages to {path}")
             view.each(chosen, dead_letters.delete, 100, "Dropping")
     done = f"{len(chosen)} of {total} messages {'dropped' if yes else 'would be dropped'}"
     view.table(

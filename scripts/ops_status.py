@@ -9,7 +9,6 @@ from itertools import islice
 from typing import Any, get_args
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
@@ -147,19 +146,22 @@ def render(view: View, found: dict[str, Any]) -> None:
         colour = "red" if is_dead(queue) else ""
         cells = (queue[name] for name in ("name", "kind", "waiting", "at_work", "delayed"))
         table.add_row(*map(str, cells), age(queue["oldest_seconds"]), style=colour)
-    view.console.print(table, "")
+    view.console.print(table)
+    view.console.print()
     for name in ("calls", "memories", "last_pass"):
         facts = ", ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in found[name].items()) or "none yet"
-        view.console.print(f"[bold]{name.replace('_', ' ').capitalize()}[/]: ", end="")
-        view.console.print(facts, markup=False)
+        view.console.print(name.replace("_", " ").capitalize(), style="bold", end=": ")
+        view.console.print(facts)
     for alarm in found["alarms"]:
-        view.console.print(f"[red]ALARM[/] {escape(alarm['alarm'])}: {escape(alarm['says'])}")
+        view.console.print("ALARM", style="red", end=" ")
+        view.console.print(f"{alarm['alarm']}: {alarm['says']}")
     for error in found["errors_in_the_last_hour"]:
-        view.console.print(f"{error['times']} x {error['function']}: {error['error']}", markup=False)
+        view.console.print(f"{error['times']} x {error['function']}: {error['error']}")
     if not found["next"]:
-        view.console.print("\n[green]All is well.[/]")
+        view.console.print()
+        view.console.print("All is well.", style="green")
     for advice in found["next"]:
-        view.console.print(f"Next: {advice}", markup=False)
+        view.console.print(f"Next: {advice}")
 
 
 def age(seconds: int | None) -> str:

@@ -34,11 +34,11 @@ try:
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from dotenv import load_dotenv
-    from rich.console import Console
 
     from scripts.aws_session import SessionError, aws_session
     from scripts.sample_calls import SampleCall, assessed, envelope, inbound, lately, mp3
     from scripts.sample_turns import alternating
+    from scripts.terminal import Terminal
     from scripts.webhooks import send
     from shared import keys
     from shared.aws_errors import AwsError, error_code
@@ -82,7 +82,7 @@ AWS_FAULTS = {
     "ReadTimeoutError": f"no answer in time; {OUT_OF_REACH}",
 }
 
-PROGRESS = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+PROGRESS = Terminal(stderr=True, soft_wrap=True)
 
 
 class CheckError(Exception):
@@ -120,15 +120,17 @@ class Report:
     """What is found, shown at once, and in the end all together."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+        self._console = Terminal(soft_wrap=True)
         self._findings: list[tuple[str, bool]] = []
 
     def heading(self, text: str) -> None:
-        self._console.print(f"\n{text}", style="bold")
+        self._console.print()
+        self._console.print(text, style="bold")
 
     def show(self, facts: Mapping[str, object], title: str = "") -> None:
         if title:
-            self._console.print(f"\n  {title}", style="bold")
+            self._console.print()
+            self._console.print(f"  {title}", style="bold")
         for name, value in facts.items():
             self._console.print(f"  {name:<14} {value}")
 

@@ -677,3 +677,16 @@ def test_the_help_says_what_it_does_and_how_to_go_on(say):
     assert code == 0
     for told in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
         assert told in " ".join(out.split())
+
+
+def test_a_certificate_shows_what_others_wrote_as_text(stack, say, keep, tmp_path):
+    keep(call("conv_1"))
+    deploy_outputs(stack.outputs | {"ReplicationBucketArn": "copy\u202e[red]\x9b2J"})
+    file = tmp_path / "erasure.json"
+
+    code, out, err = say("erase", CALLER, "--yes", "--certificate", str(file))
+
+    assert code == 0, err
+    for text in (out, file.with_suffix(".txt").read_text()):
+        assert "  copies in copy\\u202e[red]\\x9b2J\n    S3 does not replicate" in text
+        assert text.replace("\n", "").isprintable()
