@@ -22,6 +22,7 @@ from scripts.ops_calls import is_staged
 from scripts.ops_logs import last_reasons
 from scripts.ops_stack import OpsError, Stack
 from scripts.ops_view import View, moment, undisturbed
+from scripts.private_files import open_private
 from shared.errors import PoisonError
 from shared.keys import is_recording
 from shared.webhooks import read_event, read_webhook
@@ -328,7 +329,7 @@ def explain(group: list[Dead]) -> dict[str, Any]:
 def save_all(chosen: list[Dead], path: Path) -> None:
     """Write the messages and see them on the disk. Raises OpsError; an existing file is not overwritten."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with open_private(path, anew=True) as file:
             file.writelines(
                 f"{json.dumps(dead.message | {'Body': dead.body, 'Queue': dead.queue})}\n" for dead in chosen
             )

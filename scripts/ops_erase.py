@@ -19,6 +19,7 @@ from scripts.ops_calls import CallId
 from scripts.ops_logs import FUNCTIONS, log_group
 from scripts.ops_stack import OpsError, Stack
 from scripts.ops_view import View, undisturbed
+from scripts.private_files import open_private
 from scripts.terminal import Terminal
 from shared.bucket import Version
 from shared.errors import ElevenLabsError
@@ -128,8 +129,9 @@ def reserved(file: Path) -> Iterator[None]:
 def write(file: Path, certificate: str, text: str) -> None:
     """Raises OpsError."""
     try:
-        file.write_text(certificate)
-        file.with_suffix(".txt").write_text(text)
+        for path, content in ((file, certificate), (file.with_suffix(".txt"), text)):
+            with open_private(path) as opened:
+                opened.write(content)
     except OSError as error:
         raise OpsError(f"The certificate cannot be written to {file}: {error.strerror}.") from None
 
@@ -254,6 +256,9 @@ def remains(
     if replica := stack.outputs.get("ReplicationBucketArn"):
         why = "S3 does not replicate the deletion of versions: delete them there too"
         yield {"what": f"copies in {replica}", "why": why, "until": "-"}
+    yield {"what": "files on operators' machines: exports, dropped messages, and other copies",
+           "why": "ops export and ops dlq drop save them where they run, and no erasure reaches them",
+           "until": "somebody deletes them by hand"}  # fmt: skip
     yield {"what": "copies of other subscribers of CallArchivedTopic", "why": "they are not the stack's", "until": "-"}
 
 

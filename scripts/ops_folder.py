@@ -22,6 +22,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from scripts.ops_stack import OpsError
+from scripts.private_files import make_private_folder
 from shared.keys import NO_PHONE
 
 MANIFEST = "manifest.json"
@@ -90,7 +91,7 @@ class Folder:
         """Write a file piece by piece; returns its size and SHA-256. Raises NameRefusedError."""
         if not is_ours(key):
             raise NameRefusedError(key)
-        (self.path / key).parent.mkdir(exist_ok=True)
+        (self.path / key).parent.mkdir(mode=0o700, exist_ok=True)
         return self._replace(self.path / key, pieces)
 
     def add(self, file: File) -> None:
@@ -133,9 +134,10 @@ def open_folder(path: Path) -> Iterator[Folder]:
         raise OpsError(f"{path} is a file: name a folder, or a file that ends in .zip or .tar.gz.")
     try:
         _refuse_others(path)
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (path / OWN).mkdir(exist_ok=True)
-        with FileLock(path / OWN / "lock").acquire(timeout=0):
+        make_private_folder(path / OWN)
+        with suppress(PermissionError):  # of somebody else's folder, or on a disk that keeps no modes
+            path.chmod(0o700)
+        with FileLock(path / OWN / "lock", mode=0o600).acquire(timeout=0):
             yield Folder(path)
     except Timeout:
         raise OpsError(f"Another export to {path} is under way.", code=1) from None

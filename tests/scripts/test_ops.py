@@ -311,6 +311,33 @@ def test_no_module_of_the_current_folder_runs_with_the_operators_credentials(pro
     assert sorted(each.name for each in downloads.iterdir()) == sorted(f"{name}.py" for name in HOSTILE)
 
 
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "erasure-20261122T100000Z.json", "erasure-20261122T100000Z.txt", "dropped-archive-20261122T100000Z.jsonl",
+        "calls.zip", "calls.tar.gz", "calls.zip.parts/records/conv_1.json", "there/.export/journal.jsonl",
+        "there/records/conv_1.json", "there/12025550123/conv_1.mp3", "there/no-phone/conv_1.json",
+        "there/manifest.json",
+    ],
+)  # fmt: skip
+def test_git_takes_no_file_of_the_tool_that_holds_personal_data(tmp_path, name):
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+
+    listed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert listed.stdout == "?? .gitignore\n"
+
+
 def test_the_tool_finds_its_project_whatever_cdpath_says(project, tmp_path):
     (tmp_path / "elsewhere/scripts").mkdir(parents=True)
 

@@ -27,7 +27,7 @@ from scripts.ops_app import main
 from scripts.ops_folder import NameRefusedError, open_folder
 from tests.archiver.conftest import stage_recording
 from tests.conftest import Stack
-from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, note, press_ctrl_c
+from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, modes, note, press_ctrl_c
 
 FOLDER = CALLER[1:]
 DAY = ("--since", "2026-11-21", "--until", "2026-11-22")
@@ -473,6 +473,32 @@ def test_without_permission_it_says_for_what_and_the_export_is_complete_no_more(
     assert code == 2
     assert said.endswith("AWS refused GetObject (AccessDenied): your credentials may not do this.\n")
     assert not (there / "manifest.json").exists()
+
+
+# ---------------------------------------------------------------- who may read it
+
+
+def test_only_its_owner_may_read_an_export_whatever_the_umask(stack, ask, tmp_path, careless):
+    put_call(stack, "conv_1")
+    frozen = put_recording(stack, "conv_1", StorageClass="GLACIER")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    new = tmp_path / "new" / "export"
+    archive = tmp_path / "calls.zip"
+
+    for destination in (empty, new, archive):
+        ask("export", str(destination), *DAY)
+    archive_modes = modes(tmp_path / "calls.zip") | modes(tmp_path / "calls.zip.parts")
+    stack.s3.restore_object(Bucket=stack.bucket, Key=frozen, RestoreRequest={"Days": 1})
+    ask("export", str(archive), *DAY)
+
+    folders = {"export": "700", ".export": "700", FOLDER: "700", "records": "700"}
+    inside = {"manifest.json": "600", "conv_1.json": "600", "journal.jsonl": "600", "lock": "600"}
+    assert modes(new) == folders | inside
+    assert modes(new.parent)["new"] == modes(empty)["empty"] == "700"
+    assert set(archive_modes.values()) == {"600", "700"}
+    assert archive_modes["calls.zip.parts"] == "700"
+    assert modes(archive) == {"calls.zip": "600"}
 
 
 # ---------------------------------------------------------------- names that lead out of the folder
