@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
+from scripts.ops_concurrency import advise_on, concurrency, describe
 from scripts.ops_dlq import SOURCES
 from scripts.ops_logs import FUNCTIONS, ONLY_WITH, failures, reason
 from scripts.ops_stack import Stack
@@ -24,7 +25,7 @@ MOST = 1000  # counted of what has no quick count
 
 
 def status(context: typer.Context) -> int:
-    """Show queues, calls, memories, alarms and the last errors, and what to do next.
+    """Show queues, calls, memories, Lambda's concurrency, alarms and the last errors, and what to do next.
 
     Exit code 1 if something needs somebody. Example: ops status
     """
@@ -36,6 +37,7 @@ def status(context: typer.Context) -> int:
             "queues": list(queues(view.stack, now)),
             "calls": calls(view.stack, now),
             "memories": memories(view.stack),
+            "concurrency": concurrency(view.stack, now),
             "last_pass": last_pass(view.stack),
             "alarms": alarms(view.stack),
             "errors_in_the_last_hour": errors(view.stack, now),
@@ -123,6 +125,7 @@ def advise(found: dict[str, Any]) -> list[str]:
     advice = [f"ops dlq show {name}: messages could not be handled" for name in dead]
     advice += [f"read the alarm {each['alarm']}, and its entry in RUNBOOK.md" for each in found["alarms"]]
     advice += [f"the {name} queue is late: look at the errors below" for name in late]
+    advice += advise_on(found["concurrency"])
     if found["last_pass"].get("error"):
         advice.append(f"the last pass failed: {found['last_pass']['error']}")
     missing = found["last_pass"].get("missing_calls", 0) - found["last_pass"].get("outcomes", {}).get("fetched", 0)
@@ -148,10 +151,10 @@ def render(view: View, found: dict[str, Any]) -> None:
         table.add_row(*map(str, cells), age(queue["oldest_seconds"]), style=colour)
     view.console.print(table)
     view.console.print()
-    for name in ("calls", "memories", "last_pass"):
-        facts = ", ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in found[name].items()) or "none yet"
+    facts = {name: listed(found[name]) for name in ("calls", "memories", "last_pass")}
+    for name, text in (facts | {"concurrency": describe(found["concurrency"])}).items():
         view.console.print(name.replace("_", " ").capitalize(), style="bold", end=": ")
-        view.console.print(facts)
+        view.console.print(text)
     for alarm in found["alarms"]:
         view.console.print("ALARM", style="red", end=" ")
         view.console.print(f"{alarm['alarm']}: {alarm['says']}")
@@ -161,7 +164,11 @@ def render(view: View, found: dict[str, Any]) -> None:
         view.console.print()
         view.console.print("All is well.", style="green")
     for advice in found["next"]:
-        view.console.print(f"Next: {advice}")
+        view.console.print(f"Next: {advice}", soft_wrap=True)  # so that a command in it can be copied
+
+
+def listed(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in facts.items()) or "none yet"
 
 
 def age(seconds: int | None) -> str:

@@ -1,0 +1,60 @@
+"""How many functions the account may run at a time: all stacks in the region share it."""
+
+from datetime import datetime, timedelta
+
+from botocore.exceptions import ClientError
+
+from scripts.ops_stack import Stack
+
+LOW = 100  # a new account may have 10; with less than this a busy hour uses it up
+USUAL = 1000  # what AWS gives to other accounts
+Concurrency = dict[str, int | None]
+
+
+def concurrency(stack: Stack, now: datetime) -> Concurrency:
+    """Limit, what of it no function has reserved, and the most that was used in the last hour; None if AWS refuses."""
+    return limits(stack) | {"used_at_most": most_used(stack, now)}
+
+
+def limits(stack: Stack) -> Concurrency:
+    try:
+        limit = stack.client("lambda").get_account_settings()["AccountLimit"]
+    except ClientError:
+        return {"limit": None, "unreserved": None}
+    return {"limit": limit["ConcurrentExecutions"], "unreserved": limit["UnreservedConcurrentExecutions"]}
+
+
+def most_used(stack: Stack, now: datetime) -> int | None:
+    """Of the whole account: the metric without dimensions. Lambda gives none while nothing runs."""
+    try:
+        points = stack.client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda", MetricName="ConcurrentExecutions", Statistics=["Maximum"], Period=60,
+            StartTime=now - timedelta(hours=1), EndTime=now,
+        )["Datapoints"]  # fmt: skip
+    except ClientError:
+        return None
+    return int(max((point["Maximum"] for point in points), default=0))
+
+
+def describe(found: Concurrency) -> str:
+    limit, unreserved, used = ("?" if value is None else value for value in found.values())
+    return f"{used} of the account's {limit} used in the last hour, {unreserved} not reserved"
+
+
+def advise_on(found: Concurrency) -> list[str]:
+    """What to do if there is too little."""
+    limit, used = found["limit"], found["used_at_most"] or 0
+    if limit is None:
+        return []
+    if used >= 0.8 * limit:
+        what = f"{used} of the {limit} functions that the account runs at a time were in use in the last hour"
+    elif limit < LOW:
+        what = f"the account runs no more than {limit} functions at a time, those of other stacks too"
+    else:
+        return []
+    return [
+        f"{what}: at the limit webhooks get a 5xx, and queues wait. "
+        "Ask Service Quotas for more (AWS Lambda, Concurrent executions): aws service-quotas "
+        "request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
+        f"--desired-value {USUAL if limit < USUAL else 2 * limit}"
+    ]
