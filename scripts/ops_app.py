@@ -5,6 +5,7 @@ Exit codes: 0 all is well, 1 something is not, 2 the command cannot be done as i
 
 import sys
 from collections.abc import Sequence
+from io import StringIO
 from logging import StreamHandler
 from typing import Annotated, Any, TextIO, cast
 
@@ -22,6 +23,7 @@ from scripts.ops_send import send
 from scripts.ops_status import status
 from scripts.ops_verify import verify
 from scripts.ops_view import View
+from scripts.terminal import plain
 from shared.aws_errors import AwsError
 from shared.errors import AgenticMemoryError, StorageError
 from shared.observability import logger
@@ -64,7 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result = app(words, prog_name="ops", standalone_mode=False)
     except typer.TyperException as error:
-        cast(Any, error).show()  # a usage error: how to write it, on stderr
+        usage = StringIO()
+        cast(Any, error).show(usage)  # how to write it
+        print(plain(usage.getvalue(), keep="\n"), end="", file=sys.stderr)
         return 2
     except OpsError as error:
         return say(str(error), error.code)
@@ -83,7 +87,7 @@ def failure(error: BaseException) -> OpsError:
 
 
 def say(text: str, code: int) -> int:
-    print(text, file=sys.stderr)
+    print(plain(text), file=sys.stderr)
     return code
 
 
@@ -99,7 +103,3 @@ def global_options_first(words: list[str]) -> list[str]:
         else:
             rest.append(word)
     return first + rest
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -23,6 +23,7 @@ from scripts.ops_calls import is_staged
 from scripts.ops_logs import last_reasons
 from scripts.ops_stack import Stack
 from scripts.ops_view import View, moment, undisturbed
+from scripts.private_files import open_private
 from shared.errors import PoisonError
 from shared.keys import is_recording
 from shared.webhooks import read_event, read_webhook
@@ -282,7 +283,7 @@ def drop(
         if yes and chosen:
             path = save or Path(f"dropped-{queue}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
             save_all(chosen, path)
-            view.progress.print(f"Saved {len(chosen)} messages to {path}", markup=False)
+            view.progress.print(f"Saved {len(chosen)} messages to {path}")
             view.each(chosen, dead_letters.delete, 100, "Dropping")
     done = f"{len(chosen)} of {total} messages {'dropped' if yes else 'would be dropped'}"
     view.table(
@@ -329,7 +330,7 @@ def explain(group: list[Dead]) -> dict[str, Any]:
 def save_all(chosen: list[Dead], path: Path) -> None:
     """Write the messages and see them on the disk. Raises OpsError; an existing file is not overwritten."""
     try:
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        with open_private(path, anew=True) as file:
             file.writelines(
                 f"{json.dumps(dead.message | {'Body': dead.body, 'Queue': dead.queue})}\n" for dead in chosen
             )

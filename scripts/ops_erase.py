@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 from botocore.exceptions import ClientError
-from rich.console import Console
 
 from archiver.caller import normalise
 from reconciler.elevenlabs import ElevenLabs
@@ -21,6 +20,8 @@ from scripts.ops_calls import CallId
 from scripts.ops_logs import FUNCTIONS, log_group
 from scripts.ops_stack import Stack
 from scripts.ops_view import View, undisturbed
+from scripts.private_files import open_private
+from scripts.terminal import Terminal
 from shared.bucket import Version
 from shared.errors import ElevenLabsError
 from shared.keys import is_id
@@ -78,7 +79,7 @@ def erase(
         text = readable(written)
         print(json.dumps(written, indent=2) if view.as_json else text)
         write(file, json.dumps(written, indent=2) + "\n", text)
-    view.progress.print(f"The certificate is in {file} and {file.with_suffix('.txt')}.", markup=False)
+    view.progress.print(f"The certificate is in {file} and {file.with_suffix('.txt')}.")
     return 0 if written["complete"] else 1
 
 
@@ -129,8 +130,9 @@ def reserved(file: Path) -> Iterator[None]:
 def write(file: Path, certificate: str, text: str) -> None:
     """Raises OpsError."""
     try:
-        file.write_text(certificate)
-        file.with_suffix(".txt").write_text(text)
+        for path, content in ((file, certificate), (file.with_suffix(".txt"), text)):
+            with open_private(path) as opened:
+                opened.write(content)
     except OSError as error:
         raise OpsError(f"The certificate cannot be written to {file}: {error.strerror}.") from None
 
@@ -255,6 +257,9 @@ def remains(
     if replica := stack.outputs.get("ReplicationBucketArn"):
         why = "S3 does not replicate the deletion of versions: delete them there too"
         yield {"what": f"copies in {replica}", "why": why, "until": "-"}
+    yield {"what": "files on operators' machines: exports, dropped messages, and other copies",
+           "why": "ops export and ops dlq drop save them where they run, and no erasure reaches them",
+           "until": "somebody deletes them by hand"}  # fmt: skip
     yield {"what": "copies of other subscribers of CallArchivedTopic", "why": "they are not the stack's", "until": "-"}
 
 
@@ -294,19 +299,22 @@ def retention_days(stack: Stack, logical_id: str) -> int | None:
 
 def readable(written: dict[str, Any]) -> str:
     """The certificate as people read it."""
-    console = Console(highlight=False, emoji=False, width=110, color_system=None)
+    console = Terminal(width=110, color_system=None)
     with console.capture() as capture:
         whom = written.get("caller") or written["conversation"]
-        console.print(f"Certificate of erasure: {whom}, stack {written['stack']}", markup=False)
+        console.print(f"Certificate of erasure: {whom}, stack {written['stack']}")
         state = "complete" if written["complete"] else "NOT COMPLETE: see what remains, and run the same command again"
-        console.print(f"{written['began_at']} to {written['finished_at']}: {state}\n", markup=False)
+        console.print(f"{written['began_at']} to {written['finished_at']}: {state}")
+        console.print()
         for title in ("deleted", "found_afterwards"):
             console.print(f"{title.replace('_', ' ').capitalize()}:")
             for name, number in written[title].items():
-                console.print(f"  {name.replace('_', ' ')}: {number}", markup=False)
-        console.print(
-            f"\nConversations: {', '.join(written['conversations']) or 'none'}\n\nWhat remains:", markup=False
-        )
+                console.print(f"  {name.replace('_', ' ')}: {number}")
+        console.print()
+        console.print(f"Conversations: {', '.join(written['conversations']) or 'none'}")
+        console.print()
+        console.print("What remains:")
         for each in written["remains"]:
-            console.print(f"  {each['what']}\n    {each['why']}; until: {each['until']}", markup=False)
+            console.print(f"  {each['what']}")
+            console.print(f"    {each['why']}; until: {each['until']}")
     return capture.get()

@@ -18,7 +18,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.aws_session import OpsError
 from scripts.ops_calls import Agent, Caller, CallId, Chosen, Since, Until
-from scripts.ops_folder import ARCHIVES, RECORDS, VERSION, File, Folder, check, is_ours, open_folder, pack, remove
+from scripts.ops_check import check
+from scripts.ops_folder import (
+    ARCHIVES,
+    RECORDS,
+    VERSION,
+    File,
+    Folder,
+    NameRefusedError,
+    is_ours,
+    open_folder,
+    pack,
+    remove,
+)
 from scripts.ops_stack import Stack
 from scripts.ops_view import View, moment
 from shared.aws_errors import error_code
@@ -100,11 +112,11 @@ def verify_export(view: View, destination: Path) -> int:
     if not destination.exists():
         raise OpsError(f"There is no {destination}.")
     with view.progress.status("Reading the export ..."):
-        found, problems = check(destination)
-    rows = [{"file": name, "problem": problem} for name, problem in problems]
-    title = f"{len(found['files'])} files, {len(rows)} with a problem"
-    if lacking := len(found["unavailable"]) + len(found["missing"]):
-        title += f"; by its manifest it lacks {lacking} more"
+        checked = check(destination)
+    rows = [{"file": name, "problem": problem} for name, problem in checked.problems]
+    title = f"{checked.files} files, {len(rows)} with a problem"
+    if checked.lacking:
+        title += f"; by its manifest it lacks {checked.lacking} more"
     view.table(rows, {"file": "File", "problem": "Problem"}, title, empty=f"{title}.")
     return 1 if rows else 0
 
@@ -172,6 +184,8 @@ class Run:
         }  # fmt: skip
 
     def advice(self) -> str:
+        if any("reason" in each for each in self.found.unavailable):
+            return 'records have ids that would lead out of the export: manifest.json lists them under "unavailable"'
         if self.found.unavailable:
             return (
                 'what manifest.json lists under "unavailable" is in an archive class of S3 and must be restored first: '
@@ -184,7 +198,8 @@ class Run:
 
     def _export(self, name: str | None, calls: list[Call], step: Callable[[], None]) -> Found:
         """Calls of one folder, a `step` each. What was erased since they were chosen is left out."""
-        objects = list(self._listed(name, calls)) if name else []
+        listable = [call for call in calls if is_ours(f"{name}/{call.conversation_id}.json")]
+        objects = list(self._listed(str(name), listable)) if listable else []
         records, found = read_records(self._records, [call.conversation_id for call in calls]), Found()
         for call in calls:
             step()
@@ -195,8 +210,9 @@ class Run:
             mine = [item for item in objects if item["Key"].startswith(f"{name}/{call.conversation_id}.")]
             for item in mine:
                 self._keep_object(call.conversation_id, item, found)
-            self._keep_record(call.conversation_id, items)
-            expected = {record.get("json_key"), record.get("mp3_key") if self._audio else None} - {None}
+            self._keep_record(call.conversation_id, items, found)
+            named = (record.get("json_key"), record.get("mp3_key") if self._audio else None)
+            expected = {str(key) for key in named if key}
             lost = sorted(expected - {item["Key"] for item in mine})
             found.missing += [{"key": key, "conversation_id": call.conversation_id} for key in lost]
             found.calls += 1
@@ -252,11 +268,16 @@ class Run:
                 raise CancelledError
             yield piece
 
-    def _keep_record(self, conversation_id: str, items: dict[str, Any]) -> None:
+    def _keep_record(self, conversation_id: str, items: dict[str, Any], found: Found) -> None:
         body = simplejson.dumps(items, use_decimal=True, default=sorted, sort_keys=True, indent=1).encode()
         key, sha256 = f"{RECORDS}/{conversation_id}.json", hashlib.sha256(body).hexdigest()
         if not self._folder.known(key, sha256=sha256):
-            self._folder.write(key, [body])
+            try:
+                self._folder.write(key, [body])
+            except NameRefusedError:
+                reason = "the id would lead out of the export"
+                found.unavailable.append({"key": key, "conversation_id": conversation_id, "reason": reason})
+                return
         self._folder.add(File(key, conversation_id, len(body), sha256))
 
 

@@ -3,27 +3,26 @@
 `.export` in it holds the journal of what is there, the lock, and what is being written. The rest is the export.
 """
 
-import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
+import stat
 import tarfile
 import tempfile
 import threading
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from filelock import FileLock, Timeout
 
 from scripts.aws_session import OpsError
-from shared.bucket import PIECE
+from scripts.private_files import make_private_folder
 from shared.keys import NO_PHONE
 
 MANIFEST = "manifest.json"
@@ -33,7 +32,6 @@ RECORDS = "records"
 VERSION = 1
 ARCHIVES = (".zip", ".tar.gz")
 _OURS = re.compile(rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3)")
-_BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,10 @@ def is_ours(key: str) -> bool:
     return _OURS.fullmatch(key) is not None
 
 
+class NameRefusedError(Exception):
+    """An export has no file of this name: it might lead out of the folder."""
+
+
 class Folder:
     """An export in the making. A file under its name is whole; what the journal knows need not be fetched again."""
 
@@ -80,12 +82,16 @@ class Folder:
         file = self._before.get(key)
         if file is None or any(getattr(file, name) != value for name, value in values.items()):
             return None
-        path = self.path / key
-        return file if path.is_file() and path.stat().st_size == file.size else None
+        with suppress(FileNotFoundError, NotADirectoryError):
+            there = (self.path / key).lstat()
+            return file if stat.S_ISREG(there.st_mode) and there.st_size == file.size else None
+        return None
 
     def write(self, key: str, pieces: Iterable[bytes]) -> tuple[int, str]:
-        """Write a file piece by piece; returns its size and SHA-256."""
-        (self.path / key).parent.mkdir(exist_ok=True)
+        """Write a file piece by piece; returns its size and SHA-256. Raises NameRefusedError."""
+        if not is_ours(key):
+            raise NameRefusedError(key)
+        (self.path / key).parent.mkdir(mode=0o700, exist_ok=True)
         return self._replace(self.path / key, pieces)
 
     def add(self, file: File) -> None:
@@ -98,7 +104,7 @@ class Folder:
 
     def finish(self, manifest: dict[str, Any]) -> None:
         """Remove what an earlier run left and this one did not find, and say that the export is complete."""
-        for name in filter(is_ours, {_name(each, self.path) for each in _files(self.path)} - self.files.keys()):
+        for name in filter(is_ours, {name_of(each, self.path) for each in files_in(self.path)} - self.files.keys()):
             (self.path / name).unlink()
         for folder in [each for each in self.path.iterdir() if each.is_dir() and each != self.own]:
             with suppress(OSError):  # not empty
@@ -127,12 +133,11 @@ def open_folder(path: Path) -> Iterator[Folder]:
     if path.exists() and not path.is_dir():
         raise OpsError(f"{path} is a file: name a folder, or a file that ends in .zip or .tar.gz.")
     try:
-        others = {each.name for each in path.iterdir()} - {OWN} if path.is_dir() else set()
-        if others and not _read_journal(path / OWN / JOURNAL)[0]:
-            raise OpsError(f"{path} holds something else: name a new or an empty folder.")
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        (path / OWN).mkdir(exist_ok=True)
-        with FileLock(path / OWN / "lock").acquire(timeout=0):
+        _refuse_others(path)
+        make_private_folder(path / OWN)
+        with suppress(PermissionError):  # of somebody else's folder, or on a disk that keeps no modes
+            path.chmod(0o700)
+        with FileLock(path / OWN / "lock", mode=0o600).acquire(timeout=0):
             yield Folder(path)
     except Timeout:
         raise OpsError(f"Another export to {path} is under way.", code=1) from None
@@ -141,6 +146,15 @@ def open_folder(path: Path) -> Iterator[Folder]:
         raise OpsError(
             f"{path} could not be written ({why}). What is there stays: the same command goes on from it.", code=1
         ) from None
+
+
+def _refuse_others(path: Path) -> None:
+    """Raises OpsError for a folder that is no export, and for a link in one, which leads out of it."""
+    there = [each for folder in (path, path / OWN) if folder.is_dir() for each in folder.iterdir()]
+    if link := next((each for each in there if each.is_symlink()), None):
+        raise OpsError(f"{link} is a link, which an export does not have: name a new or an empty folder.")
+    if any(each.parent == path and each.name != OWN for each in there) and not _read_journal(path / OWN / JOURNAL)[0]:
+        raise OpsError(f"{path} holds something else: name a new or an empty folder.")
 
 
 def pack(folder: Folder, archive: Path, track: Callable[[list[str]], Iterable[str]]) -> None:
@@ -169,89 +183,37 @@ def remove(folder: Folder) -> None:
     shutil.rmtree(folder.path)
 
 
-def check(path: Path) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    """The manifest of an export, and whatever is not as it says: file and sentence. Raises OpsError without one."""
-    found: dict[str, tuple[int, str]] = {}
-    manifest: dict[str, Any] | None = None
-    damaged = False
-    try:
-        for name, file in _contents(path):
-            if name == MANIFEST:
-                manifest = _read_manifest(file.read(), path)
-            else:
-                found[name] = _measure(file)
-    except _BROKEN:
-        damaged = True
-    except OSError as error:
-        raise OpsError(f"{path} could not be read ({error.strerror}).", code=1) from None
-    if manifest is None:
-        why = "it is damaged, or no archive file" if damaged else "the export is not complete, or it is none"
-        raise OpsError(f"{path} has no {MANIFEST}: {why}. The command that made it makes it whole.", code=1)
-    problems = [(path.name, "the archive file is damaged")] if damaged else []
-    expected = {file["key"]: (file["size"], file["sha256"]) for file in manifest["files"]}
-    wrong = [key for key, measure in expected.items() if found.get(key) != measure and (key in found or not damaged)]
-    problems += [(key, _difference(found.get(key), expected[key])) for key in wrong]
-    return manifest, problems + [(name, "the manifest does not know it") for name in found if name not in expected]
+def files_in(path: Path) -> Iterator[Path]:
+    """The files and links of an export, without its own notes."""
+    own = f"{OWN}/"
+    return (
+        each for each in path.rglob("*")
+        if (each.is_file() or each.is_symlink()) and not name_of(each, path).startswith(own)
+    )  # fmt: skip
 
 
-def _difference(found: tuple[int, str] | None, expected: tuple[int, str]) -> str:
-    if found is None:
-        return "it is missing"
-    if found[0] != expected[0]:
-        return f"it has {found[0]} bytes instead of {expected[0]}"
-    return "its content has changed"
-
-
-def _read_manifest(body: bytes, path: Path) -> dict[str, Any]:
-    """Raises OpsError unless it has all that `check` looks at."""
-    try:
-        manifest = json.loads(body)
-        [(file["key"], file["size"], file["sha256"]) for file in manifest["files"]]
-        return {"unavailable": [], "missing": []} | dict(manifest)
-    except (ValueError, TypeError, KeyError):
-        raise OpsError(f"The {MANIFEST} of {path} cannot be read: it is damaged, or not of an export.", 1) from None
-
-
-def _measure(file: BinaryIO) -> tuple[int, str]:
-    size, digest = 0, hashlib.sha256()
-    while piece := file.read(PIECE):
-        size += len(piece)
-        digest.update(piece)
-    return size, digest.hexdigest()
-
-
-def _contents(path: Path) -> Iterator[tuple[str, BinaryIO]]:
-    """The names and contents of an export, be it a folder or an archive file."""
-    if path.is_dir():
-        for each in _files(path):
-            with each.open("rb") as file:
-                yield _name(each, path), file
-    elif path.name.endswith(".zip"):
-        with zipfile.ZipFile(path) as zipped:
-            for name in zipped.namelist():
-                with zipped.open(name) as member:
-                    yield name, member  # type: ignore[misc]
-    else:
-        with tarfile.open(path, "r|gz") as tarred:
-            for info in tarred:
-                if extracted := tarred.extractfile(info):
-                    yield info.name, extracted  # type: ignore[misc]
-
-
-def _files(path: Path) -> Iterator[Path]:
-    return (each for each in path.rglob("*") if each.is_file() and not _name(each, path).startswith(f"{OWN}/"))
-
-
-def _name(path: Path, folder: Path) -> str:
+def name_of(path: Path, folder: Path) -> str:
     return path.relative_to(folder).as_posix()
 
 
 def _read_journal(journal: Path) -> tuple[dict[str, Any] | None, dict[str, File]]:
-    """The header and the files; a line that a kill cut short is left out."""
-    lines: list[dict[str, Any]] = []
+    """The header and the files. A line that a kill cut short is left out, and what no export writes."""
+    lines: list[Any] = []
     with suppress(FileNotFoundError):
         for line in journal.read_bytes().splitlines():
             with suppress(ValueError):
                 lines.append(json.loads(line))
-    header = lines[0] if lines and "asked" in lines[0] else None
-    return header, {line["key"]: File(**line) for line in lines[1:]} if header else {}
+    if not lines or not _is_header(lines[0]):
+        return None, {}
+    files: dict[str, File] = {}
+    for line in lines[1:]:
+        with suppress(TypeError):
+            file = File(**line)
+            files |= {file.key: file} if is_ours(file.key) else {}
+    return lines[0], files
+
+
+def _is_header(line: Any) -> bool:
+    if not isinstance(line, dict) or not line.keys() >= {"version", "stack", "asked"}:
+        return False
+    return all(isinstance(line.get(name), str) for name in ("since", "until"))

@@ -87,7 +87,7 @@ def read_key(view: View) -> str:
     _ = view.stack
     key = ask()
     if key and not key.startswith("wsec_"):
-        view.progress.print("The key does not begin with wsec_, as those of ElevenLabs do.", markup=False)
+        view.progress.print("The key does not begin with wsec_, as those of ElevenLabs do.")
     return key
 
 

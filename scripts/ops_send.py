@@ -40,9 +40,7 @@ def send(
     view: View = context.obj
     body = read_payload(file)
     if not is_json(body):
-        view.progress.print(
-            "This is no JSON. It is sent all the same: ingest keeps it, and it ends in ArchiveDlq.", markup=False
-        )
+        view.progress.print("This is no JSON. It is sent all the same: ingest keeps it, and it ends in ArchiveDlq.")
     url, secret = view.stack.output("PostCallUrl"), view.stack.secret("WebhookSecretArn")
     with view.progress.status("Sending ..."):
         response = deliver(url, secret, body, int(time.time()) - age)

@@ -11,8 +11,8 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from memory_writer.memory import MemoryBackend
-from scripts.aws_session import OpsError, explained
-from scripts.embedded import REGION, ROOT_KEY
+from scripts.aws_session import OpsError, aws_session, explained
+from scripts.embedded import REGION, ROOT_KEY, isolated_session
 from scripts.local import OUTPUTS, STACK_NAME
 from shared.aws_errors import error_code
 from shared.bucket import Bucket
@@ -102,15 +102,20 @@ def local_stack(path: Path) -> Stack:
         outputs = json.loads(path.read_text())
     except FileNotFoundError:
         raise OpsError("There is no local stack. Start one in another terminal: make local") from None
-    session = Session(aws_access_key_id=ROOT_KEY, aws_secret_access_key=ROOT_KEY, region_name=REGION)
+    session = Session(
+        aws_access_key_id=ROOT_KEY, aws_secret_access_key=ROOT_KEY, region_name=REGION,
+        botocore_session=isolated_session(),
+    )  # fmt: skip
     return Stack(outputs["StackName"], outputs, session, outputs["AwsEndpointUrl"])
 
 
 def deployed_stack(name: str) -> Stack:
-    session = Session()
+    session = aws_session()
     try:
         found = session.client("cloudformation", config=_PATIENCE).describe_stacks(StackName=name)["Stacks"][0]
     except (ClientError, BotoCoreError) as error:
         raise explained(error, name, session.region_name) from None
+    except ValueError as error:  # an AWS_ENDPOINT_URL that is no URL
+        raise OpsError(f"The AWS settings cannot be used: {error}.") from None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
     return Stack(found["StackName"], outputs, session)  # which may have been named by its ARN

@@ -9,10 +9,10 @@ from itertools import islice
 from typing import Any, get_args
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
+from scripts.concurrency import concurrency, describe, low_limit, nearly_used_up
 from scripts.ops_dlq import SOURCES
 from scripts.ops_logs import FUNCTIONS, ONLY_WITH, failures, reason
 from scripts.ops_stack import Stack
@@ -25,23 +25,25 @@ MOST = 1000  # counted of what has no quick count
 
 
 def status(context: typer.Context) -> int:
-    """Show queues, calls, memories, alarms and the last errors, and what to do next.
+    """Show queues, calls, memories, Lambda's concurrency, alarms and the last errors, and what to do next.
 
     Exit code 1 if something needs somebody. Example: ops status
     """
     view: View = context.obj
     now = datetime.now(timezone.utc)
     with view.progress.status("Asking ..."):
-        found = {
+        found: dict[str, Any] = {
             "stack": view.stack.name,
             "queues": list(queues(view.stack, now)),
             "calls": calls(view.stack, now),
             "memories": memories(view.stack),
+            "concurrency": concurrency(view.stack.client, now),
             "last_pass": last_pass(view.stack),
             "alarms": alarms(view.stack),
             "errors_in_the_last_hour": errors(view.stack, now),
         }
     found["next"] = advise(found)
+    found["good_to_know"] = [note for note in [low_limit(found["concurrency"])] if note]
     if view.as_json:
         print(json.dumps(found, indent=2, default=str))
     else:
@@ -124,6 +126,7 @@ def advise(found: dict[str, Any]) -> list[str]:
     advice = [f"ops dlq show {name}: messages could not be handled" for name in dead]
     advice += [f"read the alarm {each['alarm']}, and its entry in RUNBOOK.md" for each in found["alarms"]]
     advice += [f"the {name} queue is late: look at the errors below" for name in late]
+    advice += [note for note in [nearly_used_up(found["concurrency"])] if note]
     if found["last_pass"].get("error"):
         advice.append(f"the last pass failed: {found['last_pass']['error']}")
     missing = found["last_pass"].get("missing_calls", 0) - found["last_pass"].get("outcomes", {}).get("fetched", 0)
@@ -147,19 +150,27 @@ def render(view: View, found: dict[str, Any]) -> None:
         colour = "red" if is_dead(queue) else ""
         cells = (queue[name] for name in ("name", "kind", "waiting", "at_work", "delayed"))
         table.add_row(*map(str, cells), age(queue["oldest_seconds"]), style=colour)
-    view.console.print(table, "")
-    for name in ("calls", "memories", "last_pass"):
-        facts = ", ".join(f"{key.replace('_', ' ')} {shown(value)}" for key, value in found[name].items()) or "none yet"
-        view.console.print(f"[bold]{name.replace('_', ' ').capitalize()}[/]: ", end="")
-        view.console.print(facts, markup=False)
+    view.console.print(table)
+    view.console.print()
+    facts = {name: listed(found[name]) for name in ("calls", "memories", "last_pass")}
+    for name, text in (facts | {"concurrency": describe(found["concurrency"])}).items():
+        view.console.print(name.replace("_", " ").capitalize(), style="bold", end=": ")
+        view.console.print(text)
     for alarm in found["alarms"]:
-        view.console.print(f"[red]ALARM[/] {escape(alarm['alarm'])}: {escape(alarm['says'])}")
+        view.console.print("ALARM", style="red", end=" ")
+        view.console.print(f"{alarm['alarm']}: {alarm['says']}")
     for error in found["errors_in_the_last_hour"]:
-        view.console.print(f"{error['times']} x {error['function']}: {error['error']}", markup=False)
+        view.console.print(f"{error['times']} x {error['function']}: {error['error']}")
     if not found["next"]:
-        view.console.print("\n[green]All is well.[/]")
-    for advice in found["next"]:
-        view.console.print(f"Next: {advice}", markup=False)
+        view.console.print()
+        view.console.print("All is well.", style="green")
+    for title, notes in (("Good to know", found["good_to_know"]), ("Next", found["next"])):
+        for note in notes:
+            view.console.print(f"{title}: {note}", soft_wrap=True)  # so that a command in it can be copied
+
+
+def listed(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {shown(value)}" for name, value in facts.items()) or "none yet"
 
 
 def age(seconds: int | None) -> str:

@@ -12,12 +12,11 @@ from functools import cached_property
 from typing import Any, TypeVar
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from scripts.ops_stack import Stack, find_stack
+from scripts.terminal import Terminal
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
@@ -38,12 +37,12 @@ class View:
         return find_stack(self.stack_name, local=self.local)
 
     @cached_property
-    def progress(self) -> Console:
-        return Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+    def progress(self) -> Terminal:
+        return Terminal(stderr=True, soft_wrap=True)
 
     @cached_property
-    def console(self) -> Console:
-        return Console(highlight=False, emoji=False)
+    def console(self) -> Terminal:
+        return Terminal()
 
     def show(self, data: dict[str, Any], title: str, advice: str = "") -> None:
         """Show names and values; `advice` says what to do next."""
@@ -52,10 +51,9 @@ class View:
             return
         table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
         for name, value in data.items():
-            table.add_row(name.replace("_", " "), escape(shown(value)))
+            table.add_row(name.replace("_", " "), shown(value))
         self.console.print(table)
-        if advice:
-            self.console.print(f"\nNext: {advice}", markup=False)
+        self._advise(advice)
 
     def table(
         self, rows: list[dict[str, Any]], columns: dict[str, str], title: str, advice: str = "", empty: str = ""
@@ -70,14 +68,23 @@ class View:
         for name in columns.values():
             table.add_column(name, overflow="fold")
         for row in rows:
-            table.add_row(*(escape(shown(row[name])) for name in columns))
+            table.add_row(*(shown(row[name]) for name in columns))
         self.console.print(table if rows else empty)
+        self._advise(advice)
+
+    def _advise(self, advice: str) -> None:
         if advice:
-            self.console.print(f"\nNext: {advice}", markup=False)
+            self.console.print()
+            self.console.print(f"Next: {advice}", soft_wrap=True)  # so that a command in it can be copied
 
     def bar(self) -> Progress:
         """A progress bar on stderr, for work whose length is known."""
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
         return Progress(*columns, console=self.progress, transient=not self.progress.is_terminal)
 
     def each(self, items: Sequence[Item], act: Callable[[Item], None], per_second: float, doing: str) -> None:

@@ -30,15 +30,15 @@ if not __package__:  # run as a file: then Python looks for modules in scripts/,
     sys.path.insert(0, str(ROOT))
 
 try:
-    import boto3
     import httpx
     from botocore.config import Config
     from botocore.exceptions import BotoCoreError
     from dotenv import load_dotenv
-    from rich.console import Console
 
+    from scripts.aws_session import OpsError, aws_session
     from scripts.sample_calls import SampleCall, assessed, envelope, inbound, lately, mp3
     from scripts.sample_turns import alternating
+    from scripts.terminal import Terminal
     from scripts.webhooks import send
     from shared import keys
     from shared.aws_errors import AwsError, error_code
@@ -52,6 +52,7 @@ NUMBER = "+12025550199"
 SECONDS = 8
 WORDS = ("Storage test, can you hear me?", "Loud and clear. Please keep this call.", "It is kept. Goodbye!")
 SUMMARY = "An invented call: an operator tested that calls are stored."
+ANYWHERE = "us-east-1"  # if no region is set: from there S3 finds a bucket in any
 PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 
 REFUSALS = {
@@ -81,7 +82,7 @@ AWS_FAULTS = {
     "ReadTimeoutError": f"no answer in time; {OUT_OF_REACH}",
 }
 
-PROGRESS = Console(stderr=True, highlight=False, emoji=False, markup=False, soft_wrap=True)
+PROGRESS = Terminal(stderr=True, soft_wrap=True)
 
 
 class CheckError(Exception):
@@ -119,15 +120,17 @@ class Report:
     """What is found, shown at once, and in the end all together."""
 
     def __init__(self) -> None:
-        self._console = Console(highlight=False, emoji=False, markup=False, soft_wrap=True)
+        self._console = Terminal(soft_wrap=True)
         self._findings: list[tuple[str, bool]] = []
 
     def heading(self, text: str) -> None:
-        self._console.print(f"\n{text}", style="bold")
+        self._console.print()
+        self._console.print(text, style="bold")
 
     def show(self, facts: Mapping[str, object], title: str = "") -> None:
         if title:
-            self._console.print(f"\n  {title}", style="bold")
+            self._console.print()
+            self._console.print(f"  {title}", style="bold")
         for name, value in facts.items():
             self._console.print(f"  {name:<14} {value}")
 
@@ -270,8 +273,10 @@ def wait_for(bucket: str, awaited: Sequence[str], seconds: int) -> dict[str, Sto
 def s3() -> Any:
     """Raises CheckError."""
     try:
-        return boto3.client("s3", config=PATIENCE)
-    except (BotoCoreError, ValueError) as error:  # a profile that is not there, an AWS_ENDPOINT_URL that is no URL
+        return aws_session(otherwise=ANYWHERE).client("s3", config=PATIENCE)
+    except OpsError as error:
+        raise CheckError(f"S3: {error}") from None
+    except (BotoCoreError, ValueError) as error:  # an AWS_ENDPOINT_URL that is no URL
         raise CheckError(f"S3: your AWS settings are not right: {error}") from None
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 import click
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError, ClientError
-from rich.markup import escape
 
 from scripts.aws_session import OpsError, aws_session, explained
+from scripts.concurrency import limits, low_limit
 from scripts.deploy.package import TEMPLATE, build, check_built, upload
 from scripts.deploy.parameters import Setting, for_new, for_update, read_given, read_template
-from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region, concurrency_advice
+from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 from scripts.deploy.questions import Questions
 from scripts.deploy.stack import KEPT, NEVER_MADE, STUCK, CloudFormation, Deployed, is_over
 from scripts.deploy.view import bar, console, show_changes, show_outputs, show_settings, steps
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command(arguments, prog_name="make deploy", standalone_mode=False)
     except click.Abort:
         return say(
-            "\nInterrupted. What CloudFormation has begun goes on; run the same command again to see it.", INTERRUPTED
+            "Interrupted. What CloudFormation has begun goes on; run the same command again to see it.", INTERRUPTED
         )
     except click.ClickException as error:
         return say(error.format_message(), 2)
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def say(text: str, code: int) -> int:
-    console.print(text, style="red", markup=False)
+    console.print(text, style="red")
     return code
 
 
@@ -81,14 +81,15 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
     if found:
         check_given(given, found)
         settings = for_update(declared, given, found.values, stack.defaults())
-        console.print(f"[bold]Update of the stack {escape(where)}[/]")
+        console.print(f"Update of the stack {where}", style="bold")
     else:
         check_bucket(session, given.get("BucketName") or f"elevenlabs-agentic-memory-{account}-{session.region_name}")
         settings = for_new(declared, questions.parameters() | given)
-        console.print(f"\n[bold]New stack {escape(where)}[/]")
+        console.print()
+        console.print(f"New stack {where}", style="bold")
     show_settings(settings, is_new=found is None)
-    if advice := concurrency_advice(session):
-        console.print(f"[yellow]Good to know:[/] {escape(advice)}")
+    if note := low_limit(limits(session.client)):
+        console.print(f"Good to know: {note}", style="yellow")
     backend = value(settings, "MemoryBackend") or (found.values["MemoryBackend"] if found else "platform")
     url = packaged(session, built, backend)
     carry_out(stack, url, settings, found, str(session.region_name))
@@ -112,14 +113,12 @@ def settled(stack: CloudFormation) -> Deployed | None:
     """The stack when nothing is under way any more; None if there is none, or one that was never made."""
     found = stack.find()
     if found and found.status != "REVIEW_IN_PROGRESS" and not is_over(found.status):
-        console.print(
-            f"The stack {stack.name} is being changed ({found.status}): waiting for that first.", markup=False
-        )
+        console.print(f"The stack {stack.name} is being changed ({found.status}): waiting for that first.")
         found = stack.follow(stack.last_event(), lambda _: None)
     if found is None:
         return None
     if found.status in NEVER_MADE:
-        console.print(f"What a failed first deployment left of {stack.name} goes first.", markup=False)
+        console.print(f"What a failed first deployment left of {stack.name} goes first.")
         stack.remove_remains()
         return None
     if found.status in STUCK:
@@ -165,7 +164,7 @@ def carry_out(
     with console.status("CloudFormation works out what changes ..."):
         change_set = stack.prepare(url, settings, is_new=found is None)
     if change_set is None:
-        console.print("[green]Nothing to change.[/] The stack is as template and parameters say.")
+        console.print("Nothing to change: the stack is as template and parameters say.", style="green")
         return
     changes = stack.changes(change_set)
     show_changes(changes)

@@ -2,7 +2,6 @@
 
 import shutil
 import subprocess
-from typing import Any
 
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError, ClientError
@@ -11,8 +10,6 @@ from scripts.aws_session import OpsError, explained
 from shared.aws_errors import error_code
 
 LAMBDA_PYTHON = "python3.13"  # what `sam build` calls to fetch the functions' packages
-ENOUGH = 100  # concurrent executions; a young account has 10
-QUOTA = "L-B99A9384"  # Lambda's "Concurrent executions" in Service Quotas
 
 
 def check_python() -> None:
@@ -55,20 +52,3 @@ def check_bucket(session: Session, name: str) -> None:
     except BotoCoreError as error:
         raise explained(error) from None
     raise OpsError(f'The bucket {name} {found}. Choose another one: make deploy PARAMETERS="BucketName=my-calls"')
-
-
-def concurrency_advice(session: Session) -> str:
-    """What a low limit of the account means, empty if there is nothing to say. Whoever may not ask is not stopped."""
-    try:
-        limits: dict[str, Any] = session.client("lambda").get_account_settings()["AccountLimit"]
-    except (ClientError, BotoCoreError):
-        return ""
-    limit = int(limits["ConcurrentExecutions"])
-    if limit >= ENOUGH:
-        return ""
-    return (
-        f"This account runs {limit} Lambda functions at the same time at most, all of yours together. The stack's "
-        f"defaults leave ingest room in 10; many calls at once would still wait, and webhooks could be refused. Ask "
-        f"for 1,000, which costs nothing: Service Quotas, AWS Lambda, Concurrent executions, or aws service-quotas "
-        f"request-service-quota-increase --service-code lambda --quota-code {QUOTA} --desired-value 1000"
-    )

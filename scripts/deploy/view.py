@@ -5,17 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from scripts.deploy.parameters import Setting
 from scripts.deploy.stack import Change, Deployed
+from scripts.terminal import Terminal
 
 ACTIONS = {"Add": "new", "Modify": "changed", "Remove": "removed", "Replace": "replaced"}
 MANY = 12  # names of resources in a line; of more only the kinds are told
 
-console = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+console = Terminal(stderr=True, soft_wrap=True)
 
 
 def show_settings(settings: Sequence[Setting], *, is_new: bool) -> None:
@@ -23,7 +22,7 @@ def show_settings(settings: Sequence[Setting], *, is_new: bool) -> None:
     changed = [each for each in settings if each.is_changed]
     for each in changed:
         before = "" if each.before is None else f"{each.shown(each.before)} -> "
-        console.print(f"  {each.parameter.name:<24} {before}{each.shown(each.value)}", markup=False)
+        console.print(f"  {each.parameter.name:<24} {before}{each.shown(each.value)}")
     others = "All other parameters" if changed else "All parameters"
     console.print(f"  {others} {'have their defaults' if is_new else 'keep their values'}.")
 
@@ -35,7 +34,7 @@ def show_changes(changes: Sequence[Change]) -> None:
         )
         if names:
             shown = ", ".join(names) if len(names) <= MANY else by_type(changes, names)
-            console.print(f"  {len(names)} {title}: {shown}", markup=False)
+            console.print(f"  {len(names)} {title}: {shown}")
 
 
 def by_type(changes: Sequence[Change], names: Sequence[str]) -> str:
@@ -44,7 +43,13 @@ def by_type(changes: Sequence[Change], names: Sequence[str]) -> str:
 
 
 def bar() -> Progress:
-    columns = SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     return Progress(*columns, console=console, transient=True)
 
 
@@ -55,30 +60,33 @@ def steps(progress: Progress, total: int) -> Callable[[dict[str, Any]], None]:
 
     def on_event(event: Mapping[str, Any]) -> None:
         name, status = event["LogicalResourceId"], event["ResourceStatus"]
-        progress.update(task, description=f"{status.replace('_', ' ').capitalize()}: {escape(name)}")
+        progress.update(task, description=f"{status.replace('_', ' ').capitalize()}: {name}")
         if status.endswith("_FAILED"):
-            console.print(f"{status} {name}: {event.get('ResourceStatusReason', '')}", style="red", markup=False)
+            console.print(f"{status} {name}: {event.get('ResourceStatusReason', '')}", style="red")
         if status.endswith("_COMPLETE") and event["ResourceType"] != "AWS::CloudFormation::Stack" and name not in done:
             done.add(name)
             progress.update(task, completed=min(len(done), total))
             if not console.is_terminal:
-                console.print(f"{status} {name}", markup=False)
+                console.print(f"{status} {name}")
 
     return on_event
 
 
 def show_outputs(made: Deployed, *, is_new: bool, region: str) -> None:
-    console.print(f"[green]Done.[/] {'The stack is there.' if is_new else 'The stack is up to date.'}")
+    console.print(f"Done. {'The stack is there.' if is_new else 'The stack is up to date.'}", style="green")
     for output in ("PostCallUrl", "BucketName", "WebhookSecretArn", "DashboardUrl"):
         if output in made.outputs:
             click.echo(f"{output:<18} {made.outputs[output]}")
     if is_new:
-        ops = f"AWS_REGION={region} ./scripts/ops --stack {made.arn.split('/')[1]}"
-        console.print(
-            "\nNext:\n"
-            "  1. Enter PostCallUrl at ElevenLabs as a post-call webhook: transcript and audio, HMAC, retries on.\n"
-            f"  2. If you have not given the signing secret yet: {ops} rotate-secret --yes asks for it.\n"
-            f"  3. {ops} canary sends a test call through all of it.\n"
-            "README.md, \"Deploy it\", has the details.",
-            markup=False,
-        )  # fmt: skip
+        show_next_steps(f"AWS_REGION={region} ./scripts/ops --stack {made.arn.split('/')[1]}")
+
+
+def show_next_steps(ops: str) -> None:
+    for line in (
+        "", "Next:",
+        "  1. Enter PostCallUrl at ElevenLabs as a post-call webhook: transcript and audio, HMAC, retries on.",
+        f"  2. If you have not given the signing secret yet: {ops} rotate-secret --yes asks for it.",
+        f"  3. {ops} canary sends a test call through all of it.",
+        'README.md, "Deploy it", has the details.',
+    ):  # fmt: skip
+        console.print(line)

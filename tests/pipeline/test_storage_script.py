@@ -17,7 +17,6 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-import boto3
 import pytest
 
 import scripts.test_s3_storage as script
@@ -93,7 +92,6 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     """Exit code, stdout and stderr of the script in this process, which is quicker."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(script, "ROOT", tmp_path)
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
 
     def run(variables: dict[str, str], *words: str) -> tuple[int, str, str]:
@@ -184,7 +182,7 @@ def test_a_python_without_the_packages_is_sent_to_the_right_one(variables, proje
 
     assert (code, out) == (1, "")
     assert err == (
-        "No module named 'boto3'. Run this with the project's own Python, .venv/bin/python; "
+        "No module named 'httpx'. Run this with the project's own Python, .venv/bin/python; "
         "`make .venv/ready` sets it up.\n"
     )
 
@@ -243,9 +241,7 @@ def test_a_webhook_that_is_not_accepted_ends_the_check(variables, run, variable,
         pytest.param(
             {"AWS_ENDPOINT_URL": NOWHERE}, "bucket agentic-memory-storage: S3 is out of reach: ", id="out of reach"
         ),
-        pytest.param(
-            {"AWS_PROFILE": "nobody"}, "your AWS settings are not right: The config profile (nobody)", id="no profile"
-        ),
+        pytest.param({"AWS_PROFILE": "nobody"}, "There is no AWS profile 'nobody': ", id="no profile"),
         pytest.param({"AWS_ENDPOINT_URL": "s3"}, "your AWS settings are not right: Invalid endpoint: s3", id="no URL"),
     ],
 )  # fmt: skip

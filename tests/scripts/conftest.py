@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ def stack(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     aws.outputs["MemoryQueueUrl"] = aws.sqs.create_queue(QueueName="MemoryQueueUrl")["QueueUrl"]
     deploy_outputs(aws.outputs)
     monkeypatch.setattr("scripts.ops_dlq.WAIT_SECONDS", 0)
-    monkeypatch.setattr("scripts.ops_stack.Session", boto3._get_default_session)
+    monkeypatch.setattr("scripts.ops_stack.aws_session", boto3._get_default_session)
     return aws
 
 
@@ -137,6 +137,20 @@ class Wire:
 def press_ctrl_c() -> None:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(0.05)
+
+
+@pytest.fixture
+def careless() -> Iterator[None]:
+    """A umask that lets everybody read what is written."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+def modes(path: Path) -> dict[str, str]:
+    """Who may do what with a file, or with all that is in a folder and with the folder itself, by name."""
+    there = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return {each.name: f"{each.lstat().st_mode & 0o777:o}" for each in there}
 
 
 @pytest.fixture

@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from scripts.aws_session import OpsError, aws_session
+from scripts.ops_stack import local_stack
+from scripts.test_s3_storage import s3
+from tests.scripts.conftest import ops
 
 FILE = """
 [default]
@@ -69,3 +72,53 @@ def test_a_configuration_file_that_cannot_be_read_is_named(machine, tmp_path):
 
     with pytest.raises(OpsError, match=r"^The AWS configuration cannot be read: .*config"):
         aws_session()
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [("bare", "No AWS region is set: set AWS_REGION"), ("wrok", "There is no AWS profile 'wrok': set AWS_PROFILE")],
+)
+def test_the_tool_says_in_a_sentence_what_the_session_lacks(machine, capsys, profile, said):
+    machine.setenv("AWS_PROFILE", profile)
+
+    code, out, err = ops(capsys, "status")
+
+    assert (code, out, len(err.splitlines())) == (2, "", 1)
+    assert err.startswith(said)
+
+
+def test_the_tool_works_in_the_region_that_aws_region_names(aws, machine, capsys):
+    machine.setenv("AWS_REGION", "eu-west-1")
+
+    code, _, err = ops(capsys, "status")
+
+    assert code == 2
+    assert err.splitlines()[-1].startswith("There is no stack agentic-memory in eu-west-1.")
+
+
+def test_an_endpoint_that_is_no_url_ends_in_a_sentence(machine, capsys):
+    machine.setenv("AWS_ENDPOINT_URL", "nowhere")
+
+    code, out, err = ops(capsys, "status")
+
+    assert (code, out, err.splitlines()[-1]) == (2, "", "The AWS settings cannot be used: Invalid endpoint: nowhere.")
+
+
+def test_a_profile_that_is_not_there_does_not_concern_the_local_stack(machine, tmp_path):
+    machine.setenv("AWS_PROFILE", "wrok")
+    outputs = tmp_path / "outputs.json"
+    outputs.write_text('{"StackName": "agentic-memory", "AwsEndpointUrl": "http://127.0.0.1:9"}')
+
+    client = local_stack(outputs).client("sqs")
+
+    assert (client.meta.region_name, client.meta.endpoint_url) == ("us-east-1", "http://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("variables", "region"), [({"AWS_REGION": "eu-west-1"}, "eu-west-1"), ({"AWS_PROFILE": "bare"}, "us-east-1")]
+)
+def test_the_storage_check_takes_the_same_region_and_does_without_one(machine, variables, region):
+    for name, value in variables.items():
+        machine.setenv(name, value)
+
+    assert s3().meta.region_name == region

@@ -2,7 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -15,7 +18,6 @@ from botocore.exceptions import (
     ClientError,
     EndpointConnectionError,
     NoCredentialsError,
-    NoRegionError,
     UnauthorizedSSOTokenError,
 )
 
@@ -29,6 +31,7 @@ from tests.conftest import Stack, close_clients, fixture_body
 from tests.scripts.conftest import INTERRUPTED, deploy_outputs, note, ops, press_ctrl_c
 
 HOURS = timedelta(hours=1)
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -180,7 +183,6 @@ def test_a_refused_key_ends_in_a_sentence(aws, elevenlabs, capsys):
         (ClientError({"Error": {"Code": "ExpiredTokenException"}}, "GetItem"), "Your AWS credentials have expired"),
         (NoCredentialsError(), "There are no AWS credentials"),
         (UnauthorizedSSOTokenError(), "There are no AWS credentials"),
-        (NoRegionError(), "No AWS region is set"),
         (EndpointConnectionError(endpoint_url="x"), "AWS did not do the request: EndpointConnectionError."),
         (ClientError({"Error": {"Code": "InternalError"}}, "GetItem"), "AWS did not do GetItem: InternalError."),
     ],
@@ -236,7 +238,7 @@ def test_every_command_has_help_with_an_example(capsys, command):
     assert code == 0
     assert "Example: ops " in out
     assert command.split()[-1] in out.split("Example:")[1]
-    assert Path(__file__).parents[2].joinpath("scripts/ops").stat().st_mode & 0o111
+    assert (ROOT / "scripts/ops").stat().st_mode & 0o111
 
 
 def test_a_backfill_passes_over_what_is_not_kept_and_judges_anew_what_was_left_out(aws, elevenlabs, capsys):
@@ -263,3 +265,86 @@ def test_a_backfill_asks_for_no_recordings_where_none_are_kept(aws, elevenlabs, 
 
     assert (code, shown["next"]) == (0, "Nothing is missing.")
     assert aws.take("AudioQueueUrl") == []
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """The project as it is installed, with an environment that is ready."""
+    folder = tmp_path / "project"
+    for part in ("scripts", "shared", "archiver", "memory_writer", "reconciler", "canary", "ingest"):
+        shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("Makefile", "requirements-dev.txt"):
+        shutil.copy(ROOT / file, folder)
+    python = folder / ".venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o700)
+    (folder / ".venv/ready").touch()
+    return folder
+
+
+HOSTILE = ("typer", "rich", "json", "sitecustomize", "usercustomize", "scripts")
+
+
+@pytest.fixture
+def downloads(tmp_path: Path) -> Path:
+    """A folder with modules that somebody else wrote: each leaves a file when it runs."""
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in HOSTILE:
+        (folder / f"{name}.py").write_text(f"open({str(folder / 'ran')!r}, 'a').write('{name} ')\n")
+    return folder
+
+
+@pytest.mark.parametrize("python_path", [None, "", ":", ".", "/nowhere:", "the folder"])
+def test_no_module_of_the_current_folder_runs_with_the_operators_credentials(project, downloads, python_path):
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    if python_path is not None:
+        environment["PYTHONPATH"] = str(downloads) if python_path == "the folder" else python_path
+
+    done = subprocess.run(
+        [project / "scripts/ops", "--help"], cwd=downloads, env=environment, capture_output=True, text=True, timeout=60
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "rotate-secret" in done.stdout
+    assert sorted(each.name for each in downloads.iterdir()) == sorted(f"{name}.py" for name in HOSTILE)
+
+
+@pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
+@pytest.mark.parametrize(
+    "name",
+    [
+        "erasure-20261122T100000Z.json", "erasure-20261122T100000Z.txt", "dropped-archive-20261122T100000Z.jsonl",
+        "calls.zip", "calls.tar.gz", "calls.zip.parts/records/conv_1.json", "there/.export/journal.jsonl",
+        "there/records/conv_1.json", "there/12025550123/conv_1.mp3", "there/no-phone/conv_1.json",
+        "there/manifest.json",
+    ],
+)  # fmt: skip
+def test_git_takes_no_file_of_the_tool_that_holds_personal_data(tmp_path, name):
+    shutil.copy(ROOT / ".gitignore", tmp_path)
+    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / name).touch()
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+
+    listed = subprocess.run(
+        ["git", "status", "--porcelain", "--untracked-files=all"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert listed.stdout == "?? .gitignore\n"
+
+
+def test_the_tool_finds_its_project_whatever_cdpath_says(project, tmp_path):
+    (tmp_path / "elsewhere/scripts").mkdir(parents=True)
+
+    done = subprocess.run(
+        ["scripts/ops", "dlq", "show"], cwd=project, env=os.environ | {"CDPATH": str(tmp_path / "elsewhere")},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert done.returncode == 2
+    assert "Missing argument" in done.stderr

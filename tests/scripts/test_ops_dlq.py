@@ -16,7 +16,7 @@ from archiver.handler import lambda_handler
 from scripts.ops_logs import log_group
 from tests.archiver.conftest import stage, stage_recording, staged_key
 from tests.conftest import Stack, sqs_event
-from tests.scripts.conftest import INTERRUPTED, deploy_outputs, write_log
+from tests.scripts.conftest import INTERRUPTED, deploy_outputs, modes, write_log
 
 CALLER = "+12025550123"
 POISON = {"step": "webhook", "error": "The body is not JSON."}
@@ -480,6 +480,17 @@ def test_what_is_dropped_is_kept_in_a_file_for_its_owner_alone(stack, ask, tmp_p
     assert saved[0]["MessageAttributes"]["error"]["StringValue"] == POISON["error"]
     assert file.stat().st_mode & 0o777 == 0o600
     assert bodies(stack, "ArchiveDlqUrl") == ["other"]
+
+
+def test_only_its_owner_may_read_what_was_dropped_whatever_the_umask(stack, ask, tmp_path, monkeypatch, careless):
+    monkeypatch.chdir(tmp_path)
+    bury(stack, "a", **POISON)
+
+    ask("dlq", "drop", "archive", "--yes")
+
+    assert [modes(each) for each in tmp_path.glob("*")] == [
+        {each.name: "600"} for each in tmp_path.glob("dropped-archive-*")
+    ]
 
 
 def test_a_saved_body_is_what_the_source_queue_takes(stack, ask, tmp_path):

@@ -22,7 +22,7 @@ from shared.times import utc
 from tests.archiver.conftest import stage, stage_recording, staged_key
 from tests.conftest import Stack, close_clients, fixture_body, forget
 from tests.mem0_stand_in import HostedMem0
-from tests.scripts.conftest import CALLER, INTERRUPTED, Wire, archive_checks, deploy_outputs, note, press_ctrl_c
+from tests.scripts.conftest import CALLER, INTERRUPTED, Wire, archive_checks, deploy_outputs, modes, note, press_ctrl_c
 from tests.scripts.conftest import transcript as call_without_words
 
 OTHER = "+12025550124"
@@ -637,6 +637,43 @@ def test_the_empty_certificate_of_a_run_that_was_killed_is_no_hindrance(stack, k
     assert json.loads((tmp_path / "request.json").read_text())["complete"]
 
 
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "left by a run that was killed"])
+def test_only_its_owner_may_read_a_certificate_whatever_the_umask(stack, keep, say, tmp_path, careless, is_there):
+    keep(call("conv_1"))
+    file = tmp_path / "request.json"
+    if is_there:
+        file.touch(mode=0o666)
+
+    say("erase", CALLER, "--yes", "--certificate", str(file))
+
+    assert modes(file) | modes(file.with_suffix(".txt")) == {"request.json": "600", "request.txt": "600"}
+
+
+def test_a_certificate_is_not_written_through_a_link(stack, keep, failed, tmp_path):
+    keep(call("conv_1"))
+    (tmp_path / "failed.txt").symlink_to(tmp_path / "elsewhere")
+
+    code, said = failed(CALLER)
+
+    assert code == 2
+    assert said.startswith(f"The certificate cannot be written to {tmp_path}/failed.json: ")
+    assert not (tmp_path / "elsewhere").exists()
+    assert f"{CALLER[1:]}/conv_1.json" in stack.object_keys()
+
+
+def test_the_certificate_names_the_copies_on_operators_machines(stack, keep, erase):
+    keep(call("conv_1"))
+
+    _, certificate = erase(CALLER)
+
+    (copies,) = (each for each in certificate["remains"] if "machines" in each["what"])
+    assert copies == {
+        "what": "files on operators' machines: exports, dropped messages, and other copies",
+        "why": "ops export and ops dlq drop save them where they run, and no erasure reaches them",
+        "until": "somebody deletes them by hand",
+    }
+
+
 BAD = {
     "nobody": ([], "Whom? Give a caller's number, or one call with --conversation."),
     "two things": ([CALLER, "--conversation", "conv_1"], "Whom? Give a caller's number, or one call"),
@@ -677,3 +714,16 @@ def test_the_help_says_what_it_does_and_how_to_go_on(say):
     assert code == 0
     for told in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
         assert told in " ".join(out.split())
+
+
+def test_a_certificate_shows_what_others_wrote_as_text(stack, say, keep, tmp_path):
+    keep(call("conv_1"))
+    deploy_outputs(stack.outputs | {"ReplicationBucketArn": "copy\u202e[red]\x9b2J"})
+    file = tmp_path / "erasure.json"
+
+    code, out, err = say("erase", CALLER, "--yes", "--certificate", str(file))
+
+    assert code == 0, err
+    for text in (out, file.with_suffix(".txt").read_text()):
+        assert "  copies in copy\\u202e[red]\\x9b2J\n    S3 does not replicate" in text
+        assert text.replace("\n", "").isprintable()

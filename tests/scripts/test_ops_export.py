@@ -4,12 +4,14 @@ import gzip
 import json
 import os
 import resource
+import shutil
 import signal
 import tarfile
 import time
+import tracemalloc
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -22,10 +24,10 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
 from scripts.ops_app import main
-from scripts.ops_folder import open_folder
+from scripts.ops_folder import NameRefusedError, open_folder
 from tests.archiver.conftest import stage_recording
 from tests.conftest import Stack
-from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, note, press_ctrl_c
+from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, modes, note, press_ctrl_c
 
 FOLDER = CALLER[1:]
 DAY = ("--since", "2026-11-21", "--until", "2026-11-22")
@@ -473,6 +475,151 @@ def test_without_permission_it_says_for_what_and_the_export_is_complete_no_more(
     assert not (there / "manifest.json").exists()
 
 
+# ---------------------------------------------------------------- who may read it
+
+
+def test_only_its_owner_may_read_an_export_whatever_the_umask(stack, ask, tmp_path, careless):
+    put_call(stack, "conv_1")
+    frozen = put_recording(stack, "conv_1", StorageClass="GLACIER")
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    new = tmp_path / "new" / "export"
+    archive = tmp_path / "calls.zip"
+
+    for destination in (empty, new, archive):
+        ask("export", str(destination), *DAY)
+    archive_modes = modes(tmp_path / "calls.zip") | modes(tmp_path / "calls.zip.parts")
+    stack.s3.restore_object(Bucket=stack.bucket, Key=frozen, RestoreRequest={"Days": 1})
+    ask("export", str(archive), *DAY)
+
+    folders = {"export": "700", ".export": "700", FOLDER: "700", "records": "700"}
+    inside = {"manifest.json": "600", "conv_1.json": "600", "journal.jsonl": "600", "lock": "600"}
+    assert modes(new) == folders | inside
+    assert modes(new.parent)["new"] == modes(empty)["empty"] == "700"
+    assert set(archive_modes.values()) == {"600", "700"}
+    assert archive_modes["calls.zip.parts"] == "700"
+    assert modes(archive) == {"calls.zip": "600"}
+
+
+# ---------------------------------------------------------------- names that lead out of the folder
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder beside the export, with a file that nobody may touch."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "conv_1.json").write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize("conversation_id", ["../../outside/conv_1", "../records/x", "/tmp/x", "a/b", "\x1b[2J", "x\n"])
+def test_a_record_whose_id_leads_elsewhere_is_reported_and_the_rest_is_exported(
+    stack, say, ask, there, outside, conversation_id
+):
+    key = put_call(stack, "conv_1")
+    note(stack, conversation_id, folder="../outside", json_key=["no", "key"], audio="none",
+         archived_at="2026-11-21T12:00:00Z")  # fmt: skip
+
+    code, out, _ = say("export", str(there), *DAY)
+    found = manifest(there)
+
+    assert (code, exported(there)) == (1, {key, "records/conv_1.json"})
+    assert found["unavailable"] == [
+        {
+            "key": f"records/{conversation_id}.json", "conversation_id": conversation_id,
+            "reason": "the id would lead out of the export",
+        }
+    ]  # fmt: skip
+    assert found["totals"]["unavailable_calls"] == 1
+    assert 'manifest.json lists them under "unavailable"' in " ".join(out.split())
+    assert {each.name: each.read_text() for each in outside.iterdir()} == {"conv_1.json": "mine"}
+    assert sorted(each.name for each in there.parent.iterdir()) == ["outside", "there"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside/conv_1.json", "records/../../x.json", "manifest.json", "/nowhere/x.json", ""]
+)
+def test_a_folder_writes_no_file_whose_name_is_none_of_an_export(there, outside, name):
+    with open_folder(there) as folder, pytest.raises(NameRefusedError):
+        folder.write(name, [b"{}"])
+
+    assert [each.name for each in there.rglob("*.json")] == []
+    assert (outside / "conv_1.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["records", FOLDER, ".export", ".export/lock", ".export/journal.jsonl"])
+def test_a_link_in_the_folder_is_not_followed(stack, say, there, outside, name):
+    key = put_call(stack, "conv_1")
+    say("export", str(there), *DAY)
+    victim = outside / "conv_1.json" if name.startswith(".export/") else outside
+    if (there / name).is_dir():
+        shutil.copytree(there / name, outside, dirs_exist_ok=True)
+        shutil.rmtree(there / name)
+    else:
+        (there / name).unlink()
+    (there / name).symlink_to(victim)
+    put(stack, key, b"changed")
+    before = files(outside)
+
+    code, _, said = say("export", str(there), *DAY)
+
+    assert (code, said) == (
+        2, f"{there / name} is a link, which an export does not have: name a new or an empty folder.\n",
+    )  # fmt: skip
+    assert files(outside) == before
+
+
+def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(stack, ask, there, outside):
+    key = put_call(stack, "mine_")
+    ask("export", str(there), *DAY)
+    (outside / "conv_1.json").write_text("1" * len(files(there)[key]))
+    (there / key).unlink()
+    (there / key).symlink_to(outside / "conv_1.json")
+
+    unchecked = ask("export", "--verify", str(there))
+    code, shown = ask("export", str(there), *DAY)
+
+    assert unchecked == (
+        1, {"title": "2 files, 1 with a problem", "rows": [{"file": key, "problem": "it is a link"}]},
+    )  # fmt: skip
+    assert (code, shown["fetched"], (there / key).is_symlink()) == (0, 1, False)
+    assert files(there)[key] == b"mine_"
+    assert (outside / "conv_1.json").read_text() == "11111"
+
+
+def test_a_journal_of_somebody_elses_leads_nowhere(stack, ask, there, outside):
+    put_call(stack, "conv_1")
+    ask("export", str(there), *DAY)
+    journal = there / ".export" / "journal.jsonl"
+    lines = [
+        {"key": "../outside/conv_1.json", "conversation_id": "conv_1", "size": 4, "sha256": "0"},
+        {"key": 5, "conversation_id": "conv_1", "size": 4, "sha256": "0"},
+        {"name": "conv_1"}, [], 5,
+    ]  # fmt: skip
+    journal.write_text(journal.read_text() + "".join(f"{json.dumps(line)}\n" for line in lines))
+
+    code, shown = ask("export", str(there), *DAY)
+
+    assert (code, shown["fetched"]) == (0, 0)
+    assert "outside" not in journal.read_text() + (there / "manifest.json").read_text()
+    assert (outside / "conv_1.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "header", ["5", "[]", '{"asked": {}}', '{"version":1,"stack":"","asked":{},"since":5,"until":""}']
+)
+def test_a_journal_that_no_export_wrote_makes_no_export_of_a_folder(stack, say, there, header):
+    put_call(stack, "conv_1")
+    (there / ".export").mkdir(parents=True)
+    (there / ".export" / "journal.jsonl").write_text(header)
+    (there / "letter.txt").write_text("Dear …")
+
+    code, _, said = say("export", str(there), *DAY)
+
+    assert (code, said) == (2, f"{there} holds something else: name a new or an empty folder.\n")
+
+
 # ---------------------------------------------------------------- archive files, and checking
 
 
@@ -575,3 +722,166 @@ def test_an_export_under_way_does_not_pass_for_a_complete_one(say, there):
 
     assert code == 1
     assert f"{there} has no manifest.json: the export is not complete, or it is none." in said
+
+
+# ---------------------------------------------------------------- archive files that somebody else made
+
+MEGABYTE = 1 << 20
+Member = tuple[str, int, bytes]  # name, size, and a piece that is repeated
+
+
+class Repeated:
+    """A file of a size that nobody could hold in memory."""
+
+    def __init__(self, size: int, piece: bytes) -> None:
+        self._left, self._piece = size, piece
+
+    def read(self, size: int) -> bytes:
+        size = min(size, self._left)
+        self._left -= size
+        return (self._piece * (size // len(self._piece) + 1))[:size]
+
+
+def craft(path: Path, members: Iterable[Member]) -> None:
+    if path.suffix == ".zip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as zipped:
+            for name, size, piece in members:
+                with zipped.open(name, "w") as member:
+                    shutil.copyfileobj(Repeated(size, piece), member)
+    else:
+        with tarfile.open(path, "w:gz", compresslevel=1) as tarred:
+            for name, size, piece in members:
+                info = tarfile.TarInfo(name)
+                info.size = size
+                tarred.addfile(info, Repeated(size, piece))
+                tarred.members.clear()
+
+
+def craft_export(path: Path, key: str, size: int, *more: Member) -> None:
+    listed = json.dumps({"files": [{"key": key, "size": 4, "sha256": sha256(b"1234").hexdigest()}]}).encode()
+    craft(path, [("manifest.json", len(listed), listed), (key, size, b"1234"), *more])
+
+
+@pytest.fixture
+def peak() -> Iterator[Callable[[], float]]:
+    """The most megabytes of memory that were in use at a time since the test began."""
+    tracemalloc.start()
+    yield lambda: tracemalloc.get_traced_memory()[1] / MEGABYTE
+    tracemalloc.stop()
+
+
+KEY = "records/conv_1.json"
+
+
+@pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
+def test_a_manifest_that_is_larger_than_its_archive_is_not_read(say, tmp_path, peak, name):
+    craft(tmp_path / name, [("manifest.json", 100 * MEGABYTE, b" ")])
+
+    code, _, said = say("export", "--verify", str(tmp_path / name))
+
+    assert code == 1
+    assert said == f"The manifest.json of {tmp_path / name} cannot be read: it is damaged, or not of an export.\n"
+    assert peak() < 50
+
+
+def test_a_manifest_with_holes_is_not_read(say, there, peak):
+    there.mkdir()
+    with (there / "manifest.json").open("wb") as file:
+        file.truncate(100 * MEGABYTE)
+
+    code, _, said = say("export", "--verify", str(there))
+
+    assert (code, said) == (1, f"The manifest.json of {there} cannot be read: it is damaged, or not of an export.\n")
+    assert peak() < 50
+
+
+@pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
+def test_a_file_is_read_no_further_than_the_manifest_says(ask, tmp_path, peak, name):
+    craft_export(tmp_path / name, KEY, 100 * MEGABYTE)
+
+    code, found = ask("export", "--verify", str(tmp_path / name))
+
+    assert (code, found["rows"]) == (1, [{"file": KEY, "problem": "it has more than 4 bytes"}])
+    assert peak() < 50
+
+
+@pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
+def test_names_without_end_are_not_kept(ask, tmp_path, peak, name):
+    names = ("x" * 9 + str(number) for number in range(3_000))
+    craft_export(tmp_path / name, KEY, 4, *((each, 0, b"1") for each in names))
+
+    code, found = ask("export", "--verify", str(tmp_path / name))
+
+    assert (code, len(found["rows"])) == (1, 1001)
+    assert found["rows"][0] == {"file": "xxxxxxxxx0", "problem": "the manifest does not know it"}
+    assert found["rows"][-1] == {"file": name, "problem": "it has 1000 such files: the rest was not looked at"}
+    assert peak() < 50
+
+
+def header(kind: bytes, size: int) -> bytes:
+    info = tarfile.TarInfo("x")
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+@pytest.mark.parametrize(
+    ("start", "piece", "size"),
+    [
+        (header(tarfile.GNUTYPE_LONGNAME, 100 * MEGABYTE), b"x", 100 * MEGABYTE),
+        (header(tarfile.XHDTYPE, 100 * MEGABYTE), b"x", 100 * MEGABYTE),
+        (b"", header(tarfile.XGLTYPE, 512) + f"512 a={'x' * 505}\n".encode(), 100 * MEGABYTE),
+        (b"", header(tarfile.GNUTYPE_LONGNAME, 512) + b"x" * 512, 100 * MEGABYTE),
+    ],
+    ids=["a long name", "a long extended header", "global headers without end", "names without a file"],
+)
+def test_a_header_that_claims_too_much_is_damage(say, tmp_path, peak, start, piece, size):
+    archive = tmp_path / "calls.tar.gz"
+    with gzip.open(archive, "wb", compresslevel=1) as zipped:
+        zipped.write(start)
+        shutil.copyfileobj(Repeated(size, piece), zipped)
+
+    code, _, said = say("export", "--verify", str(archive))
+
+    assert (code, "it is damaged, or no archive file" in said) == (1, True)
+    assert peak() < 50
+
+
+@pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
+def test_a_name_that_comes_twice_or_leads_elsewhere_does_not_pass(ask, tmp_path, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # zipfile's, about names that come twice
+        craft_export(tmp_path / name, KEY, 4, (KEY, 4, b"4321"))
+        craft_export(tmp_path / f"out-{name}", "../conv_1.json", 4)
+
+    twice, out = (ask("export", "--verify", str(tmp_path / each)) for each in (name, f"out-{name}"))
+
+    assert [(code, found["rows"]) for code, found in (twice, out)] == [
+        (1, [{"file": KEY, "problem": "it is there twice"}]),
+        (1, [{"file": "../conv_1.json", "problem": "an export has no file of this name"}]),
+    ]
+
+
+def test_a_link_in_an_archive_file_does_not_pass(ask, tmp_path):
+    craft_export(tmp_path / "calls.tar.gz", KEY, 4)
+    with gzip.open(tmp_path / "calls.tar.gz") as zipped:
+        plain = zipped.read().rstrip(b"\0")
+    link = tarfile.TarInfo("records")
+    link.type, link.linkname = tarfile.SYMTYPE, "/etc"
+    padded = plain + b"\0" * (-len(plain) % 512) + link.tobuf() + b"\0" * 1024
+    (tmp_path / "calls.tar.gz").write_bytes(gzip.compress(padded))
+
+    code, found = ask("export", "--verify", str(tmp_path / "calls.tar.gz"))
+
+    assert (code, found["rows"]) == (1, [{"file": "records", "problem": "the manifest does not know it"}])
+
+
+def test_an_archive_file_that_was_packed_anew_in_another_order_passes(stack, ask, there, tmp_path):
+    put_call(stack, "conv_1")
+    ask("export", str(there), *DAY)
+    with tarfile.open(tmp_path / "calls.tar.gz", "w:gz") as tarred:
+        for name in (FOLDER, "records", "manifest.json"):
+            tarred.add(there / name, name)
+
+    code, found = ask("export", "--verify", str(tmp_path / "calls.tar.gz"))
+
+    assert (code, found["title"]) == (0, "2 files, 0 with a problem")

@@ -10,7 +10,7 @@ from moto import mock_aws
 
 from scripts.aws_session import OpsError
 from scripts.deploy.package import check_built
-from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region, concurrency_advice
+from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 
 
 class Session(boto3.Session):
@@ -90,19 +90,6 @@ def test_a_bucket_that_is_left_from_an_earlier_stack_is_told_and_a_free_name_pas
         with pytest.raises(OpsError, match="in your account already"):
             check_bucket(boto3.Session(), "calls")
         check_bucket(boto3.Session(), "other-calls")
-
-
-def test_a_young_account_is_told_what_its_limit_means_and_how_to_raise_it() -> None:
-    session = Session("lambda")
-    for limit in (10, 1000):
-        session.stub.add_response("get_account_settings", {"AccountLimit": {"ConcurrentExecutions": limit}})
-    session.stub.add_client_error("get_account_settings", "AccessDeniedException")
-
-    young, grown, unknown = (concurrency_advice(session) for _ in range(3))
-
-    assert "runs 10 Lambda functions at the same time" in young
-    assert "--quota-code L-B99A9384" in young
-    assert (grown, unknown) == ("", "")
 
 
 def test_a_package_for_the_other_mem0_is_not_deployed(tmp_path: Path) -> None:

@@ -1,0 +1,69 @@
+"""How many functions the account may run at a time: all stacks in the region share it."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+LOW = 100  # a new account may have 10; with less than this a busy hour uses it up
+USUAL = 1000  # what AWS gives to other accounts
+Concurrency = dict[str, int | None]
+
+
+def concurrency(client: Callable[[str], Any], now: datetime) -> Concurrency:
+    """Limit, what of it no function has reserved, and the most that was used in the last hour; None if AWS refuses."""
+    return limits(client) | {"used_at_most": most_used(client, now)}
+
+
+def limits(client: Callable[[str], Any]) -> Concurrency:
+    try:
+        limit = client("lambda").get_account_settings()["AccountLimit"]
+    except (ClientError, BotoCoreError):
+        return {"limit": None, "unreserved": None}
+    return {"limit": limit["ConcurrentExecutions"], "unreserved": limit["UnreservedConcurrentExecutions"]}
+
+
+def most_used(client: Callable[[str], Any], now: datetime) -> int | None:
+    """Of the whole account: the metric without dimensions. Lambda gives none while nothing runs."""
+    try:
+        points = client("cloudwatch").get_metric_statistics(
+            Namespace="AWS/Lambda", MetricName="ConcurrentExecutions", Statistics=["Maximum"], Period=60,
+            StartTime=now - timedelta(hours=1), EndTime=now,
+        )["Datapoints"]  # fmt: skip
+    except ClientError:
+        return None
+    return int(max((point["Maximum"] for point in points), default=0))
+
+
+def describe(found: Concurrency) -> str:
+    limit, unreserved, used = ("?" if value is None else value for value in found.values())
+    return f"{used} of the account's {limit} used in the last hour, {unreserved} not reserved"
+
+
+def nearly_used_up(found: Concurrency) -> str:
+    """What to do about it; empty if there is room."""
+    limit, used = found["limit"], found["used_at_most"] or 0
+    if limit is None or used < 0.8 * limit:
+        return ""
+    what = f"{used} of the {limit} functions that the account runs at a time were in use in the last hour"
+    return f"{what}: at the limit webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
+
+
+def low_limit(found: Concurrency) -> str:
+    """What the low limit of a new account means; empty if the limit is not low."""
+    limit = found["limit"]
+    if limit is None or limit >= LOW:
+        return ""
+    return (
+        f"the account runs no more than {limit} functions at a time, those of other stacks too. The stack's defaults "
+        f"leave ingest room in 10; at the limit webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
+    )
+
+
+def _how_to_raise(limit: int) -> str:
+    return (
+        "Ask Service Quotas for more (AWS Lambda, Concurrent executions): aws service-quotas "
+        "request-service-quota-increase --service-code lambda --quota-code L-B99A9384 "
+        f"--desired-value {USUAL if limit < USUAL else 2 * limit}"
+    )
