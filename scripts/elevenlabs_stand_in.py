@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+
+from scripts.loopback import ProgramsOnlyHandler
 
 ROUTES = {
     "list": "GET /v1/convai/conversations",
@@ -248,7 +250,7 @@ def number(request: Request, name: str, default: int, low: int = 0, high: int = 
     raise Refused(422, [{"loc": ["query", name], "msg": "Input should be a valid number", "type": "value_error"}])
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ProgramsOnlyHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet a small answer: two cost 40 ms on loopback
     disable_nagle_algorithm = True

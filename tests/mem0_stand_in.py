@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Event as Signal
 from threading import Lock, Thread
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from uuid import uuid4
+
+from scripts.loopback import ProgramsOnlyHandler
 
 ROUTES = {
     "ping": ("GET", "/v1/ping/"),
@@ -427,7 +429,7 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ProgramsOnlyHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet an answer: two cost 40 ms on loopback
     disable_nagle_algorithm = True
