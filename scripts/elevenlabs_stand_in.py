@@ -34,6 +34,7 @@ SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity"}
 JSON, MP3 = "application/json", "audio/mpeg"
 PIECE_BYTES = 64 * 1024
 SLOW_PIECES, SLOW_PAUSE = 20, 0.02  # 0.4 s an answer, however long
+STOP_SECONDS = 10.0
 
 Json = dict[str, Any]
 
@@ -111,7 +112,7 @@ class ElevenLabs:
         """End every connection, also one that hangs."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
 
     def add(self, conversation: Json, audio: bytes | None = None) -> None:
         self.conversations[conversation["conversation_id"]] = conversation

@@ -179,7 +179,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.wait(STOP_SECONDS)
     deadline = time.monotonic() + 2
     while group_exists(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -68,11 +68,11 @@ class Function:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.wait(PATIENCE_SECONDS)
         self.events.put(None)
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
 
     def invoke(self, event: Any) -> Any:
         """What the handler returns. Raises FunctionError."""

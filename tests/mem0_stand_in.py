@@ -39,6 +39,7 @@ FAULTS = {*REFUSALS, "ok", "error_before", "error_after", "drop_before", "drop_a
 OUTCOMES = {"SUCCEEDED", "FAILED", "empty", "slow", "running"}
 ENTITIES = ("user_id", "agent_id", "app_id", "run_id")
 PAGE, LARGEST_PAGE = 100, 200
+STOP_SECONDS = 10.0
 SLOW_SECONDS = 60  # a slow event that nobody polls succeeds all the same
 
 Memory = dict[str, Any]
@@ -137,7 +138,7 @@ class HostedMem0:
         """End every connection, also one that hangs."""
         self.closing.set()
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
         self._server.disconnect()
         self._server.server_close()
 

@@ -26,6 +26,7 @@ from scripts.ops_stack import find_stack
 from shared.errors import SignatureError
 from tests.conftest import SECRET, Stack, forget
 from tests.ingest.test_handler import signed
+from tests.processes import started
 from tests.scripts.conftest import INTERRUPTED, Wire, deploy_outputs, write_log
 
 HOUR = timedelta(hours=1)
@@ -431,7 +432,7 @@ def type_at_prompt(typed: bytes) -> tuple[bytes, str]:
         "except KeyboardInterrupt: print('interrupted')"
     )
     terminal, end = pty.openpty()
-    with subprocess.Popen(
+    with started(
         [sys.executable, "-c", code], cwd=ROOT, stdin=end, stdout=subprocess.PIPE, stderr=end, start_new_session=True,
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
     ) as process:  # fmt: skip
