@@ -114,14 +114,19 @@ def show(outputs: Mapping[str, str], path: Path) -> None:
 
 
 def stop_on_signals() -> None:
-    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that."""
+    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that.
+
+    Under nohup a closed terminal does not.
+    """
+    under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    stopping = [signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])]
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for each in stopping:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in stopping:
         signal.signal(each, stop)
 
 

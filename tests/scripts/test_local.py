@@ -317,6 +317,18 @@ def test_outputs_appear_when_the_stack_answers_and_nothing_is_left_after_a_signa
     assert not group_exists(server)
 
 
+@pytest.mark.parametrize(("before", "said"), [("SIG_DFL", ""), ("SIG_IGN", "still up\n")], ids=["else", "nohup"])
+def test_a_run_under_nohup_outlives_its_terminal(before: str, said: str) -> None:
+    code = (
+        f"import os, signal; signal.signal(signal.SIGHUP, signal.{before}); from scripts.local import stop_on_signals\n"
+        "stop_on_signals(); os.kill(os.getpid(), signal.SIGHUP); print('still up')"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert done.stdout == said
+
+
 def test_a_killed_run_leaves_neither_files_nor_functions_at_work(start: Callable[..., Cli]) -> None:
     cli = start()
     url = urlsplit(cli.wait_for_outputs()["PostCallUrl"])
