@@ -20,7 +20,7 @@ help:  ## this list
 demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through the life of five calls
 	@$(BIN)/python -m scripts.demo
 
-local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...")
+local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...", secrets: Name=ask)
 	@$(BIN)/python -m scripts.local
 
 test: .venv/ready .venv-sam/ready  ## all tests

@@ -14,10 +14,12 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
+
+from scripts.loopback import ProgramsOnlyHandler
 
 ROUTES = {
     "list": "GET /v1/convai/conversations",
@@ -32,6 +34,7 @@ SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity"}
 JSON, MP3 = "application/json", "audio/mpeg"
 PIECE_BYTES = 64 * 1024
 SLOW_PIECES, SLOW_PAUSE = 20, 0.02  # 0.4 s an answer, however long
+STOP_SECONDS = 10.0
 
 Json = dict[str, Any]
 
@@ -109,7 +112,7 @@ class ElevenLabs:
         """End every connection, also one that hangs."""
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
 
     def add(self, conversation: Json, audio: bytes | None = None) -> None:
         self.conversations[conversation["conversation_id"]] = conversation
@@ -248,7 +251,7 @@ def number(request: Request, name: str, default: int, low: int = 0, high: int = 
     raise Refused(422, [{"loc": ["query", name], "msg": "Input should be a valid number", "type": "value_error"}])
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ProgramsOnlyHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet a small answer: two cost 40 ms on loopback
     disable_nagle_algorithm = True

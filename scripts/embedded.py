@@ -21,7 +21,7 @@ REGION = "us-east-1"
 ROOT_KEY = "test"  # the emulator's root caller, both as key id and as secret
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
-SERVER = Path(__file__).with_name("embedded_server.py")
+ROOT = Path(__file__).parent.parent
 # Everything else stays out: AWS_* settings, the emulator's own switches, PYTHON* that would reach the functions.
 INHERITED = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
@@ -105,10 +105,9 @@ class EmbeddedAws:
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self._log_path.open("ab") as log:
             return subprocess.Popen(
-                # -P keeps scripts/ out of the emulator's import path
-                [sys.executable, "-P", str(SERVER), str(self.folder)],
+                [sys.executable, "-m", "scripts.embedded_server", str(self.folder)],
                 env=server_environment(os.environ, self.port, self.folder),
-                cwd=self.folder,
+                cwd=ROOT,  # from where it goes into the folder
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -180,7 +179,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
         process.wait(STOP_SECONDS)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait()
+        process.wait(STOP_SECONDS)
     deadline = time.monotonic() + 2
     while group_exists(process.pid) and time.monotonic() < deadline:
         time.sleep(0.01)

@@ -1,14 +1,15 @@
-"""Runs the emulator until it ends or the parent's end of stdin closes, however the parent ended.
+"""Runs the emulator for programs on this machine until it ends or the parent's end of stdin closes.
 
-The one argument is the temporary folder, which goes with the parent.
+The one argument is the temporary folder, which goes with the parent however that ended.
 """
 
 import os
-import runpy
 import shutil
 import signal
 import sys
 import threading
+
+from scripts.loopback import programs_only
 
 
 def end_with_parent(folder: str) -> None:
@@ -22,9 +23,20 @@ def end_group() -> None:
     os.killpg(0, signal.SIGKILL)
 
 
+def serve(folder: str) -> None:
+    """Run the emulator with `folder` in the project's place, for nothing of the project may reach the functions."""
+    sys.path.pop(0)
+    os.chdir(folder)
+    import ministack.app  # type: ignore[import-untyped]  # reads its environment when it is imported
+
+    ministack.app.app = programs_only(ministack.app.app)  # what its `main` serves
+    ministack.app.main()
+
+
 if __name__ == "__main__":
-    threading.Thread(target=end_with_parent, args=[sys.argv.pop()], daemon=True).start()
+    folder = sys.argv.pop()
+    threading.Thread(target=end_with_parent, args=[folder], daemon=True).start()
     try:
-        runpy.run_module("ministack", run_name="__main__", alter_sys=True)
+        serve(folder)
     finally:
         end_group()

@@ -8,7 +8,8 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from getpass import getpass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -18,11 +19,12 @@ from rich.markup import escape
 
 from scripts.deployment import ROOT, TEMPLATE, UnknownParameterError, deploy
 from scripts.embedded import ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
-from scripts.translation import translate
+from scripts.translation import secret_parameters, translate
 
 STACK_NAME = "agentic-memory"
 DEFAULT_PORT = "4566"
 OUTPUTS = ROOT / ".local" / "outputs.json"
+ASK = "ask"  # in place of a secret parameter's value
 
 progress = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
@@ -58,7 +60,7 @@ def parser() -> argparse.ArgumentParser:
 
 def serve(template: Path, outputs: Path) -> NoReturn:
     """Keep the stack up; ends only by an exception: KeyboardInterrupt when asked to, EmbeddedAwsError otherwise."""
-    port, parameters = read_port(os.environ), read_parameters(os.environ)
+    port, parameters = read_port(os.environ), ask_for_secrets(read_parameters(os.environ), template)
     with EmbeddedAws(port) as aws:
         outputs.unlink(missing_ok=True)  # of a run that was killed
         progress.print(f"Deploying {template.name} to the embedded AWS …")
@@ -90,6 +92,25 @@ def read_parameters(environment: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, str]:
+    """The parameters, with those asked for that are secret (NoEcho) and say `ask`. Raises SettingError.
+
+    So a secret is neither in the shell's history nor where other processes see it.
+    """
+    asked = {name for name, value in parameters.items() if value == ASK}
+    asked &= secret_parameters(template) if asked else set()
+    return {name: read_hidden(name) if name in asked else value for name, value in parameters.items()}
+
+
+def read_hidden(name: str) -> str:
+    """A line typed without echo, or one of standard input if that is no terminal."""
+    with suppress(EOFError):
+        line = getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
+        if value := line.strip():
+            return value
+    raise SettingError(f"{name}=ask: nothing was given.")
+
+
 @contextmanager
 def published(outputs: Mapping[str, str], path: Path) -> Iterator[None]:
     """The outputs as a file, readable by its owner alone because of the secret, for the time of the block."""
@@ -114,14 +135,19 @@ def show(outputs: Mapping[str, str], path: Path) -> None:
 
 
 def stop_on_signals() -> None:
-    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that."""
+    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that.
+
+    Under nohup a closed terminal does not.
+    """
+    under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    stopping = [signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])]
 
     def stop(_number: int, _frame: FrameType | None) -> NoReturn:
-        for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for each in stopping:
             signal.signal(each, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for each in stopping:
         signal.signal(each, stop)
 
 

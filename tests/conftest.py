@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from io import StringIO
@@ -27,6 +28,9 @@ os.environ |= {
 }
 
 from shared.observability import logger, metrics
+
+# A shell starts what runs in its background with SIGINT ignored, and all that the tests start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SECRET = "wsec_0123456789abcdef"

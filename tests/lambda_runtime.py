@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from importlib.metadata import distribution
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import pytest
 from packaging.requirements import Requirement
+
+from scripts.loopback import ProgramsOnlyHandler
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:packaged"
 TIMEOUT_SECONDS = 900
@@ -66,11 +68,11 @@ class Function:
 
     def __exit__(self, *_: object) -> None:
         self._process.kill()
-        self._process.wait()
+        self._process.wait(PATIENCE_SECONDS)
         self.events.put(None)
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._thread.join(PATIENCE_SECONDS)
 
     def invoke(self, event: Any) -> Any:
         """What the handler returns. Raises FunctionError."""
@@ -114,7 +116,7 @@ class _RuntimeApi(ThreadingHTTPServer):
         """The runtime client is killed while it waits for an event."""
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ProgramsOnlyHandler):
     """The Lambda Runtime API of 2018-06-01."""
 
     protocol_version = "HTTP/1.1"

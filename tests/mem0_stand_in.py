@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from threading import Event as Signal
 from threading import Lock, Thread
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from uuid import uuid4
+
+from scripts.loopback import ProgramsOnlyHandler
 
 ROUTES = {
     "ping": ("GET", "/v1/ping/"),
@@ -37,6 +39,7 @@ FAULTS = {*REFUSALS, "ok", "error_before", "error_after", "drop_before", "drop_a
 OUTCOMES = {"SUCCEEDED", "FAILED", "empty", "slow", "running"}
 ENTITIES = ("user_id", "agent_id", "app_id", "run_id")
 PAGE, LARGEST_PAGE = 100, 200
+STOP_SECONDS = 10.0
 SLOW_SECONDS = 60  # a slow event that nobody polls succeeds all the same
 
 Memory = dict[str, Any]
@@ -135,7 +138,7 @@ class HostedMem0:
         """End every connection, also one that hangs."""
         self.closing.set()
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(STOP_SECONDS)
         self._server.disconnect()
         self._server.server_close()
 
@@ -427,7 +430,7 @@ def words(text: str) -> set[str]:
     return set(re.findall(r"\w+", text.lower()))
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(ProgramsOnlyHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1  # one packet an answer: two cost 40 ms on loopback
     disable_nagle_algorithm = True

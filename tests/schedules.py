@@ -8,6 +8,8 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from tests.processes import LONGEST
+
 
 class Crash(BaseException):
     """The process is gone. No `except Exception` sees it."""
@@ -37,7 +39,7 @@ class Worker(threading.Thread):
 
     def step(self) -> None:
         self._go.release()
-        self._waiting.acquire()
+        assert self._waiting.acquire(timeout=LONGEST), "the worker waits for something else than its turn"
 
     def before_call(self) -> None:
         if self._crash_before is not None and self.steps >= self._crash_before:
@@ -71,4 +73,4 @@ def run_all(workers: list[Worker], turns: list[int]) -> None:
     for worker in workers:
         while worker.alive:
             worker.step()
-        worker.join()
+        worker.join(LONGEST)

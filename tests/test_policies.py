@@ -54,6 +54,7 @@ from tests.policies import (
     rights,
     role_of,
 )
+from tests.processes import LONGEST
 from tests.reconciler.conftest import KEY, NOW, conversation
 
 
@@ -210,11 +211,11 @@ def endpoint(take_in: Callable[[Any], None]) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Endpoint) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{server.server_address[1]}/post-call"
         server.shutdown()
-        thread.join()
+        thread.join(LONGEST)
 
 
 # A new function is a line here, and whatever it comes to do a scene.

@@ -9,6 +9,7 @@ from typing import Any
 import archiver.handler
 import ingest.handler
 from tests.conftest import Stack, sqs_event
+from tests.processes import LONGEST
 
 
 @contextmanager
@@ -32,11 +33,11 @@ def endpoint(aws: Stack, context: Any, meanwhile: Callable[[], None] = lambda: N
             pass
 
     server = HTTPServer(("127.0.0.1", 0), Webhook)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}/post-call"
     finally:
         server.shutdown()
-        thread.join()
+        thread.join(LONGEST)
         server.server_close()

@@ -18,6 +18,7 @@ from ingest.handler import lambda_handler, receive
 from shared.errors import SignatureError, UnavailableError
 from shared.signature import sign
 from tests.conftest import SECRET, fixture_body
+from tests.processes import LONGEST
 
 BODY = fixture_body("02")
 DELIVERY_ID = hashlib.sha256(BODY).hexdigest()
@@ -486,7 +487,9 @@ def test_a_header_does_not_make_an_address(aws, context, monkeypatch):
 def test_ingest_imports_neither_pydantic_nor_an_event_handler_framework():
     code = "import ingest.handler, sys; print(*sys.modules)"
 
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LONGEST
+    ).stdout.split()
 
     heavy = ("pydantic", "mem0", "simplejson", "httpx", "aws_lambda_powertools.event_handler",
              "aws_lambda_powertools.utilities.batch", "aws_lambda_powertools.utilities.parser")  # fmt: skip

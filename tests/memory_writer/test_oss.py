@@ -7,7 +7,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from threading import Thread
 from typing import Any, Literal, Self
@@ -20,6 +20,7 @@ from memory_writer.memory import Memory, Message
 from memory_writer.oss import OssBackend, open_memory
 from shared.errors import NotSentError, RefusedError
 from tests.conftest import Stack
+from tests.processes import LONGEST, at_most
 
 ALICE, BOB = "+12025550123", "+12025550188"
 TURNS = {
@@ -186,10 +187,15 @@ def test_any_script_comes_back_as_it_was_said(config: dict[str, Any], backend: O
     assert backend.find(call(*turns)) == ids
 
 
+def kill_children() -> None:
+    for child in active_children():
+        child.kill()
+
+
 def test_two_processes_add_at_once(config: dict[str, Any], backend: OssBackend) -> None:
     calls = [call(*["Hello."] * 25, conversation_id=f"conv_{number}") for number in range(12)]
 
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
+    with at_most(LONGEST, kill_children), ProcessPoolExecutor(2, mp_context=get_context("spawn")) as workers:
         added = list(workers.map(partial(backend.add, again=True), calls))
 
     assert [backend.find(each) for each in calls] == [answer.memory_ids for answer in added]

@@ -15,6 +15,7 @@ from shared.record import Records
 from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
 from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
+from tests.processes import LONGEST
 
 
 @pytest.fixture
@@ -342,5 +343,7 @@ def test_the_platform_imports_nothing_of_mem0():
     import sys
 
     code = "import memory_writer.handler, memory_writer.platform, sys; print(*sys.modules)"
-    modules = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
+    modules = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LONGEST
+    ).stdout.split()
     assert [name for name in modules if name.startswith(("mem0", "qdrant", "filelock"))] == []

@@ -16,6 +16,7 @@ from scripts.sample_calls import mp3
 from shared import keys
 from tests.conftest import fixture_body
 from tests.pipeline.conftest import Pipeline, wait_until
+from tests.processes import LONGEST
 
 FOLDER = "12025550123"
 PARAMETERS = {
@@ -125,7 +126,7 @@ def test_100_mb_of_audio_pass_through_both_functions_in_under_200_mb(pipeline, e
 
     done = subprocess.run(
         [sys.executable, "-c", MEASURE, json.dumps(announcement)],
-        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False,
+        env=environment, cwd=Path(__file__).parents[2], capture_output=True, text=True, check=False, timeout=LONGEST,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr

@@ -29,6 +29,7 @@ from tests.mem0_stand_in import HostedMem0
 
 FULL_ID = "conv_fixture00000000000000000full"
 FOLDER = "12025550123"
+BUILD_SECONDS = 600.0
 HANDLERS = dict(re.findall(r"^  (\w+Function):\n(?:    .*\n)+?      Handler: (.*)", TEMPLATE.read_text(), re.MULTILINE))
 
 Package = Callable[[str], Path]
@@ -41,7 +42,7 @@ def make(*words: str, **variables: Any) -> str:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     made = subprocess.run(
         ["make", *words, "PLATFORM=", f"PIP={quote(sys.executable)} -m pip", "MEMORY_BACKEND=platform", *settings],
-        cwd=ROOT, env=environment, check=False, capture_output=True, text=True,
+        cwd=ROOT, env=environment, check=False, capture_output=True, text=True, timeout=BUILD_SECONDS,
     )  # fmt: skip
     assert made.returncode == 0, made.stderr
     return made.stdout
@@ -56,7 +57,10 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Package]:
     wheels, pip = tmp_path_factory.mktemp("wheels"), [sys.executable, "-m", "pip"]
     pinned = [f"-r{folder.split('.')[0]}/requirements.txt" for folder in sorted(set(HANDLERS.values()))]
     subprocess.run(
-        [*pip, "download", "-q", "--require-hashes", "--only-binary=:all:", "-d", wheels, *pinned], cwd=ROOT, check=True
+        [*pip, "download", "-q", "--require-hashes", "--only-binary=:all:", "-d", wheels, *pinned],
+        cwd=ROOT,
+        check=True,
+        timeout=BUILD_SECONDS,
     )
 
     @cache

@@ -8,6 +8,7 @@ import pytest
 
 from scripts.embedded import EmbeddedAws
 from tests.pipeline.conftest import RUNS_COMMANDS, Ops, Pipeline, wait_until
+from tests.processes import LONGEST
 
 PARAMETERS = {"BucketName": "agentic-memory-rotation", "SecretCacheSeconds": "2", "SecretOverlapSeconds": "600"}
 NEW = "wsec_new_0123456789abcdef"
@@ -52,11 +53,11 @@ class Sender:
 @pytest.fixture
 def sender(pipeline: Pipeline) -> Iterator[Sender]:
     started = Sender(pipeline)
-    thread = Thread(target=started.run)
+    thread = Thread(target=started.run, daemon=True)
     thread.start()
     yield started
     started.stop()
-    thread.join()
+    thread.join(LONGEST)
 
 
 def test_no_webhook_is_refused_while_the_secret_is_rotated(pipeline, rotate, sender):

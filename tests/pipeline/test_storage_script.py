@@ -11,7 +11,7 @@ import sys
 import time
 from base64 import b64decode
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -22,6 +22,7 @@ import pytest
 import scripts.test_s3_storage as script
 from scripts.embedded import REGION, ROOT_KEY, EmbeddedAws
 from tests.pipeline.conftest import Pipeline
+from tests.processes import LONGEST, started
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = "scripts/test_s3_storage.py"
@@ -63,16 +64,16 @@ def variables(pipeline: Pipeline) -> dict[str, str]:
 
 
 @pytest.fixture
-def start(project: Path, tmp_path: Path) -> Callable[..., Any]:
+def start(project: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     """Start the script in a process of its own, as a file and in an empty folder unless told otherwise."""
+    with ExitStack() as processes:
 
-    def start(variables: dict[str, str], *words: str, how: tuple[str, ...] = (), cwd: Path = tmp_path) -> Any:
-        return subprocess.Popen(
-            [sys.executable, *(how or [str(project / SCRIPT)]), *words], cwd=cwd, env=variables,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
+        def start(variables: dict[str, str], *words: str, how: tuple[str, ...] = (), cwd: Path = tmp_path) -> Any:
+            command = [sys.executable, *(how or [str(project / SCRIPT)]), *words]
+            pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            return processes.enter_context(started(command, cwd=cwd, env=variables, **pipes))
 
-    return start
+        yield start
 
 
 @pytest.fixture
@@ -81,7 +82,7 @@ def execute(start: Callable[..., Any]) -> Callable[..., tuple[int, str, str]]:
 
     def execute(*arguments: Any, **options: Any) -> tuple[int, str, str]:
         process = start(*arguments, **options)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=LONGEST)
         return process.returncode, out, err
 
     return execute

@@ -1,6 +1,7 @@
 """The embedded AWS with a stack of a few resources, through its functions and as `make local` runs it."""
 
 import http.client
+import io
 import json
 import os
 import signal
@@ -19,8 +20,9 @@ import pytest
 
 from scripts.deployment import DeploymentError, UnknownParameterError, deploy
 from scripts.embedded import EmbeddedAws, PortBusyError, group_exists
-from scripts.local import SettingError, read_parameters, read_port
+from scripts.local import SettingError, ask_for_secrets, read_parameters, read_port
 from scripts.translation import TemplateError, emulate, translate
+from tests.processes import type_hidden
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -30,6 +32,7 @@ Parameters:
   BucketName: {Type: String, Default: first-bucket}
   MemoryConfig: {Type: String, Default: ""}
   MemoryConcurrency: {Type: Number, Default: 10}
+  ApiKey: {Type: String, Default: none, NoEcho: true}
 Resources:
   Bucket: {Type: AWS::S3::Bucket, Properties: {BucketName: !Ref BucketName}}
   BucketPolicy:
@@ -70,6 +73,7 @@ Outputs:
   QueueUrl: {Value: !Ref Queue}
   MemoryConfig: {Value: !Ref MemoryConfig}
   MemoryConcurrency: {Value: !Ref MemoryConcurrency}
+  ApiKey: {Value: !Ref ApiKey}
 """
 
 HANDLER = """
@@ -117,7 +121,7 @@ def outputs(aws: EmbeddedAws, project: Path) -> dict[str, str]:
 class Cli:
     """`python -m scripts.local` in a process of its own, with its temporary files in a folder of its own."""
 
-    def __init__(self, template: Path, folder: Path, **environment: str) -> None:
+    def __init__(self, template: Path, folder: Path, stdin: str = "", **environment: str) -> None:
         self.folder = folder
         self.outputs = folder / "out" / "outputs.json"
         command = ["-m", "scripts.local", "--template", str(template), "--outputs", str(self.outputs)]
@@ -125,10 +129,15 @@ class Cli:
             [sys.executable, *command],
             cwd=ROOT,
             env=os.environ | {"TMPDIR": str(folder), "LOCAL_PORT": str(unused_port())} | environment,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        assert self.process.stdin is not None
+        self.process.stdin.write(stdin)
+        self.process.stdin.close()
+        self.process.stdin = None  # so that `communicate` does not flush it
 
     def wait_for_outputs(self) -> dict[str, str]:
         wait_until(lambda: self.outputs.exists() or self.process.poll() is not None)
@@ -235,7 +244,7 @@ def test_a_failed_stack_names_the_resource_and_the_reason(
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(aws: EmbeddedAws, project: Path) -> None:
-    with pytest.raises(UnknownParameterError, match=r"Buckt.*BucketName, MemoryConcurrency, MemoryConfig"):
+    with pytest.raises(UnknownParameterError, match=r"Buckt.*ApiKey, BucketName, MemoryConcurrency, MemoryConfig"):
         deploy(aws, "fourth", {"Buckt": "x"}, project)
 
 
@@ -296,6 +305,39 @@ def test_parameters_that_cannot_be_read_are_refused(text: str) -> None:
         read_parameters({"PARAMETERS": text})
 
 
+def test_a_secret_parameter_that_says_ask_is_read_from_standard_input(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("sk_1=2\nnot read\n"))
+
+    asked = ask_for_secrets({"ApiKey": "ask", "BucketName": "ask"}, project)
+
+    assert asked == {"ApiKey": "sk_1=2", "BucketName": "ask"}
+
+
+@pytest.mark.parametrize("given", ["", "\n"], ids=["end", "empty line"])
+def test_a_secret_parameter_that_is_asked_for_in_vain_is_named(
+    project: Path, monkeypatch: pytest.MonkeyPatch, given: str
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(given))
+
+    with pytest.raises(SettingError, match=r"^ApiKey=ask: nothing was given\.$"):
+        ask_for_secrets({"ApiKey": "ask"}, project)
+
+
+def test_a_secret_that_is_typed_is_not_shown() -> None:
+    code = (
+        "from scripts.local import TEMPLATE, ask_for_secrets\n"
+        "print(ask_for_secrets({'Mem0ApiKey': 'ask', 'LogLevel': 'DEBUG'}, TEMPLATE))"
+    )
+
+    shown, came = type_hidden(code, b"m0-typed\n")
+
+    assert shown.startswith(b"Mem0ApiKey: ")
+    assert b"m0-typed" not in shown
+    assert came == "{'Mem0ApiKey': 'm0-typed', 'LogLevel': 'DEBUG'}"
+
+
 @pytest.mark.parametrize("text", ["0", "65536", "-1", "http"])
 def test_a_port_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(SettingError, match="LOCAL_PORT"):
@@ -317,6 +359,18 @@ def test_outputs_appear_when_the_stack_answers_and_nothing_is_left_after_a_signa
     assert not group_exists(server)
 
 
+@pytest.mark.parametrize(("before", "said"), [("SIG_DFL", ""), ("SIG_IGN", "still up\n")], ids=["else", "nohup"])
+def test_a_run_under_nohup_outlives_its_terminal(before: str, said: str) -> None:
+    code = (
+        f"import os, signal; signal.signal(signal.SIGHUP, signal.{before}); from scripts.local import stop_on_signals\n"
+        "stop_on_signals(); os.kill(os.getpid(), signal.SIGHUP); print('still up')"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+    assert done.stdout == said
+
+
 def test_a_killed_run_leaves_neither_files_nor_functions_at_work(start: Callable[..., Cli]) -> None:
     cli = start()
     url = urlsplit(cli.wait_for_outputs()["PostCallUrl"])
@@ -329,6 +383,12 @@ def test_a_killed_run_leaves_neither_files_nor_functions_at_work(start: Callable
 
     wait_until(lambda: not group_exists(server))
     assert cli.leftovers() == []
+
+
+def test_a_secret_reaches_the_stack_without_being_in_the_command_or_its_environment(start: Callable[..., Cli]) -> None:
+    cli = start(stdin="sk_typed\n", PARAMETERS="ApiKey=ask")
+
+    assert cli.wait_for_outputs()["ApiKey"] == "sk_typed"
 
 
 def test_an_emulator_that_dies_ends_the_run(start: Callable[..., Cli]) -> None:

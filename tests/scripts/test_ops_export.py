@@ -27,6 +27,7 @@ from scripts.ops_app import main
 from scripts.ops_folder import NameRefusedError, open_folder
 from tests.archiver.conftest import stage_recording
 from tests.conftest import Stack
+from tests.processes import LONGEST, at_most
 from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, modes, note, press_ctrl_c
 
 FOLDER = CALLER[1:]
@@ -256,8 +257,9 @@ def noted(path: Path) -> list[bytes]:
 
 def test_an_export_of_2000_calls_that_is_killed_half_way_goes_on_where_it_was(stack, ask, many, wire, there):
     process = start("export", str(there), *DAY)
-    while len(noted(there)) < COUNT and os.waitpid(process, os.WNOHANG) == (0, 0):
-        time.sleep(0.1)
+    with at_most(LONGEST, lambda: os.kill(process, signal.SIGKILL)):
+        while len(noted(there)) < COUNT and os.waitpid(process, os.WNOHANG) == (0, 0):
+            time.sleep(0.1)
     os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
     kept, complete = {json.loads(line)["key"] for line in noted(there)}, (there / "manifest.json").exists()

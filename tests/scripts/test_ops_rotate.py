@@ -1,15 +1,9 @@
 """`ops rotate-secret`: which keys are accepted after each step, and when a step is refused."""
 
-import fcntl
 import hashlib
 import io
 import json
-import os
-import pty
-import subprocess
 import sys
-import termios
-import time
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -26,6 +20,7 @@ from scripts.ops_stack import find_stack
 from shared.errors import SignatureError
 from tests.conftest import SECRET, Stack, forget
 from tests.ingest.test_handler import signed
+from tests.processes import type_hidden
 from tests.scripts.conftest import INTERRUPTED, Wire, deploy_outputs, write_log
 
 HOUR = timedelta(hours=1)
@@ -416,36 +411,15 @@ def test_a_missing_permission_is_named(rotate, wire):
     assert err == "AWS refused PutSecretValue (AccessDenied): your credentials may not do this.\n"
 
 
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not holds():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.02)
-
-
-def type_at_prompt(typed: bytes) -> tuple[bytes, str]:
-    """What the terminal shows, and what came of it, in a process whose terminal it is."""
-    code = (
-        "import hashlib; from scripts.ops_rotate import ask\n"
-        "try: print(hashlib.sha256(ask().encode()).hexdigest())\n"
-        "except KeyboardInterrupt: print('interrupted')"
-    )
-    terminal, end = pty.openpty()
-    with subprocess.Popen(
-        [sys.executable, "-c", code], cwd=ROOT, stdin=end, stdout=subprocess.PIPE, stderr=end, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
-    ) as process:  # fmt: skip
-        wait_until(lambda: not termios.tcgetattr(end)[3] & termios.ECHO)  # what is typed before is thrown away
-        os.write(terminal, typed)
-        came = process.communicate(timeout=60)[0].decode().strip()
-    os.close(end)
-    shown = os.read(terminal, 1000)
-    os.close(terminal)
-    return shown, came
+ASK = (
+    "import hashlib; from scripts.ops_rotate import ask\n"
+    "try: print(hashlib.sha256(ask().encode()).hexdigest())\n"
+    "except KeyboardInterrupt: print('interrupted')"
+)
 
 
 def test_a_key_that_is_typed_is_not_shown():
-    shown, came = type_at_prompt(f"{NEW}\n".encode())
+    shown, came = type_hidden(ASK, f"{NEW}\n".encode())
 
     assert shown.startswith(b"The new signing secret: ")
     assert NEW.encode() not in shown
@@ -454,4 +428,4 @@ def test_a_key_that_is_typed_is_not_shown():
 
 @pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["Ctrl-C", "Ctrl-D"])
 def test_the_question_for_a_key_can_be_left(key):
-    assert type_at_prompt(key)[1] == "interrupted"
+    assert type_hidden(ASK, key)[1] == "interrupted"

@@ -1,0 +1,83 @@
+"""What listens on loopback is for programs: no web page may read or change anything through somebody's browser."""
+
+import re
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http.server import BaseHTTPRequestHandler
+from typing import Any
+
+LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]*)?", re.IGNORECASE)
+REFUSAL = "This port takes requests from programs only, not from web browsers, and under the name of loopback only."
+
+Scope = Mapping[str, Any]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+
+def is_from_program(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bool:
+    """Whether the request is neither a browser's nor for a name that was pointed to loopback.
+
+    Browsers send Sec-Fetch-Site with every request to loopback. No value of it is safe: `none` also marks a link from a
+    mail whose site redirects to loopback. Origin is what older browsers send.
+    """
+    named = [(name.lower(), value) for name, value in headers]
+    hosts = [value for name, value in named if name == "host"]
+    return (
+        method != "OPTIONS"  # only browsers ask beforehand
+        and target.startswith("/")  # else it names another host than the header does
+        and not any(name in ("origin", "sec-fetch-site") for name, _ in named)
+        and len(hosts) == 1
+        and LOOPBACK.fullmatch(hosts[0]) is not None
+    )
+
+
+def programs_only(app: App) -> App:
+    """The ASGI application, reached by programs alone; its answers give no page leave to read them."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await app(scope, receive, send)
+        elif scope["type"] == "http" and is_from_program(scope["method"], *target_and_headers(scope)):
+            await app(scope, receive, without_cors(send))
+        else:
+            await refuse(scope, receive, send)
+
+    return guarded
+
+
+def target_and_headers(scope: Scope) -> tuple[str, list[tuple[str, str]]]:
+    headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+    return scope["raw_path"].decode("latin-1"), headers
+
+
+def without_cors(send: Send) -> Send:
+    async def send_without(message: Any) -> None:
+        kept = [each for each in message.get("headers", []) if not each[0].lower().startswith(b"access-control-")]
+        await send(message | {"headers": kept} if "headers" in message else message)
+
+    return send_without
+
+
+async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answer 403, to a WebSocket too."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close"})
+        return
+    headers = [(b"content-type", b"text/plain"), (b"content-length", str(len(REFUSAL)).encode())]
+    await send({"type": "http.response.start", "status": 403, "headers": headers})
+    await send({"type": "http.response.body", "body": REFUSAL.encode()})
+
+
+class ProgramsOnlyHandler(BaseHTTPRequestHandler):
+    """Handles requests of programs; the others it refuses itself."""
+
+    error_message_format, error_content_type = "%(explain)s", "text/plain"
+
+    def parse_request(self) -> bool:
+        if not super().parse_request():
+            return False
+        if is_from_program(self.command, self.path, self.headers.items()):
+            return True
+        self.send_error(403, explain=REFUSAL)  # and close: the body that may follow must not be read as a request
+        return False
