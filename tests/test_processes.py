@@ -25,7 +25,7 @@ def endless(source: str) -> Iterator[int]:
 
 
 def waits_for_ever(call: ast.Call, function: ast.Attribute) -> bool:
-    has_timeout = any(keyword.arg == "timeout" for keyword in call.keywords)
+    has_timeout = any(keyword.arg in ("timeout", "WaiterConfig") for keyword in call.keywords)
     if function.attr == "communicate" or (function.attr in RUNS and ast.unparse(function.value) == "subprocess"):
         return not has_timeout
     return function.attr in ("wait", "join") and not call.args and not has_timeout
@@ -38,8 +38,9 @@ def waits_for_ever(call: ast.Call, function: ast.Attribute) -> bool:
         ("subprocess.run(command, check=True)\nsubprocess.check_output(command)", [1, 2]),
         ("with subprocess.Popen(command) as process:\n    process.wait(timeout=1)", [1]),
         ("process.wait(1)\nprocess.communicate(timeout=1)\nsubprocess.run(command, timeout=1)\n', '.join(words)", []),
+        ("waiter.wait(StackName=name)\nwaiter.wait(StackName=name, WaiterConfig=config)", [1]),
     ],
-    ids=["waits", "runs", "block", "none of them"],
+    ids=["waits", "runs", "block", "none of them", "waiters of boto3"],
 )
 def test_a_wait_without_end_is_found(source: str, lines: list[int]) -> None:
     assert list(endless(source)) == lines

@@ -325,13 +325,14 @@ def test_git_takes_no_file_of_the_tool_that_holds_personal_data(tmp_path, name):
     shutil.copy(ROOT / ".gitignore", tmp_path)
     (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / name).touch()
-    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True, timeout=60)
 
     listed = subprocess.run(
         ["git", "status", "--porcelain", "--untracked-files=all"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
+        timeout=60,
         check=True,
     )
 

@@ -67,6 +67,7 @@ def start(module: str, environment: dict[str, Any]) -> subprocess.CompletedProce
         env={"PATH": os.defpath} | plain,
         cwd=ROOT,
         capture_output=True,
+        timeout=120,
         text=True,
         check=False,
     )
