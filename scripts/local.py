@@ -3,13 +3,11 @@
 import argparse
 import json
 import os
-import shlex
 import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from getpass import getpass
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -17,20 +15,21 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
+from scripts.aws_session import OpsError
+from scripts.deploy.parameters import ASK, read_hidden, read_template, split
 from scripts.deployment import ROOT, TEMPLATE, UnknownParameterError, deploy
 from scripts.embedded import ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
-from scripts.translation import secret_parameters, translate
+from scripts.translation import translate
 
 STACK_NAME = "agentic-memory"
 DEFAULT_PORT = "4566"
 OUTPUTS = ROOT / ".local" / "outputs.json"
-ASK = "ask"  # in place of a secret parameter's value
 
 progress = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 class SettingError(EmbeddedAwsError):
-    """LOCAL_PORT or PARAMETERS cannot be read; the text says how to write it."""
+    """LOCAL_PORT cannot be read; the text says how to write it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         progress.print("Stopped.")
         return 0
+    except OpsError as error:
+        progress.print(f"[red]{escape(str(error))}[/]")
+        return error.code
     except EmbeddedAwsError as error:
         progress.print(f"[red]{escape(str(error))}[/]")
         return 2 if isinstance(error, (PortBusyError, SettingError, UnknownParameterError)) else 1
@@ -60,7 +62,7 @@ def parser() -> argparse.ArgumentParser:
 
 def serve(template: Path, outputs: Path) -> NoReturn:
     """Keep the stack up; ends only by an exception: KeyboardInterrupt when asked to, EmbeddedAwsError otherwise."""
-    port, parameters = read_port(os.environ), ask_for_secrets(read_parameters(os.environ), template)
+    port, parameters = read_port(os.environ), ask_for_secrets(split(os.environ.get("PARAMETERS", "")), template)
     with EmbeddedAws(port) as aws:
         outputs.unlink(missing_ok=True)  # of a run that was killed
         progress.print(f"Deploying {template.name} to the embedded AWS …")
@@ -79,36 +81,13 @@ def read_port(environment: Mapping[str, str]) -> int:
     return int(text)
 
 
-def read_parameters(environment: Mapping[str, str]) -> dict[str, str]:
-    """PARAMETERS="Name=Value Other='a b'" as a mapping; the shell's rules of quoting hold."""
-    try:
-        words = shlex.split(environment.get("PARAMETERS", ""))
-    except ValueError as error:
-        raise SettingError(f"PARAMETERS cannot be read: {error}.") from error
-    pairs = [word.partition("=") for word in words]
-    for name, equals, _ in pairs:
-        if not (name and equals):
-            raise SettingError(f'PARAMETERS is written "Name=Value Other=Value"; {name!r} has no value.')
-    return {name: value for name, _, value in pairs}
-
-
 def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, str]:
-    """The parameters, with those asked for that are secret (NoEcho) and say `ask`. Raises SettingError.
-
-    So a secret is neither in the shell's history nor where other processes see it.
-    """
-    asked = {name for name, value in parameters.items() if value == ASK}
-    asked &= secret_parameters(template) if asked else set()
-    return {name: read_hidden(name) if name in asked else value for name, value in parameters.items()}
-
-
-def read_hidden(name: str) -> str:
-    """A line typed without echo, or one of standard input if that is no terminal."""
-    with suppress(EOFError):
-        line = getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
-        if value := line.strip():
-            return value
-    raise SettingError(f"{name}=ask: nothing was given.")
+    """The parameters, with those asked for that are secret (NoEcho) and say `ask`. Raises OpsError."""
+    declared = read_template(template) if ASK in parameters.values() else {}
+    return {
+        name: read_hidden(name) if value == ASK and name in declared and declared[name].is_secret else value
+        for name, value in parameters.items()
+    }
 
 
 @contextmanager

@@ -49,15 +49,6 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
         raise TemplateError(f"{path} cannot be read: {error}") from error
 
 
-def secret_parameters(path: Path) -> set[str]:
-    """The parameters of the SAM template at `path` that CloudFormation shows to nobody."""
-    return {
-        name
-        for name, each in translate(path).get("Parameters", {}).items()
-        if str(each.get("NoEcho")).lower() == "true"
-    }
-
-
 def transformed(template: Template, parameters: dict[str, str]) -> Template:
     """What samtranslator's own `transform` does, but it would take the region from this machine's AWS settings."""
     to_py27_compatible_template(template, parameters)

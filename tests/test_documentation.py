@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from scripts.translation import secret_parameters
+from scripts.deploy.parameters import read_template
 
 ROOT = Path(__file__).parent.parent
-SECRETS = "|".join(sorted(secret_parameters(ROOT / "template.yaml")))
+SECRETS = "|".join(name for name, each in read_template(ROOT / "template.yaml").items() if each.is_secret)
 TOLD = [
     ROOT / "Makefile", ROOT / "template.yaml", *ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"),
     *ROOT.glob(".github/**/*.yml"), *ROOT.glob("scripts/**/*.py"),

@@ -2,9 +2,12 @@
 
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
+from getpass import getpass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from samtranslator.yaml_helper import yaml_parse
 
 from scripts.aws_session import OpsError
 
-ASK = "ask"
+ASK = "ask"  # in place of a secret parameter's value
 NONE = "none"  # how a NoEcho parameter says that there is no value
 LONGEST = 4096  # bytes of a value, by CloudFormation's quotas
 
@@ -66,7 +69,7 @@ class Setting:
 
 def read_template(path: Path) -> dict[str, Parameter]:
     """The parameters of the template at `path`, by name."""
-    declared = yaml_parse(path.read_text())["Parameters"]
+    declared = yaml_parse(path.read_text()).get("Parameters", {})
     return {name: _parameter(name, each) for name, each in declared.items()}
 
 
@@ -81,15 +84,34 @@ def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
     )
 
 
-def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Parameter], str]) -> dict[str, str]:
-    """`Name=Value Other='a b'` as a mapping, by the shell's rules of quoting; `ask` gets secrets. Raises OpsError."""
+def split(text: str) -> dict[str, str]:
+    """PARAMETERS="Name=Value Other='a b'" as a mapping; the shell's rules of quoting hold. Raises OpsError."""
     try:
         pairs = [word.partition("=") for word in shlex.split(text)]
     except ValueError as error:
         raise OpsError(f"PARAMETERS cannot be read: {error}.") from None
-    for name, equals, value in pairs:
-        if not equals:
+    for name, equals, _ in pairs:
+        if not (name and equals):
             raise OpsError(f'PARAMETERS is written "Name=Value Other=Value"; {name!r} has no value.')
+    return {name: value for name, _, value in pairs}
+
+
+def read_hidden(name: str) -> str:
+    """A line typed without echo, or one of standard input if that is no terminal. Raises OpsError for none.
+
+    So a secret is neither in the shell's history nor where other processes see it.
+    """
+    with suppress(EOFError):
+        line = getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
+        if value := line.strip():
+            return value
+    raise OpsError(f"{name}={ASK}: nothing was given.")
+
+
+def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Parameter], str]) -> dict[str, str]:
+    """What PARAMETERS gives a deployed stack; `ask` gets the secrets. Raises OpsError."""
+    given = split(text)
+    for name, value in given.items():
         if name not in declared:
             raise OpsError(f"There is no parameter {name}.{_meant(name, declared)}")
         if declared[name].is_secret and value not in (ASK, NONE):
@@ -99,7 +121,7 @@ def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Para
             )
     return {
         name: declared[name].check(ask(declared[name]) if declared[name].is_secret and value == ASK else value)
-        for name, _, value in pairs
+        for name, value in given.items()
     }
 
 

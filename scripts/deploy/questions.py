@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from scripts.aws_session import OpsError
-from scripts.deploy.parameters import NONE, Parameter
+from scripts.deploy.parameters import NONE, Parameter, read_hidden
 
 MOST = 8
 _STACK_NAME = r"[A-Za-z][A-Za-z0-9-]{0,127}"
@@ -69,7 +69,7 @@ class Questions:
         """A secret that PARAMETERS says to ask for. Mem0's configuration is in a file."""
         if parameter.name == "MemoryConfig":
             return str(click.prompt("File of MemoryConfig", value_proc=_answered(self.config), err=True))
-        return str(click.prompt(parameter.name, hide_input=True, value_proc=_answered(parameter.check), err=True))
+        return read_hidden(parameter.name)
 
     def config(self, path: str) -> str:
         """The configuration in the file, on one line."""

@@ -18,9 +18,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from scripts.aws_session import OpsError
+from scripts.deploy.parameters import split
 from scripts.deployment import DeploymentError, UnknownParameterError, deploy
 from scripts.embedded import EmbeddedAws, PortBusyError, group_exists
-from scripts.local import SettingError, ask_for_secrets, read_parameters, read_port
+from scripts.local import SettingError, ask_for_secrets, read_port
 from scripts.translation import TemplateError, emulate, translate
 from tests.processes import type_hidden
 
@@ -296,13 +298,13 @@ def test_a_template_that_is_none_is_named(tmp_path: Path) -> None:
     ids=["none", "two", "quotes and equals sign", "empty value"],
 )
 def test_parameters_are_read_as_a_shell_would(text: str, expected: dict[str, str]) -> None:
-    assert read_parameters({"PARAMETERS": text}) == expected
+    assert split(text) == expected
 
 
 @pytest.mark.parametrize("text", ["A", "=1", "A='"])
 def test_parameters_that_cannot_be_read_are_refused(text: str) -> None:
-    with pytest.raises(SettingError, match="PARAMETERS"):
-        read_parameters({"PARAMETERS": text})
+    with pytest.raises(OpsError, match="PARAMETERS"):
+        split(text)
 
 
 def test_a_secret_parameter_that_says_ask_is_read_from_standard_input(
@@ -321,7 +323,7 @@ def test_a_secret_parameter_that_is_asked_for_in_vain_is_named(
 ) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(given))
 
-    with pytest.raises(SettingError, match=r"^ApiKey=ask: nothing was given\.$"):
+    with pytest.raises(OpsError, match=r"^ApiKey=ask: nothing was given\.$"):
         ask_for_secrets({"ApiKey": "ask"}, project)
 
 
