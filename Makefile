@@ -8,6 +8,8 @@ PYTHON ?= $(shell for python in python3.13 python3 python3.12 python3.11; do \
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export SAM_CLI_TELEMETRY := 0
+# As it was written: make would take its $ for variables of its own.
+override export PARAMETERS := $(value PARAMETERS)
 PACKAGES := $(basename $(wildcard */requirements*.in))
 # Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
 MEMORY_BACKEND ?= platform

@@ -7,19 +7,23 @@ from boto3.session import Session
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    ConnectionError,
     CredentialRetrievalError,
+    HTTPClientError,
     NoCredentialsError,
-    NoRegionError,
     ProfileNotFound,
     SSOError,
     TokenRetrievalError,
 )
+from botocore.utils import JSONFileCache
 
 from shared.aws_errors import error_code
 
 _FORBIDDEN = (
-    "AccessDenied", "AccessDeniedException", "AuthorizationError", "UnrecognizedClientException",
-    "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403",  # 403: HEAD has no body
+    "AccessDenied", "AccessDeniedException", "AuthorizationError", "403",  # 403: HEAD has no body
+)  # fmt: skip
+_NOT_ACCEPTED = (
+    "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId", "SignatureDoesNotMatch",
 )  # fmt: skip
 _SIGNED_OUT = (NoCredentialsError, CredentialRetrievalError, SSOError, TokenRetrievalError)
 
@@ -50,20 +54,28 @@ def aws_session(otherwise: str = "") -> Session:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or profile_region or otherwise
     if not region:
         raise OpsError("No AWS region is set: set AWS_REGION, or give the profile a region.")
+    # As the SAM CLI and the AWS CLI: a role with MFA asks for one code, and not once for each session.
+    session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache()
     return Session(botocore_session=session, region_name=region)
 
 
 def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:
     """What an operator can do about an error of AWS; `stack` is the one that was looked for, if any."""
+    code = error_code(error)
     if isinstance(error, _SIGNED_OUT):
-        return OpsError("There are no AWS credentials: sign in (aws sso login), set AWS_PROFILE, or use --local.")
-    if error_code(error).startswith("ExpiredToken"):
+        return OpsError("There are no AWS credentials: sign in (aws sso login), or set AWS_PROFILE.")
+    if code.startswith("ExpiredToken"):
         return OpsError("Your AWS credentials have expired: sign in again (aws sso login).")
-    if isinstance(error, NoRegionError):
-        return OpsError("No AWS region is set: set AWS_REGION, or use --local.")
-    if stack and error_code(error) == "ValidationError" and "does not exist" in str(error):
+    if code in _NOT_ACCEPTED:
+        return OpsError(
+            f"AWS does not accept these credentials ({code}): the access key is wrong or inactive, or the region is "
+            "not enabled for the account (console: Account, AWS Regions)."
+        )
+    if stack and code == "ValidationError" and "does not exist" in str(error):
         return OpsError(f"There is no stack {stack} in {region}. Name it with --stack, or use --local.")
+    if isinstance(error, ConnectionError | HTTPClientError):
+        return OpsError(f"AWS cannot be reached ({code}): look at the network, and at AWS_REGION.", code=1)
     operation = error.operation_name if isinstance(error, ClientError) else "the request"
-    if error_code(error) in _FORBIDDEN:
-        return OpsError(f"AWS refused {operation} ({error_code(error)}): your credentials may not do this.")
-    return OpsError(f"AWS did not do {operation}: {error_code(error)}.", code=1)
+    if code in _FORBIDDEN:
+        return OpsError(f"AWS refused {operation} ({code}): your credentials may not do this.")
+    return OpsError(f"The AWS request {operation} failed ({code}).", code=1)

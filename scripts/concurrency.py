@@ -56,8 +56,8 @@ def low_limit(found: Concurrency) -> str:
     if limit is None or limit >= LOW:
         return ""
     return (
-        f"the account runs no more than {limit} functions at a time, those of other stacks too. The stack's defaults "
-        f"leave ingest room in 10; at the limit webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
+        f"the account runs no more than {limit} functions at a time, those of other stacks too. The defaults work with "
+        f"a limit of 10; at the limit webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
     )
 
 

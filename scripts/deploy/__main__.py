@@ -1,14 +1,15 @@
 """Deploy the stack: a new one by at most eight questions, an update without any.
 
-An update keeps every value that the stack has. PARAMETERS="Name=Value ..." changes what it names; a secret is written
-Name=ask, and asked for hidden.
+An update keeps every value that the stack has. PARAMETERS="Name=Value ..." changes what it names. For a secret write
+Name=ask: you then type it, and it is not shown.
 
 Exit codes: 0 done, or nothing to do; 1 it failed; 2 it cannot be done as it was asked; 130 interrupted.
 """
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,16 +19,17 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.aws_session import OpsError, aws_session, explained
 from scripts.concurrency import limits, low_limit
-from scripts.deploy.package import TEMPLATE, build, check_built, upload
-from scripts.deploy.parameters import Setting, for_new, for_update, read_given, read_template
+from scripts.deploy.package import TEMPLATE, package
+from scripts.deploy.parameters import Parameter, Setting, for_new, for_update, read_given, read_template
 from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 from scripts.deploy.questions import Questions
-from scripts.deploy.stack import KEPT, NEVER_MADE, STUCK, CloudFormation, Deployed, is_over
-from scripts.deploy.view import bar, console, show_changes, show_outputs, show_settings, steps
+from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, aftermath
+from scripts.deploy.view import bar, console, show_changes, show_next_steps, show_outputs, show_settings, steps
 
 STACK_NAME = "agentic-memory"
 REGION = "us-east-1"
 INTERRUPTED = 130
+GOES_ON = "What CloudFormation has begun goes on. Run the same command again to see how it ends."
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -46,9 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command(arguments, prog_name="make deploy", standalone_mode=False)
     except click.Abort:
-        return say(
-            "Interrupted. What CloudFormation has begun goes on; run the same command again to see it.", INTERRUPTED
-        )
+        return say(f"Interrupted. {GOES_ON}", INTERRUPTED)
     except click.ClickException as error:
         return say(error.format_message(), 2)
     except OpsError as error:
@@ -65,6 +65,7 @@ def say(text: str, code: int) -> int:
 
 
 def deploy(name: str, parameters: str, built: Path | None) -> None:
+    """From the checks to the outputs. Raises OpsError, or what AWS answers."""
     if not built:
         check_python()
     declared = read_template(built or TEMPLATE)
@@ -73,67 +74,77 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
     check_region(session, str(session.region_name))
     account = check_credentials(session)
     stack = CloudFormation(session.client("cloudformation"), name)
-    found = settled(stack)
+    found = at_rest(stack)
     given = read_given(parameters, declared, questions.hidden)
     if found is None:
-        name, session, stack, found = place(questions, name, session)
-    where = f"{name}, in {session.region_name}, account {account}"
-    if found:
-        check_given(given, found)
-        settings = for_update(declared, given, found.values, stack.defaults())
-        console.print(f"Update of the stack {where}", style="bold")
-    else:
-        check_bucket(session, given.get("BucketName") or f"elevenlabs-agentic-memory-{account}-{session.region_name}")
-        settings = for_new(declared, questions.parameters() | given)
-        console.print()
-        console.print(f"New stack {where}", style="bold")
+        session = place(questions, name, session)
+        stack = CloudFormation(session.client("cloudformation"), questions.name)
+        found = at_rest(stack)
+    settings = update(stack, found, given, declared) if found else new(session, account, given, questions)
+    console.print(
+        f"{'Update of the' if found else 'New'} stack {stack.name}, in {session.region_name}, account {account}",
+        style="bold",
+    )
     show_settings(settings, is_new=found is None)
     if note := low_limit(limits(session.client)):
         console.print(f"Good to know: {note}", style="yellow")
-    backend = value(settings, "MemoryBackend") or (found.values["MemoryBackend"] if found else "platform")
-    url = packaged(session, built, backend)
-    carry_out(stack, url, settings, found, str(session.region_name))
+    made = carry_out(stack, package(session, built, backend(settings, found)), settings, found)
+    if made and found is None:
+        show_next_steps(stack.name, str(session.region_name))
 
 
-def place(questions: Questions, name: str, session: Session) -> tuple[str, Session, CloudFormation, Deployed | None]:
-    """Where a new stack is to be. There may be one already, which is updated then."""
+def place(questions: Questions, name: str, session: Session) -> Session:
+    """Ask where a new stack is to be. Its name is then that of the questions."""
     if not sys.stdin.isatty():
         raise OpsError(
             f"There is no stack {name} in {session.region_name}, and nobody to ask for a new one: run make deploy in a "
             "terminal, or name the stack with STACK=name and its region with AWS_REGION."
         )
-    name = questions.stack_name(name)
+    questions.ask_name(name)
     os.environ["AWS_REGION"] = questions.region(str(session.region_name), partial(check_region, session))
-    session = aws_session()
-    stack = CloudFormation(session.client("cloudformation"), name)
-    return name, session, stack, settled(stack)
+    chosen = aws_session()
+    check_credentials(chosen)
+    return chosen
 
 
-def settled(stack: CloudFormation) -> Deployed | None:
-    """The stack when nothing is under way any more; None if there is none, or one that was never made."""
+def at_rest(stack: CloudFormation) -> Deployed | None:
+    """The stack when nothing is under way any more; None if there is none, or none that was ever made."""
     found = stack.find()
-    if found and found.status != "REVIEW_IN_PROGRESS" and not is_over(found.status):
-        console.print(f"The stack {stack.name} is being changed ({found.status}): waiting for that first.")
-        found = stack.follow(stack.last_event(), lambda _: None)
-    if found is None:
+    if found is None or found.status == REVIEW:
         return None
-    if found.status in NEVER_MADE:
-        console.print(f"What a failed first deployment left of {stack.name} goes first.")
-        stack.remove_remains()
-        return None
-    if found.status in STUCK:
-        raise OpsError(f"The stack {stack.name} cannot be updated: {STUCK[found.status].format(name=stack.name)}.")
     if "WebhookSecretValue" not in found.values:
         raise OpsError(f"The stack {stack.name} is another application's: name yours with STACK=name.")
+    if found.status.endswith("_IN_PROGRESS"):
+        with console.status(f"Waiting: the stack {stack.name} is being changed ({found.status}) ..."):
+            found = stack.wait(found)
+    if found.status == "DELETE_COMPLETE":
+        return None
+    if found.status in STUCK:
+        raise OpsError(aftermath(found.status, stack.name))
+    if found.status == FAILED_AT_FIRST:
+        console.print(f"The first deployment of {stack.name} failed: {stack.why_failed(found)}.")
+        with console.status("Deleting what it left, which holds no calls ..."):
+            stack.remove(found)
+        return None
     return found
 
 
-def check_given(given: Mapping[str, str], found: Deployed) -> None:
-    """What may not be changed on a stack that has calls. Raises OpsError."""
+def new(session: Session, account: str, given: Mapping[str, str], questions: Questions) -> list[Setting]:
+    """What a new stack is made with. Its bucket's name must be free."""
+    check_bucket(session, given.get("BucketName") or f"elevenlabs-agentic-memory-{account}-{session.region_name}")
+    settings = for_new(questions.declared, {**questions.parameters(given), **given})
+    console.print()
+    return settings
+
+
+def update(
+    stack: CloudFormation, found: Deployed, given: Mapping[str, str], declared: Mapping[str, Parameter]
+) -> list[Setting]:
+    """What an update sends. Raises OpsError for what may not be changed on a stack that has calls."""
     key, bucket = found.values.get("KmsKeyArn"), found.outputs.get("BucketName")
     if key and given.get("KmsKeyArn", key) != key:
         raise OpsError("KmsKeyArn stays once it is given: the functions could not read what that key encrypted.")
-    if given.get("BucketName", bucket) != bucket:
+    if given.get("BucketName", bucket) not in (bucket, found.values.get("BucketName")):
         raise OpsError(
             f"BucketName stays: the calls are in {bucket}. STACK=name makes a second stack with its own bucket."
         )
@@ -142,44 +153,45 @@ def check_given(given: Mapping[str, str], found: Deployed) -> None:
             "WebhookSecretValue is for a new stack. ./scripts/ops rotate-secret --yes changes the signing secret of "
             "this one, and no webhook is refused meanwhile."
         )
+    return for_update(declared, given, found.values, stack.defaults())
 
 
-def value(settings: Sequence[Setting], name: str) -> str | None:
-    return next((each.value for each in settings if each.parameter.name == name), None)
+def backend(settings: Sequence[Setting], found: Deployed | None) -> str:
+    """The MemoryBackend that the stack will have."""
+    chosen = next((each.value for each in settings if each.parameter.name == "MemoryBackend"), None)
+    return chosen or (found.values.get("MemoryBackend") if found else None) or "platform"
 
 
-def packaged(session: Session, built: Path | None, backend: str) -> str:
-    if built:
-        check_built(built, backend)
-    else:
-        with console.status("Building the functions' packages, a minute or two ..."):
-            built = build(backend)
-    with console.status("Uploading the packages ..."):
-        return upload(session, built)
-
-
-def carry_out(
-    stack: CloudFormation, url: str, settings: Sequence[Setting], found: Deployed | None, region: str
-) -> None:
+def carry_out(stack: CloudFormation, url: str, settings: Sequence[Setting], found: Deployed | None) -> bool:
+    """Change the stack; False if there is nothing to change."""
     with console.status("CloudFormation works out what changes ..."):
-        change_set = stack.prepare(url, settings, is_new=found is None)
-    if change_set is None:
-        console.print("Nothing to change: the stack is as template and parameters say.", style="green")
-        return
-    changes = stack.changes(change_set)
+        prepared = stack.prepare(url, settings, is_new=found is None)
+    if prepared is None:
+        console.print("Nothing to change: the stack already matches the template and the parameters.", style="green")
+        return False
+    changes = stack.changes(prepared.change_set)
     show_changes(changes)
-    lost = [each.resource for each in changes if each.type in KEPT and each.is_replacement]
-    if lost:
-        stack.discard(change_set, is_new=found is None)
+    if lost := [each.resource for each in changes if each.loses_data]:
+        stack.discard(prepared.change_set)
         raise OpsError(
-            f"Nothing was changed: this would put an empty one in place of {', '.join(lost)}, and what is kept there "
-            "would not be found any more. Leave that as it is, or make a second stack: STACK=name."
+            f"Nothing was changed: this would replace {', '.join(lost)} by an empty one, and the stack would lose its "
+            "data. Undo that change, or make a second stack: STACK=name."
         )
     after = stack.last_event()
-    stack.execute(change_set)
-    with bar() as progress:
-        made = stack.follow(after, steps(progress, len(changes)))
-    show_outputs(made, is_new=found is None, region=region)
+    stack.execute(prepared.change_set)
+    with going_on(), bar() as progress:
+        made = stack.follow(prepared.stack, after, steps(progress, len(changes)))
+    show_outputs(made, is_new=found is None)
+    return True
+
+
+@contextmanager
+def going_on() -> Iterator[None]:
+    """Whatever hinders the look at CloudFormation does not hinder CloudFormation."""
+    try:
+        yield
+    except (ClientError, BotoCoreError) as error:
+        raise OpsError(f"{explained(error)} {GOES_ON}", code=1) from None
 
 
 if __name__ == "__main__":

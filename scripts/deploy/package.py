@@ -1,36 +1,62 @@
 """The functions' packages and the template in S3, as CloudFormation takes them, by the SAM CLI."""
 
+import fcntl
 import hashlib
 import os
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from boto3.session import Session
 
 from scripts.aws_session import OpsError
+from scripts.deploy.view import console
 
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATE = ROOT / "template.yaml"
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
+LOCK = ROOT / ".aws-sam" / "deploy.lock"
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 _BUCKET = re.compile(r"s3://([a-z0-9.-]+)/|S3Bucket: ([a-z0-9.-]+)")
 _LAST_LINES = 30
 
 
-def build(backend: str) -> Path:
-    """Build the packages for the stack's MemoryBackend; returns the built template."""
-    _run(["make", "--no-print-directory", "-C", str(ROOT), "build", f"MEMORY_BACKEND={backend}"], {})
-    return BUILT
+def package(session: Session, built: Path | None, backend: str) -> str:
+    """Build the packages for the stack's MemoryBackend, unless they are `built`, and upload them.
+
+    Returns the template's address. Raises OpsError.
+    """
+    with _one_at_a_time():
+        if not built:
+            with console.status("Building the functions' packages, a minute or two ..."):
+                _run(["make", "--no-print-directory", "-C", str(ROOT), "build", f"MEMORY_BACKEND={backend}"], {})
+        check_built(built or BUILT, backend)
+        with console.status("Uploading the packages ..."):
+            return upload(session, built or BUILT)
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Two builds in one folder would upload each other's packages."""
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise OpsError(
+                "Another make deploy builds in this folder. Wait until it has uploaded its packages."
+            ) from None
+        yield
 
 
 def check_built(built: Path, backend: str) -> None:
     """A package for the other Mem0 would make every memory fail."""
-    package = built.parent / "MemoryWriterFunction"
-    if package.is_dir() and (package / "mem0").is_dir() != (backend == "oss"):
+    writer = built.parent / "MemoryWriterFunction"
+    if writer.is_dir() and (writer / "mem0").is_dir() != (backend == "oss"):
         raise OpsError(
             f"{built} was built for another MemoryBackend: build it with MEMORY_BACKEND={backend} make build"
         )

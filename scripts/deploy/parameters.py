@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from getpass import getpass
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ class Parameter:
     pattern: str
     allowed: tuple[str, ...]
     hint: str
+    bounds: tuple[float, float] | None = None  # of a number
 
     def check(self, value: str) -> str:
         """The value itself. Raises OpsError, which never quotes a secret."""
@@ -37,9 +39,16 @@ class Parameter:
             raise OpsError(f"{self.name} is too long: CloudFormation takes {LONGEST} bytes at most.")
         if self.allowed and value not in self.allowed:
             raise OpsError(f"{self.name} must be one of: {', '.join(self.allowed)}.")
+        if self.bounds and not self._is_within(value):
+            low, high = (f"{each:g}" for each in self.bounds)
+            raise OpsError(f"{self.name} must be a number from {low}{'' if high == 'inf' else f' to {high}'}.")
         if self.pattern and not re.fullmatch(self.pattern, value):
             raise OpsError(f"{self.name} {self.hint or 'does not fit its pattern.'}")
         return value
+
+    def _is_within(self, value: str) -> bool:
+        low, high = self.bounds or (0, inf)
+        return bool(re.fullmatch(r"\d{1,12}(\.\d+)?", value)) and low <= float(value) <= high
 
 
 @dataclass(frozen=True)
@@ -81,6 +90,9 @@ def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
         declared.get("AllowedPattern", ""),
         tuple(map(str, declared.get("AllowedValues", ()))),
         declared.get("ConstraintDescription", ""),
+        (float(declared.get("MinValue", 0)), float(declared.get("MaxValue", inf)))
+        if declared.get("Type") == "Number"
+        else None,
     )
 
 
@@ -116,8 +128,8 @@ def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Para
             raise OpsError(f"There is no parameter {name}.{_meant(name, declared)}")
         if declared[name].is_secret and value not in (ASK, NONE):
             raise OpsError(
-                f"{name} is a secret, and a command line is kept and seen. Write {name}={ASK}: it is then asked for, "
-                "and not shown. What you have just written is in your shell's history: delete it there."
+                f"{name} is a secret: the shell stores command lines, and other users see them. Write {name}={ASK}: "
+                "you then type it, and it is not shown. Delete what you have just written from the shell's history."
             )
     return {
         name: declared[name].check(ask(declared[name]) if declared[name].is_secret and value == ASK else value)

@@ -17,8 +17,11 @@ def check_python() -> None:
     cure = f"Install it, for example with: pyenv install {LAMBDA_PYTHON.removeprefix('python')}"
     if not shutil.which(LAMBDA_PYTHON):
         raise OpsError(f"The functions are built with {LAMBDA_PYTHON}, which is not on the PATH. {cure}")
-    ran = subprocess.run([LAMBDA_PYTHON, "-m", "pip", "--version"], capture_output=True, timeout=60)
-    if ran.returncode:
+    try:
+        ran = subprocess.run([LAMBDA_PYTHON, "-m", "pip", "--version"], capture_output=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        ran = None
+    if ran is None or ran.returncode:
         raise OpsError(f"The functions are built with {LAMBDA_PYTHON}, and it does not run here, or has no pip. {cure}")
 
 
@@ -39,16 +42,22 @@ def check_region(session: Session, region: str) -> str:
 
 
 def check_bucket(session: Session, name: str) -> None:
-    """A new stack makes its bucket: the name must be free. Another's bucket of this name answers 403."""
+    """A new stack makes its bucket: the name must be free. HEAD has no body, so that AWS says no more than a number."""
+    other = 'Choose another one: make deploy PARAMETERS="BucketName=my-calls"'
     try:
         session.client("s3").head_bucket(Bucket=name)
-        found = "is in your account already, perhaps of a stack that was removed: its calls are safe, and stay there"
     except ClientError as error:
         if error_code(error) in ("404", "NoSuchBucket"):
             return
-        if error_code(error) not in ("301", "400", "403"):
-            raise explained(error) from None
-        found = "is not free: another account, or another region, has it"
+        if error_code(error) in ("301", "403"):
+            raise OpsError(
+                f"The bucket {name} is not free: another account or region has it, or your credentials may not look at "
+                f"it (s3:ListBucket). {other}"
+            ) from None
+        raise explained(error) from None
     except BotoCoreError as error:
         raise explained(error) from None
-    raise OpsError(f'The bucket {name} {found}. Choose another one: make deploy PARAMETERS="BucketName=my-calls"')
+    raise OpsError(
+        f"The bucket {name} is in your account already, perhaps of a stack that was removed: its calls are safe, and "
+        f"stay there. {other}"
+    )

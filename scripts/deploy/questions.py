@@ -11,58 +11,55 @@ from scripts.deploy.parameters import NONE, Parameter, read_hidden
 
 MOST = 8
 _STACK_NAME = r"[A-Za-z][A-Za-z0-9-]{0,127}"
+_TRUE = {"yes": "true", "no": "false"}
 
 
 class Questions:
     """Asks on the terminal, and counts. A wrong answer is told what is wrong, and asked for again."""
 
     def __init__(self, declared: Mapping[str, Parameter]) -> None:
-        self._declared, self._asked = declared, 0
+        self.declared, self.name, self._asked = declared, "", 0
 
-    def stack_name(self, default: str) -> str:
+    def ask_name(self, default: str) -> None:
         name = Parameter("The name", default, False, _STACK_NAME, (), "has letters, digits and - only, a letter first.")
-        return self._ask("Name of the stack", "All that it makes carries this name.", default, name.check)
+        self.name = self._ask("Name of the stack", "The names of its resources start with it.", default, name.check)
 
     def region(self, default: str, check: Callable[[str], str]) -> str:
         return self._ask("Region", "Where calls are kept. A stack cannot be moved.", default, check)
 
-    def parameters(self) -> dict[str, str]:
-        """The answers, by the stack's parameters; what has its default is left out."""
-        chosen = {
-            "WebhookSecretValue": self._secret(
-                "WebhookSecretValue", "Signing secret of the webhook",
-                "ElevenLabs shows it when you enter the stack's address there. Enter: later.",
-            ),
-            "ElevenLabsApiKey": self._secret(
-                "ElevenLabsApiKey", "ElevenLabs API key",
-                "Fetches what no webhook brings, such as recordings of more than 4.9 minutes. Enter: none.",
-            ),
-        } | self._memories() | {
-            "AlarmEmail": self._ask(
-                "E-mail for alarms", "AWS sends a mail first, which must be confirmed. Enter: none.", "",
-                self._declared["AlarmEmail"].check,
-            ),
-            "KeepAudio": "true" if self._ask(
-                "Keep recordings", "yes: MP3 beside each call. no: none is kept, nor fetched.", "yes", _yes_or_no,
-            ) == "yes" else "false",
-        }  # fmt: skip
-        return {name: value for name, value in chosen.items() if value != self._declared[name].default}
+    def parameters(self, given: Mapping[str, str]) -> dict[str, str]:
+        """The answers, by the stack's parameters. What is given is not asked for; what has its default is left out."""
+        chosen: dict[str, str] = {}
+        if "WebhookSecretValue" not in given:
+            sentence = "ElevenLabs shows it once it has the stack's address. Press Enter to give it later."
+            chosen |= self._secret("WebhookSecretValue", "Signing secret of the webhook", sentence)
+        if "ElevenLabsApiKey" not in given:
+            sentence = "Fetches what webhooks do not deliver, such as recordings over 4.9 minutes. Enter: none."
+            chosen |= self._secret("ElevenLabsApiKey", "ElevenLabs API key", sentence)
+        if not {"MemoryBackend", "Mem0ApiKey", "MemoryConfig"} & given.keys():
+            chosen |= self._memories()
+        if "AlarmEmail" not in given:
+            sentence = "AWS sends a first mail, which you must confirm. Press Enter for none."
+            chosen["AlarmEmail"] = self._ask("E-mail for alarms", sentence, "", self.declared["AlarmEmail"].check)
+        if "KeepAudio" not in given:
+            sentence = "yes: an MP3 beside each call. no: recordings are neither kept nor fetched."
+            chosen["KeepAudio"] = _TRUE[self._ask("Keep recordings", sentence, "yes", _yes_or_no)]
+        return {name: value for name, value in chosen.items() if value != self.declared[name].default}
 
     def _memories(self) -> dict[str, str]:
-        where = self._ask(
-            "Where memories go",
-            "hosted: Mem0's platform. own: open-source Mem0, as a file of yours says. none: they wait 14 days.",
-            "hosted", _one_of("hosted", "own", "none"),
-        )  # fmt: skip
+        sentence = (
+            "hosted: Mem0's platform. own: open-source Mem0, set up by a JSON file. "
+            "none: they wait 14 days, then they are deleted."
+        )
+        where = self._ask("Where memories go", sentence, "hosted", _one_of("hosted", "own", "none"))
         if where == "hosted":
-            sentence = "From Mem0's dashboard. Enter: later; until then memories wait 14 days."
-            return {"Mem0ApiKey": self._secret("Mem0ApiKey", "Mem0 API key", sentence)}
+            sentence = "From Mem0's dashboard. Press Enter to give it later; until then memories wait 14 days."
+            return self._secret("Mem0ApiKey", "Mem0 API key", sentence)
         if where == "own":
-            sentence = "JSON that mem0.Memory.from_config takes. Name the file."
+            sentence = "The name of the file, with the JSON that mem0.Memory.from_config takes."
             return {
-                "MemoryBackend": "oss",
-                "MemoryConfig": self._ask("Mem0 configuration", sentence, None, self.config),
-            }
+                "MemoryBackend": "oss", "MemoryConfig": self._ask("Mem0 configuration", sentence, None, self.config),
+            }  # fmt: skip
         return {}
 
     def hidden(self, parameter: Parameter) -> str:
@@ -79,16 +76,16 @@ class Questions:
             raise OpsError(f"The file cannot be read: {error.strerror}.") from None
         except ValueError:
             raise OpsError("The file is not JSON.") from None
-        return self._declared["MemoryConfig"].check(content)
+        return self.declared["MemoryConfig"].check(content)
 
-    def _secret(self, name: str, title: str, sentence: str) -> str:
-        return self._ask(title, sentence, "", self._declared[name].check, hide=True) or NONE
+    def _secret(self, name: str, title: str, sentence: str) -> dict[str, str]:
+        return {name: self._ask(title, sentence, "", self.declared[name].check, hide=True) or NONE}
 
     def _ask(
         self, title: str, sentence: str, default: str | None, check: Callable[[str], str], *, hide: bool = False
     ) -> str:
         self._asked += 1
-        click.echo(f"\n{title} ({self._asked} of {MOST})\n  {sentence}", err=True)
+        click.echo(f"\n{title} (question {self._asked}, at most {MOST})\n  {sentence}", err=True)
         return str(
             click.prompt(
                 "  >", default=default, show_default=bool(default), hide_input=hide, prompt_suffix=" ",

@@ -1,30 +1,36 @@
 """A stack as CloudFormation knows it: what it has, what an update would change, and how that goes."""
 
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
-from typing import Any
+from typing import Any, NamedTuple
 
 from botocore.exceptions import ClientError, WaiterError
 
-from scripts.aws_session import OpsError
+from scripts.aws_session import OpsError, explained
 from scripts.deploy.parameters import Setting
 from shared.aws_errors import error_code
 
-# Capabilities: the roles have generated names. CAPABILITY_AUTO_EXPAND does not hold for change sets.
+# The roles have generated names. CAPABILITY_AUTO_EXPAND does not apply to change sets.
 CAPABILITIES = ["CAPABILITY_IAM"]
 POLL_SECONDS = 2.0
-NEVER_MADE = ("REVIEW_IN_PROGRESS", "ROLLBACK_COMPLETE")  # nothing is in it, nor was
+TEN_MINUTES = {"Delay": POLL_SECONDS, "MaxAttempts": 300}
+REVIEW = "REVIEW_IN_PROGRESS"  # only a change set was made, and perhaps by somebody else: nothing is deployed yet
+FAILED_AT_FIRST = "ROLLBACK_COMPLETE"  # the first deployment failed, and nothing of it was kept
 STUCK = {
     "CREATE_FAILED": "its first deployment failed, and was left as it was. Delete it in the console",
     "ROLLBACK_FAILED": "its first deployment failed, and could not be taken back. Delete it in the console",
     "DELETE_FAILED": "it could not be deleted. The console says why; delete it there",
+    "UPDATE_FAILED": "an update failed, and was left as it was. Take it back: "
+    "aws cloudformation rollback-stack --stack-name {name}",
     "UPDATE_ROLLBACK_FAILED": "an update failed, and could not be taken back. Repair the resource that the console "
     "names; then: aws cloudformation continue-update-rollback --stack-name {name}",
+    "IMPORT_ROLLBACK_FAILED": "an import failed, and could not be taken back. Look at it in the console",
 }
 KEPT = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::SecretsManager::Secret")
+NEVER_REMOVED = ("Bucket", "ConversationTable", "WebhookSecret")
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 
 
@@ -40,12 +46,24 @@ class Deployed:
 
 @dataclass(frozen=True)
 class Change:
-    """What happens to one resource. `action`: Add, Modify, Remove; a replacement is a new one in place of the old."""
+    """What happens to one resource. `action`: Add, Modify or Remove. `replacement`: True, Conditional or False."""
 
     resource: str
     type: str
     action: str
-    is_replacement: bool
+    replacement: str
+
+    @property
+    def loses_data(self) -> bool:
+        is_removed = self.action == "Remove" and self.resource in NEVER_REMOVED
+        return is_removed or (self.replacement == "True" and self.type in KEPT)
+
+
+class Prepared(NamedTuple):
+    """A change set that can be carried out, and its stack: both by ARN."""
+
+    change_set: str
+    stack: str
 
 
 class CloudFormation:
@@ -56,103 +74,126 @@ class CloudFormation:
 
     def find(self) -> Deployed | None:
         try:
-            found = self._client.describe_stacks(StackName=self.name)["Stacks"][0]
+            return self._describe(self.name)
         except ClientError as error:
             if error_code(error) == "ValidationError" and "does not exist" in str(error):
                 return None
             raise
-        return Deployed(
-            found["StackId"], found["StackStatus"],
-            {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])},
-            {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])},
-        )  # fmt: skip
 
     def defaults(self) -> dict[str, str]:
         """The defaults in the stack's own template, by its parameters' names."""
         summary = self._client.get_template_summary(StackName=self.name)
         return {each["ParameterKey"]: each["DefaultValue"] for each in summary["Parameters"] if "DefaultValue" in each}
 
-    def remove_remains(self) -> None:
-        """Delete a stack that was never made. Raises OpsError."""
-        arn = self._found().arn
-        self._client.delete_stack(StackName=self.name)
+    def remove(self, stack: Deployed) -> None:
+        """Delete a stack of which nothing was kept. By its ARN: a new one of the same name is another stack."""
+        self._client.delete_stack(StackName=stack.arn)
         try:
-            self._client.get_waiter("stack_delete_complete").wait(
-                StackName=arn, WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": 300}
-            )
-        except WaiterError:
-            raise OpsError(
-                f"What is left of the failed stack {self.name} could not be deleted: do it in the console.", 1
-            ) from None
+            self._client.get_waiter("stack_delete_complete").wait(StackName=stack.arn, WaiterConfig=TEN_MINUTES)
+        except WaiterError as error:
+            why = _waited_in_vain(error) or "the console says why; delete it there"
+            raise OpsError(f"The failed stack {self.name} could not be deleted: {why}.", code=1) from None
 
-    def prepare(self, template_url: str, settings: Sequence[Setting], *, is_new: bool) -> str | None:
-        """Let CloudFormation work out the change; returns the change set's ARN, None if nothing would change."""
-        name = f"deploy-{datetime.now(timezone.utc):%Y%m%d%H%M%S}"
+    def prepare(self, template_url: str, settings: Sequence[Setting], *, is_new: bool) -> Prepared | None:
+        """Let CloudFormation work out the change; None if nothing would change.
+
+        Its name is new each time, and its token: a request that botocore repeats makes no second one.
+        """
+        name = f"deploy-{uuid.uuid4().hex}"
         try:
             made = self._client.create_change_set(
-                StackName=self.name, ChangeSetName=name, ChangeSetType="CREATE" if is_new else "UPDATE",
-                TemplateURL=template_url, Capabilities=CAPABILITIES,
+                StackName=self.name, ChangeSetName=name, ClientToken=name, TemplateURL=template_url,
+                ChangeSetType="CREATE" if is_new else "UPDATE", Capabilities=CAPABILITIES,
                 Parameters=[each.to_request() for each in settings],
             )  # fmt: skip
         except ClientError as error:
             if error_code(error) == "ValidationError":  # its text names the parameter, and never its value
                 raise OpsError(f"CloudFormation refuses the deployment: {error.response['Error']['Message']}") from None
             raise
-        arn = str(made["Id"])
+        return Prepared(made["Id"], made["StackId"]) if self._has_changes(made["Id"]) else None
+
+    def _has_changes(self, change_set: str) -> bool:
         try:
-            self._client.get_waiter("change_set_create_complete").wait(
-                ChangeSetName=arn, WaiterConfig={"Delay": POLL_SECONDS, "MaxAttempts": 300}
-            )
+            waiter = self._client.get_waiter("change_set_create_complete")
+            waiter.wait(ChangeSetName=change_set, WaiterConfig=TEN_MINUTES)
+            return True
         except WaiterError as error:
+            if why := _waited_in_vain(error):
+                raise OpsError(f"CloudFormation did not work out the change: {why}.", code=1) from None
             reason = str(error.last_response.get("StatusReason", ""))
-            if any(each in reason for each in _UNCHANGED):
-                self.discard(arn, is_new=is_new)
-                return None
-            refused = refusal(self._client, ChangeSetName=arn) or reason
-            self.discard(arn, is_new=is_new)
-            raise OpsError(f"CloudFormation refuses the deployment: {refused}", code=1) from None
-        return arn
+        refused = refusal(self._client, ChangeSetName=change_set) or reason
+        self.discard(change_set)
+        if any(each in reason for each in _UNCHANGED):
+            return False
+        raise OpsError(f"CloudFormation refuses the deployment: {refused}", code=1)
 
     def changes(self, change_set: str) -> list[Change]:
         pages = self._client.get_paginator("describe_change_set").paginate(ChangeSetName=change_set)
         return [
-            Change(each["LogicalResourceId"], each["ResourceType"], each["Action"], each.get("Replacement") == "True")
+            Change(each["LogicalResourceId"], each["ResourceType"], each["Action"], each.get("Replacement", "False"))
             for page in pages
             for each in (change["ResourceChange"] for change in page["Changes"])
         ]
 
-    def discard(self, change_set: str, *, is_new: bool) -> None:
-        """Leave nothing of a change set that is not carried out. One of a new stack has made an empty stack."""
+    def discard(self, change_set: str) -> None:
+        """Leave nothing of a change set that is not carried out. An empty stack under review does no harm."""
         self._client.delete_change_set(ChangeSetName=change_set)
-        if is_new:
-            self._client.delete_stack(StackName=self.name)
 
     def execute(self, change_set: str) -> None:
-        self._client.execute_change_set(ChangeSetName=change_set)
+        """Begin. A repeated request does not begin twice."""
+        try:
+            self._client.execute_change_set(ChangeSetName=change_set, ClientRequestToken=change_set.split("/")[1])
+        except ClientError as error:
+            if error_code(error) in ("ChangeSetNotFound", "ChangeSetNotFoundException"):
+                raise OpsError("Another deployment of this stack was faster. Run make deploy again.", code=1) from None
+            if error_code(error) not in ("InvalidChangeSetStatus", "InvalidChangeSetStatusException"):
+                raise  # that one is the answer to a repeated request: it has begun
 
     def last_event(self) -> str:
-        """The newest event's id: what comes after it is of what is done next."""
+        """The newest event's id: what comes after it belongs to what is done next."""
         events = self._client.describe_stack_events(StackName=self.name)["StackEvents"]
         return str(events[0]["EventId"]) if events else ""
 
-    def follow(self, after: str, on_event: Callable[[dict[str, Any]], None]) -> Deployed:
+    def follow(self, arn: str, after: str, on_event: Callable[[dict[str, Any]], None]) -> Deployed:
         """Hand on every event after the one `after` until the stack comes to rest. Raises OpsError if it failed."""
-        arn, seen = self._found().arn, after
-        failures = []
+        failures: list[dict[str, Any]] = []
         while True:
-            status = self._client.describe_stacks(StackName=arn)["Stacks"][0][
-                "StackStatus"
-            ]  # first: no event is missed
-            for event in self._events(arn, seen):
-                seen = event["EventId"]
+            stack = self._describe(arn)  # first: then no event is missed
+            for event in self._events(arn, after):
+                after = event["EventId"]
                 failures += [event] if is_failure(event) else []
                 on_event(event)
-            if is_over(status):
+            if is_over(stack.status):
                 break
             time.sleep(POLL_SECONDS)
-        if "ROLLBACK" in status or status.endswith("FAILED"):
-            raise OpsError(f"{first_failure(self._client, failures)}. {_aftermath(status)}", code=1)
-        return self._found()
+        if has_failed(stack.status):
+            cause = first_failure(self._client, failures)
+            raise OpsError(f"{cause}. {aftermath(stack.status, self.name)}", code=1)
+        return stack
+
+    def wait(self, stack: Deployed) -> Deployed:
+        """Until nothing is under way any more, also no removal of what an update does not need."""
+        while stack.status.endswith("_IN_PROGRESS"):
+            time.sleep(POLL_SECONDS)
+            stack = self._describe(stack.arn)
+        return stack
+
+    def why_failed(self, stack: Deployed) -> str:
+        """The first failure of the last thing that was done with the stack."""
+        last: list[dict[str, Any]] = []
+        for event in reversed(self._events(stack.arn, "")):
+            last.insert(0, event)
+            if event["ResourceType"] == STACK_TYPE and event.get("ResourceStatusReason") == "User Initiated":
+                break
+        return first_failure(self._client, list(filter(is_failure, last)))
+
+    def _describe(self, name: str) -> Deployed:
+        found = self._client.describe_stacks(StackName=name)["Stacks"][0]
+        return Deployed(
+            found["StackId"], found["StackStatus"],
+            {each["ParameterKey"]: each["ParameterValue"] for each in found.get("Parameters", [])},
+            {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])},
+        )  # fmt: skip
 
     def _events(self, arn: str, after: str) -> list[dict[str, Any]]:
         """The oldest first. CloudFormation lists the newest first."""
@@ -164,16 +205,17 @@ class CloudFormation:
                 new.append(event)
         return new[::-1]
 
-    def _found(self) -> Deployed:
-        found = self.find()
-        if found is None:
-            raise OpsError(f"The stack {self.name} is gone: somebody deleted it meanwhile.", code=1)
-        return found
+
+STACK_TYPE = "AWS::CloudFormation::Stack"
 
 
 def is_over(status: str) -> bool:
-    """Whether nothing more is done, or only what is not used any more is removed."""
+    """Whether it is done, but perhaps for the removal of what is not used any more."""
     return not status.endswith("_IN_PROGRESS") or "CLEANUP" in status
+
+
+def has_failed(status: str) -> bool:
+    return "ROLLBACK" in status or status.endswith("_FAILED")
 
 
 def is_failure(event: dict[str, Any]) -> bool:
@@ -187,7 +229,7 @@ def first_failure(client: Any, failures: Sequence[dict[str, Any]]) -> str:
     if not failures:
         return "No event says why it failed"
     first = failures[0]
-    if first["ResourceType"] == "AWS::CloudFormation::Stack":
+    if first["ResourceType"] == STACK_TYPE:
         which = {"OperationId": first["OperationId"]} if "OperationId" in first else {"StackName": first["StackId"]}
         if refused := refusal(client, **which):
             return refused
@@ -204,7 +246,21 @@ def refusal(client: Any, **which: str) -> str:
     return ""
 
 
-def _aftermath(status: str) -> str:
-    if status.startswith("UPDATE"):
+def aftermath(status: str, name: str) -> str:
+    """What a failure leaves, and what to do about it."""
+    if status in STUCK:
+        return f"The stack {name} cannot be updated now: {STUCK[status].format(name=name)}."
+    if status.startswith("UPDATE_ROLLBACK_COMPLETE"):
         return "The update was taken back, and the stack is as it was before."
-    return "Nothing was kept of the new stack; once the cause is gone, make deploy makes it anew."
+    if status == FAILED_AT_FIRST:
+        return "Nothing was kept of the new stack. Once the cause is gone, run make deploy again."
+    return f"The stack {name} is now {status}."
+
+
+def _waited_in_vain(error: WaiterError) -> str:
+    """Why nobody knows how it went; empty if it failed."""
+    answer = error.last_response
+    if "Error" in answer:
+        return str(explained(ClientError(answer, "the request"))).rstrip(".")
+    status = str(answer.get("Status", "")) or next((each["StackStatus"] for each in answer.get("Stacks", [])), "")
+    return "" if status.endswith("FAILED") else "it took more than ten minutes. Run make deploy again"

@@ -11,7 +11,6 @@ from scripts.deploy.parameters import Setting
 from scripts.deploy.stack import Change, Deployed
 from scripts.terminal import Terminal
 
-ACTIONS = {"Add": "new", "Modify": "changed", "Remove": "removed", "Replace": "replaced"}
 MANY = 12  # names of resources in a line; of more only the kinds are told
 
 console = Terminal(stderr=True, soft_wrap=True)
@@ -28,13 +27,17 @@ def show_settings(settings: Sequence[Setting], *, is_new: bool) -> None:
 
 
 def show_changes(changes: Sequence[Change]) -> None:
-    for action, title in ACTIONS.items():
-        names = sorted(
-            each.resource for each in changes if ("Replace" if each.is_replacement else each.action) == action
-        )
+    for title in ("new", "changed", "perhaps replaced", "replaced", "removed"):
+        names = sorted(each.resource for each in changes if kind(each) == title)
         if names:
             shown = ", ".join(names) if len(names) <= MANY else by_type(changes, names)
             console.print(f"  {len(names)} {title}: {shown}")
+
+
+def kind(change: Change) -> str:
+    if change.action != "Modify":
+        return {"Add": "new", "Remove": "removed"}.get(change.action, change.action)
+    return {"True": "replaced", "Conditional": "perhaps replaced"}.get(change.replacement, "changed")
 
 
 def by_type(changes: Sequence[Change], names: Sequence[str]) -> str:
@@ -72,21 +75,21 @@ def steps(progress: Progress, total: int) -> Callable[[dict[str, Any]], None]:
     return on_event
 
 
-def show_outputs(made: Deployed, *, is_new: bool, region: str) -> None:
+def show_outputs(made: Deployed, *, is_new: bool) -> None:
     console.print(f"Done. {'The stack is there.' if is_new else 'The stack is up to date.'}", style="green")
     for output in ("PostCallUrl", "BucketName", "WebhookSecretArn", "DashboardUrl"):
         if output in made.outputs:
             click.echo(f"{output:<18} {made.outputs[output]}")
-    if is_new:
-        show_next_steps(f"AWS_REGION={region} ./scripts/ops --stack {made.arn.split('/')[1]}")
 
 
-def show_next_steps(ops: str) -> None:
+def show_next_steps(name: str, region: str) -> None:
+    ops = f"AWS_REGION={region} ./scripts/ops --stack {name}"
     for line in (
         "", "Next:",
         "  1. Enter PostCallUrl at ElevenLabs as a post-call webhook: transcript and audio, HMAC, retries on.",
-        f"  2. If you have not given the signing secret yet: {ops} rotate-secret --yes asks for it.",
-        f"  3. {ops} canary sends a test call through all of it.",
+        f"  2. Give the stack the signing secret, unless you have: {ops} rotate-secret --yes asks for it.",
+        f"  3. Send a test call through all of it: {ops} canary",
+        f"Later, for updates: AWS_REGION={region} make deploy STACK={name}",
         'README.md, "Deploy it", has the details.',
     ):  # fmt: skip
         console.print(line)

@@ -181,10 +181,14 @@ def test_a_refused_key_ends_in_a_sentence(aws, elevenlabs, capsys):
         (ClientError({"Error": {"Code": "AccessDenied"}}, "GetItem"), "AWS refused GetItem (AccessDenied): your"),
         (ClientError({"Error": {"Code": "403"}}, "HeadObject"), "AWS refused HeadObject (403): your"),
         (ClientError({"Error": {"Code": "ExpiredTokenException"}}, "GetItem"), "Your AWS credentials have expired"),
+        (ClientError({"Error": {"Code": "InvalidClientTokenId"}}, "GetItem"), "AWS does not accept these credentials"),
         (NoCredentialsError(), "There are no AWS credentials"),
         (UnauthorizedSSOTokenError(), "There are no AWS credentials"),
-        (EndpointConnectionError(endpoint_url="x"), "AWS did not do the request: EndpointConnectionError."),
-        (ClientError({"Error": {"Code": "InternalError"}}, "GetItem"), "AWS did not do GetItem: InternalError."),
+        (EndpointConnectionError(endpoint_url="x"), "AWS cannot be reached (EndpointConnectionError): look at"),
+        (
+            ClientError({"Error": {"Code": "InternalError"}}, "GetItem"),
+            "The AWS request GetItem failed (Int",
+        ),
     ],
 )
 def test_errors_of_aws_are_explained(error, said):
@@ -196,7 +200,7 @@ def test_only_the_stack_itself_is_said_not_to_exist():
 
     error = explained(ClientError(missing, "DescribeStackResource"))
 
-    assert (str(error), error.code) == ("AWS did not do DescribeStackResource: ValidationError.", 1)
+    assert (str(error), error.code) == ("The AWS request DescribeStackResource failed (ValidationError).", 1)
 
 
 @pytest.mark.parametrize(("times", "expected"), [(1, ["the whole block"]), (2, [])])

@@ -429,7 +429,7 @@ def test_an_erasure_that_fails_again_and_again_is_finished_at_last(stack, keep, 
     steps += [("DeleteObject", 2), ("DeleteObject", 2), ("DeleteItem", 3), ("PutItem", 1)]
     for operation, number in steps:
         fail_after(wire, operation, number)
-        assert failed(CALLER) == (1, f"AWS did not do {operation}: InternalError."), operation
+        assert failed(CALLER) == (1, f"The AWS request {operation} failed (InternalError)."), operation
     wire.calm()
 
     code, certificate = erase(CALLER)

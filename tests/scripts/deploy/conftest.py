@@ -18,10 +18,10 @@ from scripts.embedded import EmbeddedAws
 from scripts.translation import emulate, translate
 
 SECONDS = 120  # for one deployment; none takes a quarter of it
-QUESTION = re.compile(r"\(\d of 8\)")
+QUESTION = re.compile(r"\(question \d, at most 8\)")
 SAM_PROMPT = re.compile(r"(\][^\n\]]{0,6}|\[[yYnN]/[yYnN]\]|[A-Za-z0-9]\x1b\[0m): ?$")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
-PROMPT = re.compile(r"\(\d of 8\)[^>]*> (\[[^\]]*\] )?$|(?<=\n)\w+: $|^\w+: $")
+PROMPT = re.compile(r"\(question \d, at most 8\)[^>]*> (\[[^\]]*\] )?$|(?<=\n)\w+: $|^\w+: $")
 
 
 @pytest.fixture(scope="module")

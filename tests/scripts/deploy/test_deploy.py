@@ -1,10 +1,12 @@
 """A new stack and an upgrade, driven through `make deploy` as an operator does it."""
 
+import fcntl
 import json
 from typing import Any
 
 import pytest
 
+from scripts.deploy.package import LOCK
 from scripts.deployment import ROOT
 from tests.scripts.deploy.conftest import Built, Deploy, Watch, files_with
 
@@ -35,7 +37,7 @@ def test_a_new_stack_takes_eight_questions_and_shows_its_secrets_nowhere(deploy:
         code, screen, asked = deploy.answering(ANSWERS, PARAMETERS="QueueDepthAlarm=500")
 
     assert code == 0, screen
-    assert [text.split(" (")[1] for text in asked] == [f"{number} of 8)" for number in range(1, 9)]
+    assert [text.split(" (")[1] for text in asked] == [f"question {number}, at most 8)" for number in range(1, 9)]
     assert deploy.secret("WebhookSecretArn") == SIGNING
     assert deploy.secret("ElevenLabsSecretArn") == ELEVENLABS
     assert deploy.secret("MemorySecretArn") == MEM0
@@ -114,6 +116,8 @@ def test_a_secret_is_not_taken_from_the_command_line_but_asked_for(deployed: Dep
         ("QueueDepthAlarm", "has no value"),
         ("LogLevel=LOUD", "must be one of: DEBUG, INFO, WARNING, ERROR"),
         ("AlarmEmail=nobody", "AlarmEmail must be an e-mail address"),
+        ("QueueDepthAlarm=many", "QueueDepthAlarm must be a number from 1."),
+        ("ThrottlingRateLimit=10001", "ThrottlingRateLimit must be a number from 1 to 10000."),
         ("WebhookSecretValue=none", "rotate-secret"),
         (
             "BucketName=my-other-calls",
@@ -145,8 +149,27 @@ def test_an_update_that_would_put_an_empty_table_in_place_of_the_calls_is_not_be
     code, said = deployed.unattended()
 
     assert code == 2, said
-    assert "put an empty one in place of ConversationTable" in said
+    assert "would replace ConversationTable by an empty one" in said
     assert deployed.stack() == before
+
+
+def test_make_hands_parameters_on_as_they_were_written(deployed: Deploy) -> None:
+    written = "'No$HOME $(shell echo made)=1'"
+    deployed.command = ["make", "--no-print-directory", "deploy", f"PARAMETERS={written}"]
+
+    _, said = deployed.unattended()
+
+    assert "There is no parameter No$HOME $(shell echo made)." in said
+
+
+def test_two_builds_in_one_folder_are_not_begun_at_once(deployed: Deploy) -> None:
+    LOCK.parent.mkdir(exist_ok=True)
+    with LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        code, said = deployed.unattended()
+
+    assert code == 2
+    assert "Another make deploy builds in this folder" in said
 
 
 def test_without_a_terminal_no_new_stack_is_made(deploy: Deploy) -> None:
@@ -198,6 +221,19 @@ def test_memories_of_ones_own_are_configured_by_a_file(deploy: Deploy) -> None:
     assert len(asked) == 8
     assert json.loads(deploy.secret("MemorySecretArn", "fourth")) == json.loads(config.read_text())
     assert deploy.stack("fourth")["parameters"]["MemoryBackend"] == "oss"
+
+
+def test_what_is_given_is_not_asked_for(deploy: Deploy) -> None:
+    given = (
+        "BucketName=fifth-calls ElevenLabsApiKey=none MemoryBackend=platform AlarmEmail=a@example.com KeepAudio=false"
+    )
+
+    code, screen, asked = deploy.answering({}, STACK="fifth", PARAMETERS=given)
+
+    assert code == 0, screen
+    assert [text.split(" (")[0] for text in asked] == ["Name of the stack", "Region", "Signing secret of the webhook"]
+    assert deploy.stack("fifth")["parameters"]["KeepAudio"] == "false"
+    assert "AWS_REGION=us-east-1 make deploy STACK=fifth" in screen
 
 
 def test_sam_deploy_guided_still_makes_a_first_stack(deploy: Deploy, built: Built) -> None:

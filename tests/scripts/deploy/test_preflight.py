@@ -53,7 +53,7 @@ def test_lambdas_python_must_be_there_and_run(
 
 @pytest.mark.parametrize(
     ("code", "sentence"),
-    [("ExpiredToken", "sign in again"), ("InvalidClientTokenId", "your credentials may not do this")],
+    [("ExpiredToken", "sign in again"), ("InvalidClientTokenId", "the access key is wrong or inactive, or the region")],
 )
 def test_credentials_that_do_not_hold_are_told_before_anything_is_asked(code: str, sentence: str) -> None:
     session = Session("sts")
@@ -73,13 +73,17 @@ def test_a_region_that_does_not_exist_is_told() -> None:
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
-    [("403", "another account, or another region, has it"), ("301", "another account, or another region, has it")],
+    [
+        ("403", "The bucket calls is not free: another account or region has it, or your credentials may not look"),
+        ("301", "The bucket calls is not free: another account or region has it"),
+        ("400", "The AWS request HeadBucket failed"),
+    ],
 )
-def test_a_bucket_of_somebody_else_is_told(status: str, sentence: str) -> None:
+def test_a_bucket_that_cannot_be_made_or_seen_is_told(status: str, sentence: str) -> None:
     session = Session("s3")
     session.stub.add_client_error("head_bucket", status)
 
-    with pytest.raises(OpsError, match=f"calls is not free: {sentence}"):
+    with pytest.raises(OpsError, match=sentence):
         check_bucket(session, "calls")
 
 
