@@ -17,18 +17,26 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 def is_from_program(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bool:
     """Whether the request is neither a browser's nor for a name that was pointed to loopback.
 
-    Browsers send Sec-Fetch-Site with every request to loopback. No value of it is safe: `none` also marks a link from a
-    mail whose site redirects to loopback. Origin is what older browsers send.
+    Today's browsers send Sec-Fetch-Site with every request to loopback. No value of it is safe: `none` also marks a
+    link from a mail whose site redirects to loopback. Older browsers send Origin, but not with a GET, such as an
+    image's: those are known by headers that a page cannot leave out.
     """
     named = [(name.lower(), value) for name, value in headers]
     hosts = [value for name, value in named if name == "host"]
     return (
         method != "OPTIONS"  # only browsers ask beforehand
         and target.startswith("/")  # else it names another host than the header does
-        and not any(name in ("origin", "sec-fetch-site") for name, _ in named)
+        and not any(is_browsers(name, value) for name, value in named)
         and len(hosts) == 1
         and LOOPBACK.fullmatch(hosts[0]) is not None
     )
+
+
+def is_browsers(name: str, value: str) -> bool:
+    """Whether only browsers send such a header; the name in lower case."""
+    if name == "user-agent":
+        return value.lower().startswith("mozilla/")
+    return name in ("origin", "referer", "accept-language") or name.startswith("sec-")
 
 
 def programs_only(app: App) -> App:

@@ -55,6 +55,13 @@ FROM_A_PAGE = {
     "same-site": [HOST, "Sec-Fetch-Site: same-site"],
     "an object of the bucket as a page": [HOST, "Sec-Fetch-Site: same-origin"],
     "a link that was redirected": [HOST, "Sec-Fetch-Site: none"],
+    "fetch metadata without a site": [HOST, "Sec-Fetch-Mode: no-cors"],
+    "an older browser": [
+        HOST,
+        "User-Agent: Mozilla/5.0 (Macintosh) Version/15.6 Safari/605.1.15",
+    ],
+    "a browser that hides its name": [HOST, "User-Agent: x", "Accept-Language: en-GB"],
+    "an image of a page": [HOST, "Referer: https://evil.example/"],
     "rebound name": ["Host: evil.example"],
     "rebound name with port": ["Host: evil.example:{port}"],
     "loopback as a subdomain": ["Host: 127.0.0.1.evil.example"],
