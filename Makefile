@@ -58,7 +58,8 @@ sizes: .venv-sam/ready  ## how large the packages are that make build left
 	@.venv-sam/bin/python -m scripts.package_sizes
 
 deploy: .venv-sam/ready  ## a new stack by a few questions, an update that keeps what is set (STACK, PARAMETERS="Name=Value ...")
-	@PYTHONPATH="$(CURDIR)" .venv-sam/bin/python -P -m scripts.deploy
+	@.venv-sam/bin/python -I -c 'import sys; sys.path.append(sys.argv.pop(1)); from scripts.deploy.__main__ import main; \
+		sys.exit(main())' "$(CURDIR)"
 
 clean:  ## removes what the other targets made
 	rm -rf .venv .venv-sam .venv-checkov .local .aws-sam

@@ -315,6 +315,28 @@ def test_no_module_of_the_current_folder_runs_with_the_operators_credentials(pro
     assert sorted(each.name for each in downloads.iterdir()) == sorted(f"{name}.py" for name in HOSTILE)
 
 
+def test_a_file_that_lies_in_the_project_runs_in_place_of_no_library(project, tmp_path):
+    ran = tmp_path / "ran"
+    for name in ("simplejson", "typer", "json"):
+        (project / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write('{name} ')\n")
+
+    done = subprocess.run(["./scripts/ops", "--help"], cwd=project, capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr, ran.exists()) == (0, "", False)
+
+
+def test_settings_of_make_run_nothing_before_the_tool(project, tmp_path):
+    ran, settings = tmp_path / "ran", tmp_path / "settings.mk"
+    settings.write_text(f"$(shell touch {ran})\n")
+
+    done = subprocess.run(
+        [project / "scripts/ops", "--help"], cwd=tmp_path, env=os.environ | {"MAKEFILES": str(settings)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stderr, ran.exists()) == (0, "", False)
+
+
 @pytest.mark.skipif(not shutil.which("git"), reason="git is not installed")
 @pytest.mark.parametrize(
     "name",
