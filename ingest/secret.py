@@ -1,5 +1,6 @@
 """The webhook's signing secret: read from Secrets Manager as seldom as a rotation allows."""
 
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,7 +53,7 @@ class SigningSecret:
         return {"current": reading.current} | ({"previous": reading.previous} if overlapping else {})
 
     def reread(self, now: datetime) -> bool:
-        """After a mismatch: read again unless that was just done, so that forged requests do not trigger reads."""
+        """After a mismatch: read again, but once in REREAD_AFTER at most, however many requests are forged."""
         if self._reading and now - self._reading.read_at <= REREAD_AFTER:
             return False
         self._read(now)
@@ -72,10 +73,13 @@ class SigningSecret:
     def _read(self, now: datetime) -> Reading:
         if self._failed_at and now - self._failed_at <= REREAD_AFTER:
             raise UnavailableError("Secrets Manager", "the last reading failed a moment ago")
+        began = time.monotonic()
         try:
             self._reading = self._ask(now)
         except UnavailableError:
-            self._failed_at = now
+            self._failed_at = now + timedelta(
+                seconds=time.monotonic() - began
+            )  # a silent service takes seconds to fail
             count("SecretRefreshFailed")
             raise
         self._failed_at = None

@@ -7,6 +7,8 @@ import math
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
+from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -314,6 +316,21 @@ def test_the_last_reading_holds_for_the_grace_when_the_secret_cannot_be_read_aga
     assert receive_after(300 + 890) == DELIVERY_ID
     with pytest.raises(UnavailableError):
         receive_after(300 + 902)
+
+
+def test_the_pause_after_a_failed_reading_begins_when_it_has_failed(aws, monkeypatch):
+    """Each look at the clock is 3 s later: an attempt on a silent service takes its time."""
+    receive_after(0)
+    attempts = fail_readings(ConnectTimeoutError(endpoint_url="https://secretsmanager.us-east-1.amazonaws.com"))
+    monkeypatch.setattr("ingest.secret.time", SimpleNamespace(monotonic=count(step=3).__next__))
+    receive_after(310)
+    asked = len(attempts)
+
+    receive_after(322)
+    assert len(attempts) == asked
+
+    receive_after(324)
+    assert len(attempts) > asked
 
 
 def test_the_previous_secret_holds_for_the_grace_too(aws):
