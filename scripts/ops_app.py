@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from io import StringIO
 from logging import StreamHandler
-from typing import Annotated, Any, TextIO, cast
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -23,7 +23,7 @@ from scripts.ops_send import send
 from scripts.ops_status import status
 from scripts.ops_verify import verify
 from scripts.ops_view import View
-from scripts.terminal import plain
+from scripts.terminal import PlainStream, plain
 from shared.aws_errors import AwsError
 from shared.errors import AgenticMemoryError, StorageError
 from shared.observability import logger
@@ -61,7 +61,7 @@ app.add_typer(dlq, name="dlq")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; no error ends in a stack trace."""
-    cast(StreamHandler[TextIO], logger.registered_handler).stream = sys.stderr  # stdout is for data
+    cast(StreamHandler[Any], logger.registered_handler).stream = PlainStream(sys.stderr)  # stdout is for data
     words = global_options_first(list(sys.argv[1:] if arguments is None else arguments))
     try:
         result = app(words, prog_name="ops", standalone_mode=False)

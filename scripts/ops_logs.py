@@ -8,7 +8,7 @@ from functools import cache
 from typing import Any
 
 from scripts.ops_stack import Stack
-from shared.observability import mask
+from shared.observability import mask_numbers
 
 FUNCTIONS = {
     "archive": "ArchiverLogGroup",
@@ -21,7 +21,6 @@ FUNCTIONS = {
 ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName"}  # functions that not every stack has, by output
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
-_NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?[0-9]{7,15}(?![0-9A-Za-z])")
 
 
 @cache
@@ -69,4 +68,4 @@ def reason(entry: dict[str, Any]) -> str:
     """One line that says what happened: the exception's last line, else what was logged. Numbers are masked."""
     exception = str(entry.get("exception") or "").strip()
     said = exception.splitlines()[-1].removeprefix("shared.errors.") if exception else entry.get("error")
-    return _NUMBER.sub(lambda number: mask(number[0]), str(said or entry.get("message")))
+    return mask_numbers(str(said or entry.get("message")))

@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
@@ -32,3 +32,16 @@ class Terminal(Console):
         """All that is printed comes through here, progress too."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(plain(segment.text, keep="\n"), segment.style)
+
+
+class PlainStream:
+    """A stream for lines of a logger, which others may have written parts of."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        self._stream.write(plain(text, keep="\n"))
+
+    def flush(self) -> None:
+        self._stream.flush()

@@ -8,7 +8,7 @@ import pytest
 from rich.progress import Progress, TextColumn
 
 from reconciler.bookmarks import Bookmarks
-from scripts.terminal import Terminal, plain
+from scripts.terminal import PlainStream, Terminal, plain
 from tests.conftest import Stack
 from tests.scripts.conftest import deploy_outputs, note, table, write_log
 from tests.scripts.test_ops_status import alarm, report
@@ -148,3 +148,11 @@ def test_outputs_of_the_stack_are_shown_as_text(stack: Stack, say, tmp_path):
 
     assert code == 1
     check(out, err, shown=r"http://127.0.0.1:9/\u202e[red]")
+
+
+def test_a_line_of_the_log_is_shown_as_text() -> None:
+    stream, line = io.StringIO(), HOSTILE.replace("\n", "")
+
+    PlainStream(stream).write(f"{line}\n")
+
+    check(stream.getvalue(), shown=f"{plain(line)}\n")

@@ -1,8 +1,10 @@
 """How a phone number is shown in logs."""
 
+import json
+
 import pytest
 
-from shared.observability import mask, mask_key
+from shared.observability import mask, mask_key, to_line
 
 DIGITS = "120255501234567"
 
@@ -35,3 +37,9 @@ def test_a_masked_key_hides_the_number_in_its_folder():
     assert mask_key("12025550123/conv_1.json") == "120…123/conv_1.json"
     assert mask_key("5550123/conv_1.json") == "55…3/conv_1.json"
     assert mask_key("no-phone/conv_1.json") == "no-phone/conv_1.json"
+
+
+def test_a_number_that_an_exception_quotes_is_masked():
+    line = to_line({"message": "Record failed", "exception": "ValueError: +12025550123 is no id (line 1202555)"})
+
+    assert json.loads(line)["exception"] == "ValueError: +120…123 is no id (line 12…5)"
