@@ -145,7 +145,8 @@ def _tar_contents(path: Path) -> Iterator[tuple[str, int, BinaryIO | None]]:
             while info := tarred.next():
                 rationed.left = info.size
                 if not info.isdir():
-                    yield info.name, info.size, tarred.extractfile(info) if info.isreg() else None
+                    is_plain = info.isreg() and not info.issparse()  # a sparse file claims more than it holds
+                    yield info.name, info.size, tarred.extractfile(info) if is_plain else None
                 tarred.members.clear()  # it keeps all of them
                 tarred.pax_headers.clear()
                 rationed.left = HEADER_BYTES

@@ -877,6 +877,25 @@ def test_a_link_in_an_archive_file_does_not_pass(ask, tmp_path):
     assert (code, found["rows"]) == (1, [{"file": "records", "problem": "the manifest does not know it"}])
 
 
+def test_a_file_that_claims_more_than_it_holds_is_not_read(ask, tmp_path):
+    """A sparse file of GNU tar: its 2^60 bytes of nothing would take years to read."""
+    archive, size = tmp_path / "calls.tar.gz", 2**60
+    sparse = bytearray(header(tarfile.GNUTYPE_SPARSE, 0))
+    sparse[: len(KEY)] = KEY.encode()
+    sparse[483:495] = b"\x80" + size.to_bytes(11, "big")
+    sparse[148:156] = b" " * 8
+    sparse[148:156] = b"%06o\0 " % sum(sparse)
+    manifest = json.dumps({"files": [{"key": KEY, "size": size, "sha256": "0" * 64}]}).encode()
+    info = tarfile.TarInfo("manifest.json")
+    info.size = len(manifest)
+    padded = info.tobuf() + manifest + b"\0" * (-len(manifest) % 512) + bytes(sparse) + b"\0" * 1024
+    archive.write_bytes(gzip.compress(padded))
+
+    code, found = ask("export", "--verify", str(archive))
+
+    assert (code, [row["file"] for row in found["rows"]]) == (1, [KEY])
+
+
 def test_an_archive_file_that_was_packed_anew_in_another_order_passes(stack, ask, there, tmp_path):
     put_call(stack, "conv_1")
     ask("export", str(there), *DAY)
