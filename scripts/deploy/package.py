@@ -19,7 +19,6 @@ from scripts.deploy.view import console
 ROOT = Path(__file__).parent.parent.parent
 TEMPLATE = ROOT / "template.yaml"
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
-LOCK = ROOT / ".aws-sam" / "deploy.lock"
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
 _BUCKET = re.compile(r"s3://([a-z0-9.-]+)/|S3Bucket: ([a-z0-9.-]+)")
 _LAST_LINES = 30
@@ -30,7 +29,7 @@ def package(session: Session, built: Path | None, backend: str) -> str:
 
     Returns the template's address. Raises OpsError.
     """
-    with _one_at_a_time():
+    with _one_at_a_time((built or BUILT).parent.with_name("deploy.lock")):
         if not built:
             with console.status("Building the functions' packages, a minute or two ..."):
                 _run(["make", "--no-print-directory", "-C", str(ROOT), "build", f"MEMORY_BACKEND={backend}"], {})
@@ -40,12 +39,12 @@ def package(session: Session, built: Path | None, backend: str) -> str:
 
 
 @contextmanager
-def _one_at_a_time() -> Iterator[None]:
+def _one_at_a_time(lock: Path) -> Iterator[None]:
     """Two builds in one folder would upload each other's packages."""
-    LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
+    lock.parent.mkdir(exist_ok=True)
+    with lock.open("w") as file:
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise OpsError(
                 "Another make deploy builds in this folder. Wait until it has uploaded its packages."

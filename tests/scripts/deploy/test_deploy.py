@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 
-from scripts.deploy.package import LOCK
 from scripts.deployment import ROOT
 from tests.scripts.deploy.conftest import Built, Deploy, Watch, files_with
 
@@ -162,9 +161,8 @@ def test_make_hands_parameters_on_as_they_were_written(deployed: Deploy) -> None
     assert "There is no parameter No$HOME $(shell echo made)." in said
 
 
-def test_two_builds_in_one_folder_are_not_begun_at_once(deployed: Deploy) -> None:
-    LOCK.parent.mkdir(exist_ok=True)
-    with LOCK.open("w") as lock:
+def test_two_builds_in_one_folder_are_not_begun_at_once(deployed: Deploy, built: Built) -> None:
+    with built.path.parent.with_name("deploy.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         code, said = deployed.unattended()
 
