@@ -34,7 +34,9 @@ class Questions:
             sentence = "ElevenLabs shows it once it has the stack's address. Press Enter to give it later."
             chosen |= self._secret("WebhookSecretValue", "Signing secret of the webhook", sentence)
         if "ElevenLabsApiKey" not in given:
-            sentence = "Fetches what webhooks do not deliver, such as recordings over 4.9 minutes. Enter: none."
+            sentence = (
+                "Fetches what webhooks do not deliver, such as recordings over 4.9 minutes. Press Enter for none."
+            )
             chosen |= self._secret("ElevenLabsApiKey", "ElevenLabs API key", sentence)
         if not {"MemoryBackend", "Mem0ApiKey", "MemoryConfig"} & given.keys():
             chosen |= self._memories()
@@ -56,10 +58,9 @@ class Questions:
             sentence = "From Mem0's dashboard. Press Enter to give it later; until then memories wait 14 days."
             return self._secret("Mem0ApiKey", "Mem0 API key", sentence)
         if where == "own":
-            sentence = "The name of the file, with the JSON that mem0.Memory.from_config takes."
-            return {
-                "MemoryBackend": "oss", "MemoryConfig": self._ask("Mem0 configuration", sentence, None, self.config),
-            }  # fmt: skip
+            sentence = "The file with the JSON that mem0.Memory.from_config takes."
+            config = self._ask("Mem0 configuration", sentence, "mem0.json", self.config)
+            return {"MemoryBackend": "oss", "MemoryConfig": config}
         return {}
 
     def hidden(self, parameter: Parameter) -> str:
@@ -81,9 +82,7 @@ class Questions:
     def _secret(self, name: str, title: str, sentence: str) -> dict[str, str]:
         return {name: self._ask(title, sentence, "", self.declared[name].check, hide=True) or NONE}
 
-    def _ask(
-        self, title: str, sentence: str, default: str | None, check: Callable[[str], str], *, hide: bool = False
-    ) -> str:
+    def _ask(self, title: str, sentence: str, default: str, check: Callable[[str], str], *, hide: bool = False) -> str:
         self._asked += 1
         click.echo(f"\n{title} (question {self._asked}, at most {MOST})\n  {sentence}", err=True)
         return str(
