@@ -12,6 +12,7 @@ from scripts.deploy.stack import Change, Deployed
 from scripts.terminal import Terminal
 
 MANY = 12  # names of resources in a line; of more only the kinds are told
+KINDS = 5
 
 console = Terminal(stderr=True, soft_wrap=True)
 
@@ -41,8 +42,11 @@ def kind(change: Change) -> str:
 
 
 def by_type(changes: Sequence[Change], names: Sequence[str]) -> str:
+    """The kinds that there are most of, and how many others."""
     counted = Counter(each.type.removeprefix("AWS::") for each in changes if each.resource in names)
-    return ", ".join(f"{number} {type}" for type, number in counted.most_common())
+    most = counted.most_common(KINDS)
+    others = len(names) - sum(number for _, number in most)
+    return ", ".join(f"{number} {type}" for type, number in most) + (f" and {others} others" if others else "")
 
 
 def bar() -> Progress:
