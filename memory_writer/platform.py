@@ -37,7 +37,9 @@ class PlatformBackend:
 
     def __init__(self, host: str, key: str, timeout: float) -> None:
         if not may_get_key(host):
-            raise RefusedError("mem0", "The stack's parameter Mem0Host must be an address that begins with https://.")
+            raise RefusedError(
+                "mem0", "The stack's parameter Mem0Host must be a valid address that begins with https://."
+            )
         self._patience = timeout / 3
         patience = httpx.Timeout(timeout, connect=min(timeout, 5))
         self._http = httpx.Client(base_url=host, headers={"Authorization": f"Token {key}"}, timeout=patience)

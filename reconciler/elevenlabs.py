@@ -65,7 +65,7 @@ class ElevenLabs:
 
     def __init__(self, host: str, key: str, per_second: float | None = None) -> None:
         if not may_get_key(host):
-            raise ElevenLabsError("the parameter ElevenLabsApiHost must be an address that begins with https://")
+            raise ElevenLabsError("the parameter ElevenLabsApiHost must be a valid address that begins with https://")
         if not (key.isascii() and key.isprintable()):
             raise KeyRefusedError("the key is no key: it holds characters that none has")
         transport = RetryTransport(PacedTransport(per_second or PER_SECOND), _RETRIES)

@@ -20,7 +20,8 @@ def may_get_key(address: str) -> bool:
         url = httpx.URL(address)
     except httpx.InvalidURL:
         return False
-    return bool(url.host) and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host)))
+    is_private = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host))
+    return bool(url.host) and is_private and (url.port is None or 0 < url.port < 65536)
 
 
 def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
