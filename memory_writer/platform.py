@@ -15,7 +15,7 @@ import httpx
 
 from memory_writer.memory import Answer, Memory
 from shared.errors import AnswerError, EventUnknownError, MemoryBackendError, NotSentError, RefusedError
-from shared.hosts import may_get_key, read_json
+from shared.hosts import may_get_key, open_client, read_json
 
 RATE_LIMITED_TRIES = 3
 UNCLEAR_WAIT = 1.0  # seconds, where a rate limit names no time or none that can be waited for
@@ -42,7 +42,7 @@ class PlatformBackend:
             )
         self._patience = timeout / 3
         patience = httpx.Timeout(timeout, connect=min(timeout, 5))
-        self._http = httpx.Client(base_url=host, headers={"Authorization": f"Token {key}"}, timeout=patience)
+        self._http = open_client(host, headers={"Authorization": f"Token {key}"}, timeout=patience)
 
     def add(self, memory: Memory, *, again: bool) -> Answer:  # noqa: ARG002 (hosted Mem0 takes all or nothing)
         # agent_id belongs in the metadata: beside user_id, Mem0 would file the assistant's facts under the agent.

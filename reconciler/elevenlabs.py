@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from shared.conversation import Conversation, Loose, Seconds, Sent
 from shared.errors import AnswerError, ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
-from shared.hosts import may_get_key, read_json, read_pieces
+from shared.hosts import may_get_key, open_client, read_json, read_pieces
 from shared.keys import is_id
 from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
 
@@ -69,7 +69,7 @@ class ElevenLabs:
         if not (key.isascii() and key.isprintable()):
             raise KeyRefusedError("the key is no key: it holds characters that none has")
         transport = RetryTransport(PacedTransport(per_second or PER_SECOND), _RETRIES)
-        self._http = httpx.Client(base_url=host, headers={"xi-api-key": key}, timeout=_TIMEOUT, transport=transport)
+        self._http = open_client(host, headers={"xi-api-key": key}, timeout=_TIMEOUT, transport=transport)
 
     def close(self) -> None:
         self._http.close()

@@ -24,6 +24,11 @@ def may_get_key(address: str) -> bool:
     return bool(url.host) and is_private and (url.port is None or 0 < url.port < 65536)
 
 
+def open_client(host: str, **options: Any) -> httpx.Client:
+    """A client for a host that may get the key; http, which is for this machine only, uses no proxy."""
+    return httpx.Client(base_url=host, trust_env=httpx.URL(host).scheme == "https", **options)
+
+
 def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
     """The body of a streamed answer. Raises AnswerError at the piece that goes beyond `limit` bytes."""
     size = 0

@@ -22,12 +22,14 @@ class RawHost:
         self.body, self.status = body, status
         self.headers = {"Content-Type": "application/json"} | dict(headers or {})
         self.requests: list[str] = []  # methods and targets
+        self.headers_received: list[Mapping[str, str]] = []  # of each request
         host = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 host.requests.append(f"{self.command} {self.path}")
+                host.headers_received.append(self.headers)
                 body = host.body(self.path) if callable(host.body) else host.body
                 self.send_response(host.status)
                 for name, value in host.headers.items():

@@ -60,6 +60,17 @@ def test_a_redirect_is_not_followed_with_the_key(call):
     assert elsewhere.requests == []
 
 
+def test_a_key_for_this_machine_is_shown_to_no_proxy(monkeypatch):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    answer = b"{}"
+    with RawHost(answer) as host, RawHost(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        client(host).webhooks()
+
+    assert (len(host.requests), proxy.requests) == (1, [])
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize(
     "body", [WITHOUT_END, DEEP, b"<html>", b"\xff\xfe\x00"], ids=["without end", "deep", "html", "no text"]
