@@ -1,5 +1,7 @@
 """A host on loopback that answers every request alike, with whatever bytes a test wants a client to meet."""
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,11 @@ from typing import Self
 
 WITHOUT_END = repeat(b"[" * 65536)
 DEEP = b"[" * 100_000 + b"]" * 100_000
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {  # by Content-Encoding
+    "gzip": gzip.compress,
+    "gzip, gzip": lambda body: gzip.compress(gzip.compress(body)),
+    "deflate": zlib.compress,
+}
 
 Body = bytes | Iterable[bytes]
 

@@ -10,7 +10,7 @@ from memory_writer.memory import Memory
 from memory_writer.platform import PlatformBackend
 from shared.errors import MemoryBackendError, NotSentError, RefusedError
 from tests.conftest import close_clients
-from tests.raw_host import DEEP, WITHOUT_END, RawHost
+from tests.raw_host import COMPRESSED, DEEP, WITHOUT_END, RawHost
 
 MEMORY = Memory("+12025550123", "factual", [{"role": "user", "content": "Hello."}], {"conversation_id": "c"}, False)
 CALLS: dict[str, Callable[[PlatformBackend], Any]] = {
@@ -85,9 +85,20 @@ def test_an_error_without_end_is_not_read():
         backend(host).find(MEMORY)
 
 
-def test_a_compressed_answer_that_is_none_is_an_error_of_mem0():
-    with RawHost(b"{}", headers={"Content-Encoding": "gzip"}) as host, pytest.raises(MemoryBackendError):
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED.items(), ids=COMPRESSED)
+def test_a_compressed_answer_is_refused_before_it_is_decompressed(coding, body):
+    with (
+        RawHost(body(listing()), headers={"Content-Encoding": coding}) as host,
+        pytest.raises(MemoryBackendError, match="is compressed"),
+    ):
         backend(host).find(MEMORY)
+
+    assert [sent["Accept-Encoding"] for sent in host.headers_received] == ["identity"]
+
+
+def test_an_answer_that_says_it_is_not_compressed_is_read():
+    with RawHost(listing(), headers={"Content-Encoding": "Identity"}) as host:
+        assert backend(host).find(MEMORY) == []
 
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"id": None}])

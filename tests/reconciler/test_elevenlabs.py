@@ -12,7 +12,7 @@ import pytest
 from reconciler.elevenlabs import ElevenLabs
 from shared.errors import ElevenLabsError, KeyRefusedError, NotFoundError
 from tests.conftest import close_clients
-from tests.raw_host import DEEP, WITHOUT_END, RawHost
+from tests.raw_host import COMPRESSED, DEEP, WITHOUT_END, RawHost
 from tests.reconciler.conftest import NOW
 
 CALLS: dict[str, Callable[[ElevenLabs], Any]] = {
@@ -78,6 +78,18 @@ def test_a_key_for_this_machine_is_shown_to_no_proxy(monkeypatch):
 def test_an_answer_that_cannot_be_used_is_an_error_of_elevenlabs(call, body):
     with RawHost(body) as host, pytest.raises(ElevenLabsError):
         call(client(host))
+
+
+@pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO())])
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED.items(), ids=COMPRESSED)
+def test_a_compressed_answer_is_refused_before_it_is_decompressed(call, coding, body):
+    with (
+        RawHost(body(b"ID3"), headers=MP3 | {"Content-Encoding": coding}) as host,
+        pytest.raises(ElevenLabsError, match="is compressed"),
+    ):
+        call(client(host))
+
+    assert [sent["Accept-Encoding"] for sent in host.headers_received] == ["identity"]
 
 
 def test_an_error_without_end_is_not_read():
