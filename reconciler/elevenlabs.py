@@ -4,6 +4,7 @@ Routes and fields are those of its SDK 2.78. A listing names no phone number; a 
 webhook's `data`.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +33,7 @@ RECORDING_BYTES = 500_000_000  # /tmp has 512 MB
 _TIMEOUT = httpx.Timeout(15, connect=5)
 _CONVERSATIONS = "/v1/convai/conversations"
 _CURSOR_REFUSED = (400, 404, 422)
+logging.getLogger("httpx_retries").setLevel(logging.CRITICAL)  # it logs what the host answered
 
 
 class Listed(Sent):
@@ -173,13 +175,10 @@ class ElevenLabs:
 
 
 class SafeRetry(Retry):
-    """Waits as usual where Retry-After is nothing that can be waited for, and quotes it in no log."""
+    """Waits as usual where Retry-After is no number of seconds. A date is none: the library logs it as it stands."""
 
     def parse_retry_after(self, retry_after: str) -> float:
-        try:
-            return super().parse_retry_after(retry_after)
-        except (ValueError, OverflowError):  # the second for dates that no calendar has
-            return 0
+        return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
 
 
 # Pauses of up to 1, 2 and 4 s; a longer Retry-After is cut to 10 s. A silent API fails a request after 4 x 15 s and the
