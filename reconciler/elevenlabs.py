@@ -24,6 +24,7 @@ from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
 
 PAGE = 100  # the most that the API lists at once
 PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SECOND
+CURSOR_LENGTH = 4000  # characters; a pass keeps all cursors
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
 # Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
@@ -153,9 +154,11 @@ class ElevenLabs:
         conversations = answer.get("conversations") if isinstance(answer, dict) else None
         if not isinstance(conversations, list):
             raise ElevenLabsError("the list of conversations is none")
+        if len(conversations) > PAGE:
+            raise ElevenLabsError("the list of conversations holds more than was asked for")
         items = [_listed(each) for each in conversations]
         following = answer.get("next_cursor") if answer.get("has_more") else None
-        if answer.get("has_more") and not isinstance(following, str):
+        if answer.get("has_more") and not _is_cursor(following):
             raise ElevenLabsError("the list of conversations breaks off")
         return [each for each in items if each and is_id(each.conversation_id)], following
 
@@ -220,6 +223,10 @@ def _listed(item: Any) -> Listed | None:
         return Listed.model_validate(item)
     except ValidationError:
         return None
+
+
+def _is_cursor(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and len(value) <= CURSOR_LENGTH
 
 
 def _is_mp3(head: bytes) -> bool:

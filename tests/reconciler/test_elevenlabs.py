@@ -36,7 +36,7 @@ def client(host: RawHost) -> ElevenLabs:
     return ElevenLabs(host.url, "xi-test")
 
 
-def page(*conversations: Any, cursor: str | None = None) -> bytes:
+def page(*conversations: Any, cursor: Any = None) -> bytes:
     answer = {"conversations": conversations, "has_more": cursor is not None, "next_cursor": cursor}
     return json.dumps(answer).encode()
 
@@ -113,6 +113,25 @@ def test_what_is_no_call_in_a_list_is_passed_over(item):
         (found,) = client(host).pages(NOW - timedelta(days=1), NOW)
 
     assert [each.conversation_id for each in found] == ["conv_1"]
+
+
+def test_a_page_with_more_calls_than_were_asked_for_is_an_error_of_elevenlabs():
+    full = [{"conversation_id": f"conv_{n}"} for n in range(100)]
+    with RawHost(page(*full)) as host:
+        assert [len(found) for found in CALLS["pages"](client(host))] == [100]
+    with RawHost(page(*full, None)) as host, pytest.raises(ElevenLabsError, match="more than was asked for"):
+        CALLS["pages"](client(host))
+
+
+@pytest.mark.parametrize("cursor", [7, "c" * 4001, "\ud800"], ids=["a number", "long", "no text"])
+def test_a_cursor_that_cannot_be_sent_is_an_error_of_elevenlabs(cursor):
+    with (
+        RawHost(page({"conversation_id": "conv_1"}, cursor=cursor)) as host,
+        pytest.raises(ElevenLabsError, match="breaks off"),
+    ):
+        CALLS["pages"](client(host))
+
+    assert len(host.requests) == 1
 
 
 def test_a_list_that_brings_nothing_new_for_many_pages_is_an_error_of_elevenlabs(monkeypatch):
