@@ -20,6 +20,13 @@ CALLS: dict[str, Callable[[PlatformBackend], Any]] = {
     "list_user": lambda backend: backend.list_user("+12025550123"),
 }
 
+BAD_IDS = [
+    pytest.param("m" * 201, id="long"), pytest.param("a\nb", id="two lines"), pytest.param("a b", id="a space"),
+    pytest.param("\x1b[31m", id="control"), pytest.param("سلام", id="not ASCII"), pytest.param("\ud800", id="no text"),
+    pytest.param(".", id="the folder"), pytest.param("..", id="the folder above"), pytest.param(7, id="a number"),
+    pytest.param({"a": 1}, id="an object"),
+]  # fmt: skip
+
 
 @pytest.fixture(autouse=True)
 def no_connection_stays_open() -> Iterator[None]:
@@ -103,8 +110,44 @@ def test_an_answer_that_says_it_is_not_compressed_is_read():
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"id": None}])
 def test_a_list_with_what_is_no_memory_is_an_error_of_mem0(item):
-    with RawHost(listing({"id": "m1"}, item)) as host, pytest.raises(MemoryBackendError, match="no list of memories"):
+    with (
+        RawHost(listing({"id": "m1"}, item)) as host,
+        pytest.raises(MemoryBackendError, match=r"no list of memories|cannot be used"),
+    ):
         backend(host).list_user("+12025550123")
+
+
+def test_a_page_with_more_memories_than_were_asked_for_is_an_error_of_mem0():
+    full = [{"id": f"m{n}"} for n in range(100)]
+    with RawHost(listing(*full)) as host:
+        assert len(backend(host).list_user("+12025550123")) == 100
+    with RawHost(listing(*full, {"id": "m100"})) as host, pytest.raises(MemoryBackendError, match="more memories than"):
+        backend(host).list_user("+12025550123")
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "PENDING"])
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_an_id_that_cannot_be_used_is_an_error_of_mem0(bad, status):
+    answer = json.dumps({"status": status, "event_id": bad, "results": [{"id": bad}]}).encode()
+    for call in CALLS.values():
+        with RawHost(answer) as host, pytest.raises(MemoryBackendError, match="id that cannot be used"):
+            call(backend(host))
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_nothing_is_asked_for_or_deleted_under_an_id_that_cannot_be_used(bad):
+    for call in (lambda mem0: mem0.look(bad), lambda mem0: mem0.delete([bad])):
+        with RawHost() as host, pytest.raises(MemoryBackendError, match="id that cannot be used"):
+            call(backend(host))
+        assert host.requests == []
+
+
+def test_an_id_stays_one_part_of_the_address():
+    with RawHost(b'{"status": "SUCCEEDED"}') as host:
+        backend(host).look("../../x?y=1#z")
+        backend(host).delete(["../../x?y=1#z"])
+
+    assert host.requests == ["GET /v1/event/..%2F..%2Fx%3Fy%3D1%23z/", "DELETE /v1/memories/..%2F..%2Fx%3Fy%3D1%23z/"]
 
 
 def test_a_list_ends_at_an_empty_page():
