@@ -5,6 +5,7 @@ retries, and writes to the home folder, which Lambda has not.
 """
 
 import math
+import re
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,12 +16,13 @@ import httpx
 
 from memory_writer.memory import Answer, Memory
 from shared.errors import AnswerError, EventUnknownError, MemoryBackendError, NotSentError, RefusedError
-from shared.hosts import may_get_key, read_json
+from shared.hosts import may_get_key, open_client, read_json
 
 RATE_LIMITED_TRIES = 3
 UNCLEAR_WAIT = 1.0  # seconds, where a rate limit names no time or none that can be waited for
 PAGE = 100
 PAGES = 1000  # of one list: 100,000 memories of a caller
+_ID = re.compile(r"(?!\.{1,2}\Z)[!-~]{1,200}")  # not "." or "..", which a path leaves out
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _REFUSALS = {
     401: "Mem0 refused the key (401). Put the right one into the secret of the stack's parameter Mem0ApiKey.",
@@ -37,10 +39,12 @@ class PlatformBackend:
 
     def __init__(self, host: str, key: str, timeout: float) -> None:
         if not may_get_key(host):
-            raise RefusedError("mem0", "The stack's parameter Mem0Host must be an address that begins with https://.")
+            raise RefusedError(
+                "mem0", "The stack's parameter Mem0Host must be a valid address that begins with https://."
+            )
         self._patience = timeout / 3
         patience = httpx.Timeout(timeout, connect=min(timeout, 5))
-        self._http = httpx.Client(base_url=host, headers={"Authorization": f"Token {key}"}, timeout=patience)
+        self._http = open_client(host, headers={"Authorization": f"Token {key}"}, timeout=patience)
 
     def add(self, memory: Memory, *, again: bool) -> Answer:  # noqa: ARG002 (hosted Mem0 takes all or nothing)
         # agent_id belongs in the metadata: beside user_id, Mem0 would file the assistant's facts under the agent.
@@ -49,9 +53,8 @@ class PlatformBackend:
         return _answer(self._request("POST", "/v3/memories/add/", json=body))
 
     def look(self, event_id: str) -> Answer:
-        return _answer(
-            self._request("GET", f"/v1/event/{event_id}/", unknown=EventUnknownError("Mem0 knows no such event"))
-        )
+        path = f"/v1/event/{quote(_id(event_id), safe='')}/"
+        return _answer(self._request("GET", path, unknown=EventUnknownError("Mem0 knows no such event")))
 
     def find(self, memory: Memory) -> list[str]:
         return self._list(memory.user_id, conversation_id=memory.metadata["conversation_id"], type=memory.type)
@@ -61,7 +64,7 @@ class PlatformBackend:
 
     def delete(self, memory_ids: Sequence[str]) -> None:
         for each in memory_ids:
-            self._delete(f"/v1/memories/{quote(each, safe='')}/")
+            self._delete(f"/v1/memories/{quote(_id(each), safe='')}/")
 
     def delete_user(self, user_id: str) -> None:
         self._delete(f"/v2/entities/user/{quote(user_id, safe='')}/")
@@ -125,25 +128,28 @@ def _raise_for(response: httpx.Response) -> None:
 
 
 def _ids(results: Any) -> list[str]:
-    try:
-        ids = [each["id"] for each in results]
-    except (KeyError, TypeError):
-        ids = [None]
-    if not all(isinstance(each, str) for each in ids):
+    """The ids of one page of a list."""
+    if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
         raise MemoryBackendError("Mem0's answer is no list of memories")
-    return ids
+    if len(results) > PAGE:
+        raise MemoryBackendError("Mem0's answer has more memories than were asked for")
+    return [_id(each.get("id")) for each in results]
+
+
+def _id(value: Any) -> str:
+    """`value`, if it can be one part of a path and is short enough to be kept by the thousand."""
+    if not isinstance(value, str) or not _ID.fullmatch(value):
+        raise MemoryBackendError("Mem0 gave an id that cannot be used")
+    return value
 
 
 def _answer(content: dict[str, Any]) -> Answer:
     status, results, event_id = content.get("status"), content.get("results"), content.get("event_id")
     if status in ("SUCCEEDED", "FAILED"):
         stored = results if isinstance(results, list) else []
-        ids = [str(each["id"]) for each in stored if isinstance(each, dict) and "id" in each]
-        return Answer(status, event_id if isinstance(event_id, str) else None, ids)
-    event_id = event_id or content.get("id")
-    if not isinstance(event_id, str) or not event_id:
-        raise MemoryBackendError("Mem0's answer names no event")
-    return Answer("PENDING", event_id)
+        ids = [_id(each["id"]) for each in stored if isinstance(each, dict) and each.get("id") is not None]
+        return Answer(status, _id(event_id) if event_id else None, ids)
+    return Answer("PENDING", _id(event_id or content.get("id")))
 
 
 def _retry_after(response: httpx.Response) -> float:

@@ -4,6 +4,7 @@ Routes and fields are those of its SDK 2.78. A listing names no phone number; a 
 webhook's `data`.
 """
 
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -17,12 +18,13 @@ from pydantic import ValidationError
 
 from shared.conversation import Conversation, Loose, Seconds, Sent
 from shared.errors import AnswerError, ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
-from shared.hosts import may_get_key, read_json, read_pieces
+from shared.hosts import may_get_key, open_client, read_json, read_pieces
 from shared.keys import is_id
 from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
 
 PAGE = 100  # the most that the API lists at once
 PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SECOND
+CURSOR_LENGTH = 4000  # characters; a pass keeps all cursors
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
 # Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
@@ -32,6 +34,7 @@ RECORDING_BYTES = 500_000_000  # /tmp has 512 MB
 _TIMEOUT = httpx.Timeout(15, connect=5)
 _CONVERSATIONS = "/v1/convai/conversations"
 _CURSOR_REFUSED = (400, 404, 422)
+logging.getLogger("httpx_retries").setLevel(logging.CRITICAL)  # it logs what the host answered
 
 
 class Listed(Sent):
@@ -65,11 +68,11 @@ class ElevenLabs:
 
     def __init__(self, host: str, key: str, per_second: float | None = None) -> None:
         if not may_get_key(host):
-            raise ElevenLabsError("the parameter ElevenLabsApiHost must be an address that begins with https://")
+            raise ElevenLabsError("the parameter ElevenLabsApiHost must be a valid address that begins with https://")
         if not (key.isascii() and key.isprintable()):
             raise KeyRefusedError("the key is no key: it holds characters that none has")
         transport = RetryTransport(PacedTransport(per_second or PER_SECOND), _RETRIES)
-        self._http = httpx.Client(base_url=host, headers={"xi-api-key": key}, timeout=_TIMEOUT, transport=transport)
+        self._http = open_client(host, headers={"xi-api-key": key}, timeout=_TIMEOUT, transport=transport)
 
     def close(self) -> None:
         self._http.close()
@@ -151,9 +154,11 @@ class ElevenLabs:
         conversations = answer.get("conversations") if isinstance(answer, dict) else None
         if not isinstance(conversations, list):
             raise ElevenLabsError("the list of conversations is none")
+        if len(conversations) > PAGE:
+            raise ElevenLabsError("the list of conversations holds more than was asked for")
         items = [_listed(each) for each in conversations]
         following = answer.get("next_cursor") if answer.get("has_more") else None
-        if answer.get("has_more") and not isinstance(following, str):
+        if answer.get("has_more") and not _is_cursor(following):
             raise ElevenLabsError("the list of conversations breaks off")
         return [each for each in items if each and is_id(each.conversation_id)], following
 
@@ -173,13 +178,10 @@ class ElevenLabs:
 
 
 class SafeRetry(Retry):
-    """Waits as usual where Retry-After is nothing that can be waited for, and quotes it in no log."""
+    """Waits as usual where Retry-After is no number of seconds. A date is none: the library logs it as it stands."""
 
     def parse_retry_after(self, retry_after: str) -> float:
-        try:
-            return super().parse_retry_after(retry_after)
-        except (ValueError, OverflowError):  # the second for dates that no calendar has
-            return 0
+        return float(retry_after) if retry_after.isascii() and retry_after.isdigit() else 0
 
 
 # Pauses of up to 1, 2 and 4 s; a longer Retry-After is cut to 10 s. A silent API fails a request after 4 x 15 s and the
@@ -221,6 +223,10 @@ def _listed(item: Any) -> Listed | None:
         return Listed.model_validate(item)
     except ValidationError:
         return None
+
+
+def _is_cursor(value: Any) -> bool:
+    return isinstance(value, str) and value.isascii() and len(value) <= CURSOR_LENGTH
 
 
 def _is_mp3(head: bytes) -> bool:

@@ -146,8 +146,8 @@ def server_environment(environment: Mapping[str, str], port: int, folder: Path) 
     """What the emulator and through it the functions see: nothing of the caller's AWS settings or home."""
     inherited = {name: environment[name] for name in INHERITED if name in environment}
     return inherited | {
-        "NO_PROXY": "127.0.0.1,localhost",
-        "no_proxy": "127.0.0.1,localhost",
+        "NO_PROXY": "127.0.0.1,localhost,::1",  # httpx refuses [::1] here
+        "no_proxy": "127.0.0.1,localhost,::1",
         "HOME": str(folder),
         "TMPDIR": str(folder),
         "S3_DATA_DIR": str(folder / "s3"),

@@ -47,7 +47,7 @@ class UnavailableError(AgenticMemoryError):
 
 
 class AnswerError(AgenticMemoryError):
-    """Another host's answer is too large, or no JSON. The text quotes nothing of it."""
+    """Another host's answer is too large, compressed, or no JSON. The text quotes nothing of it."""
 
 
 class PoisonError(AgenticMemoryError):

@@ -20,13 +20,25 @@ def may_get_key(address: str) -> bool:
         url = httpx.URL(address)
     except httpx.InvalidURL:
         return False
-    return bool(url.host) and (url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host)))
+    is_private = url.scheme == "https" or (url.scheme == "http" and _is_loopback(url.host))
+    return bool(url.host) and is_private and (url.port is None or 0 < url.port < 65536)
+
+
+def open_client(host: str, headers: dict[str, str], **options: Any) -> httpx.Client:
+    """A client for a host that may get the key; http, which is for this machine only, uses no proxy.
+
+    It asks for answers that are not compressed: httpx decompresses without a limit.
+    """
+    headers = headers | {"Accept-Encoding": "identity"}
+    return httpx.Client(base_url=host, headers=headers, trust_env=httpx.URL(host).scheme == "https", **options)
 
 
 def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
-    """The body of a streamed answer. Raises AnswerError at the piece that goes beyond `limit` bytes."""
+    """The body of a streamed answer. Raises AnswerError if it is compressed, and at the piece beyond `limit` bytes."""
+    if response.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
+        raise AnswerError("the answer is compressed, though it was asked for as it is")
     size = 0
-    for piece in response.iter_bytes():
+    for piece in response.iter_raw():
         size += len(piece)
         if size > limit:
             raise AnswerError(f"the answer is larger than {limit // 10**6} MB")

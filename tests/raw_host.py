@@ -1,5 +1,7 @@
 """A host on loopback that answers every request alike, with whatever bytes a test wants a client to meet."""
 
+import gzip
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,6 +11,11 @@ from typing import Self
 
 WITHOUT_END = repeat(b"[" * 65536)
 DEEP = b"[" * 100_000 + b"]" * 100_000
+COMPRESSED: dict[str, Callable[[bytes], bytes]] = {  # by Content-Encoding
+    "gzip": gzip.compress,
+    "gzip, gzip": lambda body: gzip.compress(gzip.compress(body)),
+    "deflate": zlib.compress,
+}
 
 Body = bytes | Iterable[bytes]
 
@@ -22,12 +29,14 @@ class RawHost:
         self.body, self.status = body, status
         self.headers = {"Content-Type": "application/json"} | dict(headers or {})
         self.requests: list[str] = []  # methods and targets
+        self.headers_received: list[Mapping[str, str]] = []  # of each request
         host = self
 
         class Handler(BaseHTTPRequestHandler):
             def answer(self) -> None:
                 self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 host.requests.append(f"{self.command} {self.path}")
+                host.headers_received.append(self.headers)
                 body = host.body(self.path) if callable(host.body) else host.body
                 self.send_response(host.status)
                 for name, value in host.headers.items():

@@ -10,7 +10,7 @@ from memory_writer.memory import Memory
 from memory_writer.platform import PlatformBackend
 from shared.errors import MemoryBackendError, NotSentError, RefusedError
 from tests.conftest import close_clients
-from tests.raw_host import DEEP, WITHOUT_END, RawHost
+from tests.raw_host import COMPRESSED, DEEP, WITHOUT_END, RawHost
 
 MEMORY = Memory("+12025550123", "factual", [{"role": "user", "content": "Hello."}], {"conversation_id": "c"}, False)
 CALLS: dict[str, Callable[[PlatformBackend], Any]] = {
@@ -19,6 +19,13 @@ CALLS: dict[str, Callable[[PlatformBackend], Any]] = {
     "find": lambda backend: backend.find(MEMORY),
     "list_user": lambda backend: backend.list_user("+12025550123"),
 }
+
+BAD_IDS = [
+    pytest.param("m" * 201, id="long"), pytest.param("a\nb", id="two lines"), pytest.param("a b", id="a space"),
+    pytest.param("\x1b[31m", id="control"), pytest.param("سلام", id="not ASCII"), pytest.param("\ud800", id="no text"),
+    pytest.param(".", id="the folder"), pytest.param("..", id="the folder above"), pytest.param(7, id="a number"),
+    pytest.param({"a": 1}, id="an object"),
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +60,17 @@ def test_a_redirect_is_not_followed_with_the_key(call):
     assert elsewhere.requests == []
 
 
+def test_a_key_for_this_machine_is_shown_to_no_proxy(monkeypatch):
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    answer = listing()
+    with RawHost(answer) as host, RawHost(answer) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        backend(host).find(MEMORY)
+
+    assert (len(host.requests), proxy.requests) == (1, [])
+
+
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize(
     "body",
@@ -74,15 +92,62 @@ def test_an_error_without_end_is_not_read():
         backend(host).find(MEMORY)
 
 
-def test_a_compressed_answer_that_is_none_is_an_error_of_mem0():
-    with RawHost(b"{}", headers={"Content-Encoding": "gzip"}) as host, pytest.raises(MemoryBackendError):
+@pytest.mark.parametrize(("coding", "body"), COMPRESSED.items(), ids=COMPRESSED)
+def test_a_compressed_answer_is_refused_before_it_is_decompressed(coding, body):
+    with (
+        RawHost(body(listing()), headers={"Content-Encoding": coding}) as host,
+        pytest.raises(MemoryBackendError, match="is compressed"),
+    ):
         backend(host).find(MEMORY)
+
+    assert [sent["Accept-Encoding"] for sent in host.headers_received] == ["identity"]
+
+
+def test_an_answer_that_says_it_is_not_compressed_is_read():
+    with RawHost(listing(), headers={"Content-Encoding": "Identity"}) as host:
+        assert backend(host).find(MEMORY) == []
 
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"id": None}])
 def test_a_list_with_what_is_no_memory_is_an_error_of_mem0(item):
-    with RawHost(listing({"id": "m1"}, item)) as host, pytest.raises(MemoryBackendError, match="no list of memories"):
+    with (
+        RawHost(listing({"id": "m1"}, item)) as host,
+        pytest.raises(MemoryBackendError, match=r"no list of memories|cannot be used"),
+    ):
         backend(host).list_user("+12025550123")
+
+
+def test_a_page_with_more_memories_than_were_asked_for_is_an_error_of_mem0():
+    full = [{"id": f"m{n}"} for n in range(100)]
+    with RawHost(listing(*full)) as host:
+        assert len(backend(host).list_user("+12025550123")) == 100
+    with RawHost(listing(*full, {"id": "m100"})) as host, pytest.raises(MemoryBackendError, match="more memories than"):
+        backend(host).list_user("+12025550123")
+
+
+@pytest.mark.parametrize("status", ["SUCCEEDED", "PENDING"])
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_an_id_that_cannot_be_used_is_an_error_of_mem0(bad, status):
+    answer = json.dumps({"status": status, "event_id": bad, "results": [{"id": bad}]}).encode()
+    for call in CALLS.values():
+        with RawHost(answer) as host, pytest.raises(MemoryBackendError, match="id that cannot be used"):
+            call(backend(host))
+
+
+@pytest.mark.parametrize("bad", BAD_IDS)
+def test_nothing_is_asked_for_or_deleted_under_an_id_that_cannot_be_used(bad):
+    for call in (lambda mem0: mem0.look(bad), lambda mem0: mem0.delete([bad])):
+        with RawHost() as host, pytest.raises(MemoryBackendError, match="id that cannot be used"):
+            call(backend(host))
+        assert host.requests == []
+
+
+def test_an_id_stays_one_part_of_the_address():
+    with RawHost(b'{"status": "SUCCEEDED"}') as host:
+        backend(host).look("../../x?y=1#z")
+        backend(host).delete(["../../x?y=1#z"])
+
+    assert host.requests == ["GET /v1/event/..%2F..%2Fx%3Fy%3D1%23z/", "DELETE /v1/memories/..%2F..%2Fx%3Fy%3D1%23z/"]
 
 
 def test_a_list_ends_at_an_empty_page():

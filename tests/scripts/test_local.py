@@ -16,15 +16,17 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from scripts.aws_session import OpsError
 from scripts.deploy.parameters import split
 from scripts.deployment import DeploymentError, UnknownParameterError, deploy
-from scripts.embedded import EmbeddedAws, PortBusyError, group_exists
+from scripts.embedded import EmbeddedAws, PortBusyError, group_exists, server_environment
 from scripts.local import SettingError, ask_for_secrets, read_port
 from scripts.translation import TemplateError, emulate, translate
 from tests.processes import type_hidden
+from tests.raw_host import RawHost
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -248,6 +250,17 @@ def test_a_failed_stack_names_the_resource_and_the_reason(
 def test_an_unknown_parameter_is_refused_with_the_known_ones(aws: EmbeddedAws, project: Path) -> None:
     with pytest.raises(UnknownParameterError, match=r"Buckt.*ApiKey, BucketName, MemoryConcurrency, MemoryConfig"):
         deploy(aws, "fourth", {"Buckt": "x"}, project)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
+def test_no_function_asks_a_proxy_for_this_machine(host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    with RawHost() as proxy:
+        for name, value in server_environment({"HTTP_PROXY": proxy.url}, 4566, tmp_path).items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"http://{host}:9")
+
+    assert proxy.requests == []
 
 
 def test_a_busy_port_is_refused() -> None:
