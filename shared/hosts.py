@@ -1,6 +1,7 @@
 """Other people's APIs: where a key may be sent, and how much of an answer is read."""
 
 import json
+import zlib
 from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
@@ -34,15 +35,32 @@ def open_client(host: str, headers: dict[str, str], **options: Any) -> httpx.Cli
 
 
 def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
-    """The body of a streamed answer. Raises AnswerError if it is compressed, and at the piece beyond `limit` bytes."""
-    if response.headers.get("Content-Encoding", "").lower() not in ("", "identity"):
-        raise AnswerError("the answer is compressed, though it was asked for as it is")
+    """The body of a streamed answer. Raises AnswerError at the piece beyond `limit` bytes, and if it is damaged.
+
+    A server may compress it once, by gzip, though it was not asked to.
+    """
+    coding = response.headers.get("Content-Encoding", "").lower()
+    if coding not in ("", "identity", "gzip"):
+        raise AnswerError("the answer is compressed in a way that was not asked for")
+    pieces = response.iter_raw()
     size = 0
-    for piece in response.iter_raw():
+    for piece in _decompressed(pieces, limit) if coding == "gzip" else pieces:
         size += len(piece)
         if size > limit:
             raise AnswerError(f"the answer is larger than {limit // 10**6} MB")
         yield piece
+
+
+def _decompressed(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
+    """Each piece gives one byte more than the limit at most, however much is packed into it."""
+    unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
+    try:
+        for piece in pieces:
+            yield unpacker.decompress(piece, limit + 1)
+    except zlib.error:
+        raise AnswerError("the answer is damaged") from None
+    if not unpacker.eof:
+        raise AnswerError("the answer breaks off")
 
 
 def read_json(response: httpx.Response) -> Any:

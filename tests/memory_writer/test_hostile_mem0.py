@@ -1,6 +1,8 @@
 """The platform's client and a host that is not Mem0, or not well: no key goes astray, and every answer has an end."""
 
+import gzip
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -101,6 +103,29 @@ def test_a_compressed_answer_is_refused_before_it_is_decompressed(coding, body):
         backend(host).find(MEMORY)
 
     assert [sent["Accept-Encoding"] for sent in host.headers_received] == ["identity"]
+
+
+def test_an_answer_that_is_compressed_once_is_read():
+    with RawHost(gzip.compress(listing({"id": "m1"})), headers={"Content-Encoding": "gzip"}) as host:
+        assert backend(host).find(MEMORY) == ["m1"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [gzip.compress(bytes(2**26), 1), gzip.compress(listing())[:-9], b"no gzip"],
+    ids=["bomb", "breaks off", "damaged"],
+)
+def test_a_compressed_answer_that_cannot_be_used_is_an_error_of_mem0_and_takes_no_memory(body):
+    with RawHost(body, headers={"Content-Encoding": "gzip"}) as host:
+        tracemalloc.start()
+        try:
+            with pytest.raises(MemoryBackendError):
+                backend(host).find(MEMORY)
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert peak < 40 * 2**20
 
 
 def test_an_answer_that_says_it_is_not_compressed_is_read():
