@@ -7,7 +7,7 @@ Whoever holds the lease may act. `sending` without a running lease means that no
 """
 
 import re
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,13 +25,14 @@ class Entry:
     lease_until: str | None = None
     started: str | None = None
     event_id: str | None = None
-    failures: int = 0
+    failures: int | None = None
 
 
 class Line:
     """One memory's line, for one owner: an invocation. `client` is a table's own, which takes Python values.
 
-    Each write carries the condition that state, owner and lease are as last seen; LeaseError says that they are not.
+    Each write carries the condition that every field is as last seen. If it is not, but stands as this was to write it,
+    then an earlier try of the same request did so and its answer was lost. LeaseError says that it is another's.
     """
 
     def __init__(self, client: Any, table: str, key: tuple[str, str], owner: str, lease: timedelta) -> None:
@@ -41,9 +42,12 @@ class Line:
         self.entry = Entry()
 
     def read(self) -> Entry:
-        item = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True).get("Item", {})
-        self.entry = Entry(**{field.name: item[field.name] for field in fields(Entry) if field.name in item})
+        self.entry = self._fetch()
         return self.entry
+
+    def _fetch(self) -> Entry:
+        item = self._client.get_item(TableName=self._table, Key=self._key, ConsistentRead=True).get("Item", {})
+        return Entry(**{field.name: item[field.name] for field in fields(Entry) if field.name in item})
 
     def acquire(self, now: datetime) -> None:
         """Take the lease; what is absent or idle begins `sending`. Raises LeaseError while another's lease runs."""
@@ -63,11 +67,13 @@ class Line:
         self._write(values, give_back=("owner", "lease_until"))
 
     def _write(self, values: dict[str, Any], give_back: tuple[str, ...] = ()) -> None:
-        seen = {name: getattr(self.entry, name) for name in ("state", "owner", "lease_until")}
+        seen = asdict(self.entry)
         conditions = [f"#{n} = :seen_{n}" if v is not None else f"attribute_not_exists(#{n})" for n, v in seen.items()]
         sets = f"SET {', '.join(f'#{name} = :{name}' for name in values)}" if values else ""
         removes = f"REMOVE {', '.join(f'#{name}' for name in give_back)}" if give_back else ""
         expression, condition = f"{sets} {removes}".strip(), " AND ".join(conditions)
+        known = {name: value for name, value in values.items() if name in seen}
+        written = replace(self.entry, **known | dict.fromkeys(give_back))
         try:
             self._client.update_item(
                 TableName=self._table,
@@ -79,11 +85,11 @@ class Line:
                 | {f":seen_{name}": value for name, value in seen.items() if value is not None},
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
+                raise
+            if self._fetch() != written:
                 raise LeaseError("another worker took this memory over") from None
-            raise
-        known = {name: value for name, value in values.items() if name in Entry.__dataclass_fields__}
-        self.entry = replace(self.entry, **known | dict.fromkeys(give_back))
+        self.entry = written
 
 
 def iso(moment: datetime) -> str:

@@ -96,7 +96,7 @@ class Writer:
         if answer.status == "PENDING":
             raise PendingError("Mem0 is still working on this memory")
         if answer.status == "FAILED":
-            failures = int(line.entry.failures) + 1
+            failures = int(line.entry.failures or 0) + 1
             line.note(state="idle", failures=failures)
             if failures >= FAILURES:
                 raise PoisonError("mem0", f"Mem0 ended this memory's event with FAILED, {FAILURES} times.")

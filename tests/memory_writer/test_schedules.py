@@ -7,12 +7,16 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ReadTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from moto.core.models import botocore_stubber
 
 import memory_writer.handler
 from memory_writer.handler import Invocation, make_backend, write
 from memory_writer.memory import Memory
+from scripts.ops_replay import doubt
+from shared.errors import LeaseError
 from tests.conftest import Stack, close_clients, forget
 from tests.mem0_stand_in import HostedMem0
 from tests.schedules import Worker, before_call, run_all, watch
@@ -114,3 +118,72 @@ def forget_plans(mem0: HostedMem0) -> None:
 
 def test_no_schedule_loses_a_memory_or_writes_one_twice(aws, mem0, clock):
     check_schedule(aws, mem0, clock)
+
+
+def make_memory(kind: Any = "semantic") -> Memory:
+    """With inference Mem0 answers before it is done; without, at once, but it shows the memory later all the same."""
+    conversation_id = f"conv_{next(conversations)}"
+    metadata: dict[str, Any] = {"type": kind, "agent_id": "agent_1", "conversation_id": conversation_id}
+    messages = [{"role": "user", "content": "Move my boat."}]
+    return Memory(f"user:{conversation_id}", kind, messages, metadata, kind == "semantic")
+
+
+def retry(memory: Memory, clock: Clock, minutes: int) -> None:
+    """SQS brings it back every 12 minutes for so long."""
+    for _ in range(minutes // 12):
+        clock.now += timedelta(minutes=12)
+        run_all([writing(memory, clock)], [])
+
+
+def test_a_worker_that_stalls_before_it_acquires_writes_nothing_that_another_has_written(aws, mem0, clock):
+    memory = make_memory()
+    mem0.delay = 1200
+    run_all([writing(memory, clock, crash_before=2)], [])  # killed between the lease and the post
+    retry(memory, clock, 48)
+    clock.now += timedelta(minutes=13)
+    mem0.plan("drop_after")
+
+    stalled, other = writing(memory, clock), writing(memory, clock)
+    run_all([stalled, other], [0, 0, *[1] * 20])  # reads; then the other one posts, and its answer is lost
+
+    assert isinstance(stalled.error, LeaseError)
+    retry(memory, clock, 120)
+    conversation_id = str(memory.metadata["conversation_id"])
+    assert mem0.adds(conversation_id, "semantic") == 1
+    assert aws.items()[conversation_id, "memory#semantic"]["state"] == "done"
+
+
+@pytest.mark.parametrize("lost", range(3), ids=["the lease", "that it was sent", "that it is done"])
+def test_a_worker_whose_answer_of_the_table_is_lost_does_not_take_itself_for_another(aws, mem0, clock, lost):
+    memory, updates = make_memory(), count()
+    client = memory_writer.handler.aws().table.meta.client
+
+    def lose(request: Any, event_name: str, **options: Any) -> Any:
+        answer = botocore_stubber(event_name, request, **options)  # DynamoDB does it
+        if next(updates) == lost:
+            raise ReadTimeoutError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
+        return answer
+
+    client.meta.events.register_first("before-send.dynamodb.UpdateItem", lose)
+    worker = writing(memory, clock)
+    run_all([worker], [])
+
+    conversation_id = str(memory.metadata["conversation_id"])
+    assert worker.error is None
+    assert next(updates) > 3  # botocore sent one of them again
+    assert mem0.adds(conversation_id, "semantic") == 1
+    assert aws.items()[conversation_id, "memory#semantic"]["state"] == "done"
+
+
+def test_what_is_forced_while_mem0_may_not_show_it_yet_is_not_written_twice(aws, mem0, clock):
+    memory = make_memory("factual")
+    mem0.delay = 1200
+    run_all([writing(memory, clock)], [])
+    conversation_id = str(memory.metadata["conversation_id"])
+    assert aws.items()[conversation_id, "memory#factual"]["state"] == "done"
+
+    doubt(memory_writer.handler.aws().table, conversation_id)
+    retry(memory, clock, 120)
+
+    assert mem0.adds(conversation_id, "factual") == 1
+    assert aws.items()[conversation_id, "memory#factual"]["state"] == "done"
