@@ -18,8 +18,6 @@ from shared.messages import Announcement
 from shared.record import Call
 from shared.times import utc
 
-LONG_AGO = "2000-01-01T00:00:00.000000Z"  # so that what Mem0 does not have counts as never sent
-
 
 class Part(StrEnum):
     memory = "memory"
@@ -38,7 +36,8 @@ def replay(
     """Send staged bodies through the pipeline again, or with --only memory archived calls to the memory writer.
 
     It is safe: what is archived in the same or a newer version stays, unless --force; what is remembered is not
-    remembered twice. With --only memory --force, a memory that Mem0 does not have (any more) is written again.
+    remembered twice. With --only memory --force, a memory that Mem0 does not have (any more) is written again: an hour
+    after it was sent at the earliest, because Mem0 may not show it before.
     Interrupted, the same command goes on where it was; once it is through, it begins anew.
 
     Example: ops replay --since 2026-11-21T08:00 --until 2026-11-21T12:00 --unarchived --yes
@@ -137,15 +136,18 @@ def remember(view: View, force: bool) -> Callable[[Call], None]:
 
 
 def doubt(table: Any, conversation_id: str) -> None:
-    """Let the ledger say of what is done that nobody knows: the memory writer then looks in Mem0 before it writes."""
+    """Let the ledger say of what is done that nobody knows: the memory writer looks in Mem0 before it writes.
+
+    `started` stays: Mem0 may not show yet what it took a moment ago, and not found counts only an hour after that.
+    """
     for kind in ("factual", "semantic"):
         try:
             table.update_item(
                 Key={"conversation_id": conversation_id, "item": f"memory#{kind}"},
-                UpdateExpression="SET #state = :sending, #started = :long_ago",
+                UpdateExpression="SET #state = :sending",
                 ConditionExpression="#state = :done",
-                ExpressionAttributeNames={"#state": "state", "#started": "started"},
-                ExpressionAttributeValues={":sending": "sending", ":long_ago": LONG_AGO, ":done": "done"},
+                ExpressionAttributeNames={"#state": "state"},
+                ExpressionAttributeValues={":sending": "sending", ":done": "done"},
             )
         except table.meta.client.exceptions.ConditionalCheckFailedException:
             continue

@@ -16,6 +16,7 @@ PARAMETERS = {
     "BucketName": "agentic-memory-operations", "Mem0ApiKey": "m0-test", "MemoryInference": "true",
     "ArchiveTimeoutSeconds": "6", "ArchiveVisibilitySeconds": "6", "ArchiveMaxReceives": "2",
     "MemoryTimeoutSeconds": "20", "MemoryVisibilitySeconds": "20", "MemoryMaxReceives": "2",
+    "MemoryUnknownSeconds": "1",
 }  # fmt: skip
 pytestmark = RUNS_COMMANDS
 

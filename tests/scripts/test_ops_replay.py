@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from shared.messages import ClaimCheck
+from shared.times import utc
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack
 from tests.scripts.conftest import (
@@ -265,6 +266,9 @@ def test_with_force_a_memory_that_mem0_lost_is_written_again_and_no_other(stack,
     ask("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
     remember("MemoryQueueUrl")
     unforced = mem0.memories()
+    for item in ("memory#factual", "memory#semantic"):
+        for conversation_id in ("conv_1", "conv_2"):
+            note(stack, conversation_id, item, started=utc(NOON))  # long ago
     ask("replay", "--caller", CALLER, "--only", "memory", "--force", *FAST, "--yes")
     remember("MemoryQueueUrl")
 
