@@ -1,6 +1,7 @@
 """The operator's session with AWS, and what can be done about AWS's errors: for all commands on a deployed stack."""
 
 import os
+from typing import Any
 
 import botocore.session
 from boto3.session import Session
@@ -19,6 +20,7 @@ from botocore.utils import JSONFileCache
 
 from shared.aws_errors import error_code
 
+STACK_NAME = "agentic-memory"  # of a stack that nobody named
 _FORBIDDEN = (
     "AccessDenied", "AccessDeniedException", "AuthorizationError", "403",  # 403: HEAD has no body
 )  # fmt: skip
@@ -57,6 +59,14 @@ def aws_session(otherwise: str = "") -> Session:
     # As the SAM CLI and the AWS CLI: a role with MFA asks for one code, and not once for each session.
     session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache()
     return Session(botocore_session=session, region_name=region)
+
+
+def first_client(session: Session, service: str, **options: Any) -> Any:
+    """A session's first client. Raises OpsError for settings that cannot be used: an endpoint that is no URL."""
+    try:
+        return session.client(service, **options)
+    except ValueError as error:
+        raise OpsError(f"The AWS settings cannot be used: {error}.") from None
 
 
 def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:

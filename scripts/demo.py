@@ -10,12 +10,13 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
 from scripts import demo_checks, demo_report
+from scripts.aws_session import STACK_NAME
 from scripts.demo_scenes import Outcome, new_calls, questions, repeats
 from scripts.demo_stack import Stack
-from scripts.deployment import ROOT, deploy
+from scripts.deployment import deploy
 from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.embedded import EmbeddedAws, EmbeddedAwsError
-from scripts.local import STACK_NAME, stop_on_signals
+from scripts.embedded import ROOT, EmbeddedAws, EmbeddedAwsError
+from scripts.local import stop_on_signals
 from scripts.sample_calls import SampleCalls, sample_calls
 
 LOG = ROOT / ".local" / "demo.log"

@@ -12,10 +12,9 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.deploy.stack import first_failure, is_failure
-from scripts.embedded import EmbeddedAws, EmbeddedAwsError
+from scripts.embedded import ROOT, EmbeddedAws, EmbeddedAwsError
 from scripts.translation import Template, emulate, translate
 
-ROOT = Path(__file__).parent.parent
 TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")
 AT_ONCE = {"ArchiveConcurrency": "4"}  # each is a process of this machine; the default is for a new account

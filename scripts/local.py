@@ -15,13 +15,12 @@ from typing import NoReturn
 from rich.console import Console
 from rich.markup import escape
 
-from scripts.aws_session import OpsError
+from scripts.aws_session import STACK_NAME, OpsError
 from scripts.deploy.parameters import ASK, read_hidden, read_template, split
-from scripts.deployment import ROOT, TEMPLATE, UnknownParameterError, deploy
-from scripts.embedded import ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
+from scripts.deployment import TEMPLATE, UnknownParameterError, deploy
+from scripts.embedded import ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
 from scripts.translation import translate
 
-STACK_NAME = "agentic-memory"
 DEFAULT_PORT = "4566"
 OUTPUTS = ROOT / ".local" / "outputs.json"
 

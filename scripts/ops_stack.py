@@ -11,9 +11,9 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from memory_writer.memory import MemoryBackend
-from scripts.aws_session import OpsError, aws_session, explained
+from scripts.aws_session import STACK_NAME, OpsError, aws_session, explained, first_client
 from scripts.embedded import REGION, ROOT_KEY, isolated_session
-from scripts.local import OUTPUTS, STACK_NAME
+from scripts.local import OUTPUTS
 from shared.aws_errors import error_code
 from shared.bucket import Bucket
 from shared.record import Records
@@ -112,10 +112,9 @@ def local_stack(path: Path) -> Stack:
 def deployed_stack(name: str) -> Stack:
     session = aws_session()
     try:
-        found = session.client("cloudformation", config=_PATIENCE).describe_stacks(StackName=name)["Stacks"][0]
+        client = first_client(session, "cloudformation", config=_PATIENCE)
+        found = client.describe_stacks(StackName=name)["Stacks"][0]
     except (ClientError, BotoCoreError) as error:
         raise explained(error, name, session.region_name) from None
-    except ValueError as error:  # an AWS_ENDPOINT_URL that is no URL
-        raise OpsError(f"The AWS settings cannot be used: {error}.") from None
     outputs = {each["OutputKey"]: each["OutputValue"] for each in found.get("Outputs", [])}
     return Stack(found["StackName"], outputs, session)  # which may have been named by its ARN

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-from scripts.deployment import ROOT
+from scripts.embedded import ROOT
 from scripts.sample_story import JOBS
 
 FIXTURES = ROOT / "tests" / "fixtures"

@@ -17,7 +17,7 @@ import click
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.aws_session import OpsError, aws_session, explained
+from scripts.aws_session import STACK_NAME, OpsError, aws_session, explained
 from scripts.concurrency import limits, low_limit
 from scripts.deploy.package import TEMPLATE, package
 from scripts.deploy.parameters import Parameter, Setting, for_new, for_update, read_given, read_template
@@ -26,7 +26,6 @@ from scripts.deploy.questions import Questions
 from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, aftermath
 from scripts.deploy.view import bar, console, show_changes, show_next_steps, show_outputs, show_settings, steps
 
-STACK_NAME = "agentic-memory"
 REGION = "us-east-1"
 INTERRUPTED = 130
 GOES_ON = "What CloudFormation has begun goes on. Run the same command again to see how it ends."

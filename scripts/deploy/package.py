@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -91,5 +90,6 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
     except subprocess.TimeoutExpired:
         raise OpsError(f"{Path(command[0]).name} took more than half an hour, and was ended.", code=1) from None
     if ran.returncode:
-        print("\n".join(ran.stdout.splitlines()[-_LAST_LINES:]), file=sys.stderr)
+        for line in ran.stdout.splitlines()[-_LAST_LINES:]:
+            console.print(line)
         raise OpsError(f"{' '.join([Path(command[0]).name, *command[1:2]])} failed; its last lines are above.", code=1)

@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -156,16 +156,15 @@ def for_update(
     `values` and `defaults` are those of the stack. A value that is the default of the stack's own template was not
     chosen by anybody. What a secret is, CloudFormation does not tell, so that it stays.
     """
-    return list(_updates(declared, given, values, defaults))
+    settings = (_update(each, given.get(name), values.get(name), defaults.get(name)) for name, each in declared.items())
+    return [each for each in settings if each]
 
 
-def _updates(
-    declared: Mapping[str, Parameter], given: Mapping[str, str], values: Mapping[str, str], defaults: Mapping[str, str]
-) -> Iterator[Setting]:
-    for name, parameter in declared.items():
-        before = values.get(name)
-        if name in given:
-            yield Setting(parameter, given[name], before)
-        elif before is not None:
-            was_chosen = parameter.is_secret or before != defaults.get(name)
-            yield Setting(parameter, None if was_chosen or before == parameter.default else parameter.default, before)
+def _update(parameter: Parameter, given: str | None, before: str | None, default: str | None) -> Setting | None:
+    """None for a parameter that the stack has not had yet: it gets its default by itself."""
+    if given is not None:
+        return Setting(parameter, given, before)
+    if before is None:
+        return None
+    stays = parameter.is_secret or before != default or before == parameter.default
+    return Setting(parameter, None if stays else parameter.default, before)

@@ -6,7 +6,7 @@ import subprocess
 from boto3.session import Session
 from botocore.exceptions import BotoCoreError, ClientError
 
-from scripts.aws_session import OpsError, explained
+from scripts.aws_session import OpsError, explained, first_client
 from shared.aws_errors import error_code
 
 LAMBDA_PYTHON = "python3.13"  # what `sam build` calls to fetch the functions' packages
@@ -28,7 +28,7 @@ def check_python() -> None:
 def check_credentials(session: Session) -> str:
     """The account that the credentials are of."""
     try:
-        return str(session.client("sts").get_caller_identity()["Account"])
+        return str(first_client(session, "sts").get_caller_identity()["Account"])
     except (ClientError, BotoCoreError) as error:
         raise explained(error) from None
 

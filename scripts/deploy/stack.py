@@ -29,6 +29,7 @@ STUCK = {
     "names; then: aws cloudformation continue-update-rollback --stack-name {name}",
     "IMPORT_ROLLBACK_FAILED": "an import failed, and could not be taken back. Look at it in the console",
 }
+STACK_TYPE = "AWS::CloudFormation::Stack"
 KEPT = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::SecretsManager::Secret")
 NEVER_REMOVED = ("Bucket", "ConversationTable", "WebhookSecret")
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
@@ -204,9 +205,6 @@ class CloudFormation:
                     return new[::-1]
                 new.append(event)
         return new[::-1]
-
-
-STACK_TYPE = "AWS::CloudFormation::Stack"
 
 
 def is_over(status: str) -> bool:

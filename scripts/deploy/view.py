@@ -8,8 +8,8 @@ import click
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from scripts.deploy.parameters import Setting
-from scripts.deploy.stack import Change, Deployed
-from scripts.terminal import Terminal
+from scripts.deploy.stack import STACK_TYPE, Change, Deployed
+from scripts.terminal import Terminal, plain
 
 MANY = 12  # names of resources in a line; of more only the kinds are told
 KINDS = 5
@@ -70,7 +70,7 @@ def steps(progress: Progress, total: int) -> Callable[[dict[str, Any]], None]:
         progress.update(task, description=f"{status.replace('_', ' ').capitalize()}: {name}")
         if status.endswith("_FAILED"):
             console.print(f"{status} {name}: {event.get('ResourceStatusReason', '')}", style="red")
-        if status.endswith("_COMPLETE") and event["ResourceType"] != "AWS::CloudFormation::Stack" and name not in done:
+        if status.endswith("_COMPLETE") and event["ResourceType"] != STACK_TYPE and name not in done:
             done.add(name)
             progress.update(task, completed=min(len(done), total))
             if not console.is_terminal:
@@ -83,7 +83,7 @@ def show_outputs(made: Deployed, *, is_new: bool) -> None:
     console.print(f"Done. {'The stack is there.' if is_new else 'The stack is up to date.'}", style="green")
     for output in ("PostCallUrl", "BucketName", "WebhookSecretArn", "DashboardUrl"):
         if output in made.outputs:
-            click.echo(f"{output:<18} {made.outputs[output]}")
+            click.echo(plain(f"{output:<18} {made.outputs[output]}"))
 
 
 def show_next_steps(name: str, region: str) -> None:

@@ -170,6 +170,13 @@ def test_two_builds_in_one_folder_are_not_begun_at_once(deployed: Deploy, built:
     assert "Another make deploy builds in this folder" in said
 
 
+def test_an_endpoint_that_is_no_url_ends_in_a_sentence(deploy: Deploy) -> None:
+    assert deploy.unattended(AWS_ENDPOINT_URL="nowhere") == (
+        2,
+        "The AWS settings cannot be used: Invalid endpoint: nowhere.\n",
+    )
+
+
 def test_without_a_terminal_no_new_stack_is_made(deploy: Deploy) -> None:
     code, said = deploy.unattended(STACK="calls-of-nobody")
 
