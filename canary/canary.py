@@ -21,7 +21,7 @@ from shared.aws_errors import AwsError, error_code
 from shared.bucket import Bucket
 from shared.errors import AgenticMemoryError
 from shared.messages import Announcement
-from shared.record import Call, Records
+from shared.record import DISCARDED_FOR, Call, Records
 from shared.signature import signed_headers
 from shared.times import utc
 
@@ -122,8 +122,8 @@ class Canary:
 
     def _take_away(self, conversation_id: str) -> None:
         """As an erasure does it; the memory writer itself takes its memories back. What stays is a tombstone."""
-        now = utc(datetime.now(timezone.utc))
-        call = self.records.erase(conversation_id, now)
+        now = datetime.now(timezone.utc)
+        call = self.records.erase(conversation_id, utc(now))
         for key in call.staged_keys:
             self.records.note_discarded(str(keys.staged_delivery_id(key)), now)
         prefixes = (f"{keys.NO_PHONE}/{conversation_id}.", *call.staged_keys)
@@ -131,7 +131,7 @@ class Canary:
         if self._has_memories(conversation_id) and self.memory_queue_url:
             self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=announcement(call))
             self._wait(lambda: not self._has_memories(conversation_id))
-        self.records.bury(call)
+        self.records.bury(call, expires=now + DISCARDED_FOR)
         if not all(gone):
             raise TimeoutError("its objects may not be deleted yet: the bucket is locked, or a policy forbids it")
 
@@ -171,5 +171,6 @@ def announcement(call: Call) -> str:
     """To the memory writer alone, which forgets an erased call that it hears of."""
     return Announcement(
         "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-        source_key=str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key, audio="archived",
+        order=str(call.t_order), source_key=str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key,
+        audio="archived",
     ).to_json()  # fmt: skip

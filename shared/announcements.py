@@ -13,4 +13,4 @@ def read_announcement(body: str) -> Announcement:
     try:
         return _ANNOUNCEMENT.validate_json(body)
     except ValidationError:
-        raise PoisonError("announcement", "The message is not an announcement of version 1.") from None
+        raise PoisonError("announcement", "The message is not an announcement of version 2.") from None

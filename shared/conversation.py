@@ -1,89 +1,90 @@
-"""The few fields of a conversation that we use. No model rewrites what is kept."""
+"""The few fields of a conversation that we use: `data` of a transcription, the API's model, and the older bare object.
 
+One odd field never costs the call: what is not what it used to be is as good as absent.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Annotated, Any, TypeVar
 
-from pydantic import (
-    AliasChoices,
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidatorFunctionWrapHandler,
-    WrapValidator,
-)
+import msgspec
+
+from shared.parts import MISSING, Json, Part, fields, number, scalar, text
 
 _LAST_SECOND = 9_999_999_999  # in 2286; its milliseconds are the last to fit the 13 digits of an `order`
+Raw = msgspec.Raw
 
 
-def _or_none(value: Any, read: ValidatorFunctionWrapHandler) -> Any:
-    """A field that is not what it used to be is as good as absent: one odd field never costs the call."""
-    try:
-        return read(value)
-    except ValidationError:
-        return None
+class _Data(Part):
+    agent_id: Raw = MISSING
+    status: Raw = MISSING
+    user_id: Raw = MISSING
+    has_audio: Raw = MISSING
+    transcript: Raw = MISSING
+    metadata: Raw = MISSING
+    analysis: Raw = MISSING
+    call_duration: Raw = MISSING
+    conversation_initiation_client_data: Raw = MISSING
 
 
-Kind = TypeVar("Kind")
-Loose = Annotated[Kind | None, WrapValidator(_or_none)]
-Seconds = Annotated[float, Field(ge=0, le=_LAST_SECOND)]
+class _Metadata(Part):
+    start_time_unix_secs: Raw = MISSING
+    call_duration_secs: Raw = MISSING
 
 
-class Sent(BaseModel):
-    """A part of what ElevenLabs sends: only what we use of it, all of it optional."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, hide_input_in_errors=True, populate_by_name=True)
-
-
-class Turn(Sent):
-    role: Loose[str] = None
-    message: Loose[str] = Field(None, validation_alias=AliasChoices("message", "content"))
+class _Analysis(Part):
+    call_successful: Raw = MISSING
+    transcript_summary: Raw = MISSING
+    summary: Raw = MISSING
+    evaluation_criteria_results: Raw = MISSING
+    evaluation: Raw = MISSING
 
 
-class Criterion(Sent):
-    result: Loose[str] = None
-    rationale: Loose[str] = None
+class _ClientData(Part):
+    user_id: Raw = MISSING
 
 
-class Analysis(Sent):
-    call_successful: Loose[str] = None
-    transcript_summary: Loose[str] = Field(None, validation_alias=AliasChoices("transcript_summary", "summary"))
-    evaluation_criteria_results: Loose[dict[str, Loose[Criterion]]] = None
-    evaluation: Loose[Criterion] = None
+class _Turn(Part):
+    role: Raw = MISSING
+    message: Raw = MISSING
+    content: Raw = MISSING
 
 
-class Metadata(Sent):
-    start_time_unix_secs: Loose[Seconds] = None
-    call_duration_secs: Loose[Seconds] = None
+class _Criterion(Part):
+    result: Raw = MISSING
+    rationale: Raw = MISSING
 
 
-class ClientData(Sent):
-    user_id: Loose[str] = None
+@dataclass(frozen=True)
+class Turn:
+    role: str | None
+    message: str | None
 
 
-class Conversation(Sent):
-    """`data` of a post_call_transcription, the API's conversation model, and the older bare object."""
+@dataclass(frozen=True)
+class Criterion:
+    """What an evaluation found. `name` is ElevenLabs' id of the criterion."""
 
-    agent_id: Loose[str] = None
-    status: Loose[str] = None
-    user_id: Loose[str] = None
-    has_audio: Loose[bool] = None
-    transcript: Loose[list[Loose[Turn]]] = None
-    metadata: Loose[Metadata] = None
-    analysis: Loose[Analysis] = None
-    call_duration: Loose[Seconds] = None
-    conversation_initiation_client_data: Loose[ClientData] = None
+    name: str
+    result: str | None
+    rationale: str | None
 
-    @property
-    def started_at(self) -> datetime | None:
-        start = self.metadata.start_time_unix_secs if self.metadata else None
-        return None if start is None else datetime.fromtimestamp(start, timezone.utc)
 
-    @property
-    def duration_secs(self) -> int | None:
-        duration = self.metadata.call_duration_secs if self.metadata else None
-        duration = self.call_duration if duration is None else duration
-        return None if duration is None else int(duration)
+@dataclass(frozen=True)
+class Conversation:
+    """`client_user_id` is the id that the client gave its user: anybody's word, and never taken for a phone number."""
+
+    agent_id: str | None = None
+    status: str | None = None
+    client_user_id: str | None = None
+    has_audio: bool | None = None
+    started_at: datetime | None = None
+    duration_secs: int | None = None
+    call_successful: str | None = None
+    summary: str | None = None
+    transcript: bytes = b""
+    results: bytes = b""
+    evaluation: bytes = b""
 
     @property
     def ended_ms(self) -> int | None:
@@ -92,8 +93,59 @@ class Conversation(Sent):
             return None
         return round(min(self.started_at.timestamp() + (self.duration_secs or 0), _LAST_SECOND) * 1000)
 
-    @property
-    def client_user_id(self) -> str | None:
-        """The id that the client gave its user: anybody's word, and never to be taken for a phone number."""
-        given = self.conversation_initiation_client_data
-        return self.user_id or (given.user_id if given else None) or None
+    def turns(self) -> Iterator[Turn]:
+        """What was said, in order."""
+        for each in _objects(self.transcript):
+            yield Turn(text(each.role), text(each.message) if each.message else text(each.content))
+
+    def criteria(self) -> Iterator[Criterion]:
+        """What was evaluated, in ElevenLabs' order."""
+        is_object = self.results[:1] == b"{"
+        found = msgspec.json.decode(self.results, type=dict[str, Raw]) if is_object else {}
+        yield from (_criterion(name, part) for name, part in found.items())
+        if self.evaluation[:1] == b"{":
+            yield _criterion("evaluation", self.evaluation)
+
+
+def read_conversation(part: bytes) -> Conversation:
+    """The conversation in an object's part."""
+    data = fields(_Data, part)
+    metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)
+    client = fields(_ClientData, data.conversation_initiation_client_data)
+    started, duration = _seconds(metadata.start_time_unix_secs), _seconds(metadata.call_duration_secs)
+    duration = _seconds(data.call_duration) if duration is None else duration
+    has_audio = scalar(data.has_audio)
+    return Conversation(
+        agent_id=text(data.agent_id),
+        status=text(data.status),
+        client_user_id=text(data.user_id) or text(client.user_id) or None,
+        has_audio=has_audio if isinstance(has_audio, bool) else None,
+        started_at=None if started is None else datetime.fromtimestamp(started, timezone.utc),
+        duration_secs=None if duration is None else int(duration),
+        call_successful=text(analysis.call_successful),
+        summary=text(analysis.transcript_summary) if analysis.transcript_summary else text(analysis.summary),
+        transcript=bytes(data.transcript),
+        results=bytes(analysis.evaluation_criteria_results),
+        evaluation=bytes(analysis.evaluation),
+    )
+
+
+def _objects(part: bytes) -> list[_Turn]:
+    """The turns in a part. What is no object among them is passed over."""
+    try:
+        return msgspec.json.decode(part, type=list[_Turn])
+    except msgspec.ValidationError:
+        parts = msgspec.json.decode(part, type=list[Raw]) if part[:1] == b"[" else []
+        return [fields(_Turn, each) for each in parts]
+    except msgspec.DecodeError:  # not there
+        return []
+
+
+def _criterion(name: str, part: Json) -> Criterion:
+    found = fields(_Criterion, part)
+    return Criterion(name, text(found.result), text(found.rationale))
+
+
+def _seconds(part: Json) -> float | None:
+    found = number(part)
+    return found if found is not None and 0 <= found <= _LAST_SECOND else None

@@ -35,6 +35,8 @@ class Announcement:
     """What the archiver says once a call, or its audio, is archived. Read the call from `source_key`.
 
     `source_key` is `json_key`, or the staged body while the final JSON cannot be written (`json_key` is null then).
+    `order` is that of the transcript it speaks of: whoever reads an object of another one takes everything from that
+    object, the caller too.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -43,11 +45,12 @@ class Announcement:
     conversation_id: str
     agent_id: str | None
     external_number: str | None
+    order: str
     source_key: str
     json_key: str | None
     mp3_key: str | None
     audio: Audio
-    version: Literal[1] = 1
+    version: Literal[2] = 2
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

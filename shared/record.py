@@ -2,20 +2,27 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
 from shared.errors import RetryError
 from shared.messages import Audio
+from shared.times import utc
 
 ITEM = "call"
 MEMORIES = ("memory#factual", "memory#semantic")
+MOST_STAGED = 1000  # staged bodies of one call: an item holds 400 KB
+DISCARDED_FOR = timedelta(days=30)  # a claim check is gone before: 4 days in its queue and 14 in the dead-letter queue
 _DISCARDED = "#discarded"  # no id of a conversation: those hold no #
-_INDEXES = {"by-audio": ("audio", "archived_at"), "by-state": ("state", "started")}
+_INDEXES = {
+    "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),
+}  # fmt: skip
 _THROTTLED_TRIES = 8  # 12 s in all
+_HAS_ROOM = "(attribute_not_exists(#staged_keys) OR size(#staged_keys) < :most OR contains(#staged_keys, :key))"
 
 
 @dataclass(frozen=True)
@@ -25,14 +32,24 @@ class Parked:
     staged_key: str
     order: str
 
+    @property
+    def ticket(self) -> str:
+        """As `waiting` lists it, so that texts sort by order."""
+        return f"{self.order} {self.staged_key}"
+
 
 @dataclass(frozen=True)
 class Call:
-    """What the record says of a call. All but the id may be missing: audio may come before its call."""
+    """What the record says of a call. All but the id may be missing: audio may come before its call.
+
+    `caller` is the digits by which the call is found first, `numbers` those of all its events. `waiting` holds the
+    tickets of all parked audio that is not tagged yet; `parked` is the newest.
+    """
 
     conversation_id: str
     folder: str | None = None
     external_number: str | None = None
+    caller: str | None = None
     agent_id: str | None = None
     started_at: str | None = None
     json_key: str | None = None
@@ -50,7 +67,9 @@ class Call:
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
     staged_keys: frozenset[str] = frozenset()
-    known_as: frozenset[str] = frozenset()
+    event_keys: frozenset[str] = frozenset()
+    numbers: frozenset[str] = frozenset()
+    waiting: frozenset[str] = frozenset()
 
     @property
     def is_known(self) -> bool:
@@ -121,6 +140,14 @@ class Records:
         """
         return sum(len(page) for page in self._query(index, value, since, until))
 
+    def find_by_caller(self, digits: str) -> Iterator[Call]:
+        """Calls that an event with this number was about, each once."""
+        seen: set[str] = set()
+        for page in self._query("by-caller", digits, "0", "9"):
+            new = {key["conversation_id"] for key in page} - seen
+            seen |= new
+            yield from self.get_all(new).values()
+
     def _query(self, index: str, value: str, since: str, until: str) -> Iterator[list[dict[str, str]]]:
         """The keys that an index knows, 100 at most at a time. An index is a moment behind its table."""
         hash_key, range_key = _INDEXES[index]
@@ -138,20 +165,45 @@ class Records:
             query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def save_transcript(
-        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str
-    ) -> Call | None:
-        """Write `fields` (None removes one) and, where nothing is yet, `defaults`, unless a newer one was here."""
+        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str,
+        numbers: Iterable[str],
+    ) -> Call | None:  # fmt: skip
+        """Write `fields` (None removes one) and, where nothing is yet, `defaults`, unless a newer one was here.
+
+        None also for an erased call, and one that has MOST_STAGED bodies.
+        """
         given = {name: value for name, value in fields.items() if value is not None} | {"t_order": order}
         sets = [f"#{name} = :{name}" for name in given]
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
         removes = [f"#{name}" for name, value in fields.items() if value is None]
         remove = f" REMOVE {', '.join(removes)}" if removes else ""
+        add, added = _adding(staged_keys={staged_key}, numbers=set(numbers))
         return self._update(
             conversation_id,
-            f"SET {', '.join(sets)}{remove} ADD #staged_keys :staged",
-            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at)",
-            {f":{name}": value for name, value in (defaults | given).items()} | {":staged": {staged_key}},
+            f"SET {', '.join(sets)}{remove} {add}",
+            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at) AND "
+            f"{_HAS_ROOM}",
+            {f":{name}": value for name, value in (defaults | given).items()} | added | _room(staged_key),
         )
+
+    def enter(
+        self, conversation_id: str, staged_key: str, numbers: Iterable[str] = (), event_key: str | None = None
+    ) -> Call | None:
+        """Remember a staged body, and what is about to be written of it, so that an erasure finds both.
+
+        None: the call is erased, or it has MOST_STAGED bodies.
+        """
+        add, added = _adding(
+            staged_keys={staged_key}, numbers=set(numbers), event_keys={event_key} if event_key else set()
+        )
+        condition = f"attribute_not_exists(#erased_at) AND {_HAS_ROOM}"
+        return self._update(conversation_id, add, condition, added | _room(staged_key))
+
+    def note_numbers(self, call: Call, now: str) -> None:
+        """Let the call be found by all its numbers: the index has one line for each."""
+        for digits in call.numbers - {call.caller}:
+            key = {"conversation_id": call.conversation_id, "item": f"number#{digits}"}
+            self._table.put_item(Item=key | {"caller": digits, "archived_at": now})
 
     def leave_out(self, conversation_id: str, reason: str) -> Call | None:
         """Mark a call that is not to be kept. None: it is archived already, or erased.
@@ -165,53 +217,46 @@ class Records:
             {":reason": reason},
         )
 
-    def park_audio(self, conversation_id: str, parked: Parked, now: str, *, force: bool = False) -> Call | None:
+    def park_audio(self, conversation_id: str, parked: Parked, now: str) -> Call | None:
         """Leave audio for whoever finds the folder.
 
-        None: the same or newer audio is archived or parked already, or the call is left out, or erased.
+        None: newer audio is archived or parked already, the call is left out, or erased, or has MOST_STAGED bodies.
         """
+        add, added = _adding(staged_keys={parked.staged_key}, waiting={parked.ticket})
         return self._update(
             conversation_id,
-            "SET #parked = :parked, #state = :state, #started = if_not_exists(#started, :now) ADD #staged_keys :staged",
-            f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
+            f"SET #parked = :parked, #state = :state, #started = if_not_exists(#started, :now) {add}",
+            "(attribute_not_exists(#mp3_order) OR #mp3_order <= :order) AND "
             "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND "
-            "attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at)",
-            {
-                ":parked": asdict(parked),
-                ":order": parked.order,
-                ":staged": {parked.staged_key},
-                ":state": "parked",
-                ":now": now,
-            },
-        )
+            f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at) AND {_HAS_ROOM}",
+            {":parked": asdict(parked), ":order": parked.order, ":state": "parked", ":now": now}
+            | added | _room(parked.staged_key),
+        )  # fmt: skip
 
-    def unpark(self, call: Call) -> Call | None:
-        """Its parked audio is dropped. None: it was before, a newer one is parked, or the call fits after all."""
-        mark = "attribute_exists(#left_out)" if call.left_out else "attribute_not_exists(#left_out)"
-        return self._update(
-            call.conversation_id,
-            "REMOVE #parked, #state, #started",
-            f"#parked.#order = :order AND {mark}",
-            {":order": call.parked.order if call.parked else ""},
-        )
-
-    def finish_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
-        """The parked audio of `order` is archived. None: somebody else finished it, or a newer one is parked."""
-        return self._update(
-            conversation_id,
-            "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived REMOVE #parked, #state, #started",
-            "#parked.#order = :order AND attribute_not_exists(#erased_at)",
-            {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
-        )
+    def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Iterable[str]) -> Call | None:
+        """The parked audio is archived, and what was `tagged` waits no more. None: a newer one was."""
+        facts, is_newest, values = _facts(mp3_key, done.order)
+        ends, is_parked, ended = _ends(done.staged_key, tagged)
+        both = self._update(
+            conversation_id, f"{facts} {ends}", f"{is_newest} AND {is_parked}", values | ended
+        )  # the two are one request as a rule
+        if both:
+            return both
+        call = self.save_audio(conversation_id, mp3_key, done.order)
+        return self.unpark(conversation_id, done.staged_key, tagged) or call
 
     def save_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
-        """Audio that came inside its transcript, and was never parked, is archived. None: it was before."""
-        return self._update(
-            conversation_id,
-            "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived",
-            "(attribute_not_exists(#mp3_order) OR #mp3_order < :order) AND attribute_not_exists(#erased_at)",
-            {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
-        )
+        """Audio is archived. None: a newer one was."""
+        return self._update(conversation_id, *_facts(mp3_key, order))
+
+    def unpark(self, conversation_id: str, staged_key: str, tagged: Iterable[str]) -> Call | None:
+        """The parked audio with that key is done with, and so is what was `tagged`, or discarded, of what waits."""
+        tagged = set(tagged)
+        parked = self._update(conversation_id, *_ends(staged_key, tagged))
+        if parked or not tagged:
+            return parked
+        condition = "attribute_exists(#waiting) AND attribute_not_exists(#erased_at)"
+        return self._update(conversation_id, "DELETE #waiting :tagged", condition, {":tagged": tagged})
 
     def expect_audio(self, conversation_id: str) -> Call | None:
         """A newer transcript says that there is audio after all."""
@@ -256,38 +301,29 @@ class Records:
             {":at": fetched_at, ":fetches": call.fetches + 1},
         )
 
-    def note_staged(self, conversation_id: str, staged_key: str) -> Call | None:
-        """Remember a staged body that changed nothing else, so that an erasure finds it. None: the call is erased."""
-        return self._update(
-            conversation_id, "ADD #staged_keys :staged", "attribute_not_exists(#erased_at)", {":staged": {staged_key}}
-        )
-
-    def erase(self, conversation_id: str, now: str, known_as: Set[str] = frozenset()) -> Call:
-        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`.
-
-        So does `known_as`, the names of whose call it is: where they stood may be deleted before all is.
-        """
+    def erase(self, conversation_id: str, now: str) -> Call:
+        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`."""
         answer = self._table.update_item(
             Key=_key(conversation_id),
-            UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)"
-            + (" ADD known_as :names" * bool(known_as)),
-            ExpressionAttributeValues={":now": now} | ({":names": set(known_as)} if known_as else {}),
+            UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)",
+            ExpressionAttributeValues={":now": now},
             ReturnValues="ALL_NEW",
         )
         return _call(answer["Attributes"])
 
-    def bury(self, call: Call) -> None:
-        """Of an erased call nothing stays but its tombstone, without personal data."""
-        for item in MEMORIES:
+    def bury(self, call: Call, expires: datetime | None = None) -> None:
+        """Of an erased call nothing stays but its tombstone, without personal data, and that until `expires`."""
+        for item in (*MEMORIES, *(f"number#{digits}" for digits in call.numbers)):
             self._table.delete_item(Key={"conversation_id": call.conversation_id, "item": item})
-        self._table.put_item(Item=_key(call.conversation_id) | {"erased_at": call.erased_at})
+        kept = {"erased_at": call.erased_at} | ({"expires": int(expires.timestamp())} if expires else {})
+        self._table.put_item(Item=_key(call.conversation_id) | kept)
 
-    def note_discarded(self, delivery_id: str, now: str) -> None:
+    def note_discarded(self, delivery_id: str, now: datetime) -> None:
         """A staged body is about to be deleted, its call is erased or left out: its claim check may come once more."""
         self._table.update_item(
             Key={"conversation_id": _DISCARDED, "item": delivery_id},
-            UpdateExpression="SET erased_at = :now",
-            ExpressionAttributeValues={":now": now},
+            UpdateExpression="SET erased_at = :now, expires = :expires",
+            ExpressionAttributeValues={":now": utc(now), ":expires": int((now + DISCARDED_FOR).timestamp())},
         )
 
     def is_discarded(self, delivery_id: str) -> bool:
@@ -321,4 +357,30 @@ def _key(conversation_id: str) -> dict[str, str]:
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
     known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
-    return Call(**known | {name: frozenset(item.get(name, ())) for name in ("staged_keys", "known_as")})
+    sets = ("staged_keys", "event_keys", "numbers", "waiting")
+    return Call(**known | {name: frozenset(item.get(name, ())) for name in sets})
+
+
+def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:
+    """An expression that adds to sets, and its values. DynamoDB knows no empty set."""
+    filled = {name: values for name, values in sets.items() if values}
+    return f"ADD {', '.join(f'#{name} :{name}' for name in filled)}", {f":{n}": v for n, v in filled.items()}
+
+
+def _room(staged_key: str) -> dict[str, Any]:
+    return {":most": MOST_STAGED, ":key": staged_key}
+
+
+def _facts(mp3_key: str, order: str) -> tuple[str, str, dict[str, Any]]:
+    return (
+        "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived",
+        "(attribute_not_exists(#mp3_order) OR #mp3_order <= :order) AND attribute_not_exists(#erased_at)",
+        {":mp3_key": mp3_key, ":order": order, ":archived": "archived"},
+    )
+
+
+def _ends(staged_key: str, tagged: Iterable[str]) -> tuple[str, str, dict[str, Any]]:
+    done = set(tagged)
+    delete = " DELETE #waiting :tagged" if done else ""
+    values: dict[str, Any] = {":key": staged_key} | ({":tagged": done} if done else {})
+    return f"REMOVE #parked, #state, #started{delete}", "#parked.#staged_key = :key", values

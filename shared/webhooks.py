@@ -1,43 +1,53 @@
-"""What ElevenLabs sends, in all its shapes: envelopes, arrays of them, and bare conversations."""
+"""What ElevenLabs sends, in all its shapes: envelopes, bare conversations, and arrays of either."""
 
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 
-import simplejson
+import msgspec
 
-from shared.conversation import Conversation
 from shared.errors import PoisonError
 from shared.keys import is_id
+from shared.parts import MISSING, MOST_ELEMENTS, Json, Part, elements, fields, number, read_json, restore, text
 
 TRANSCRIPTION = "post_call_transcription"
 AUDIO = "post_call_audio"
 _LAST_MS = 10**13 - 1
+_NOTHING = (b"", b"null", b'""')
+
+
+class _Element(Part):
+    """An envelope, or a conversation without one."""
+
+    type: msgspec.Raw = MISSING
+    event_timestamp: msgspec.Raw = MISSING
+    data: msgspec.Raw = MISSING
+    conversation_id: msgspec.Raw = MISSING
+    agent_id: msgspec.Raw = MISSING
+    full_audio: msgspec.Raw = MISSING
+    transcript: msgspec.Raw = MISSING
+    metadata: msgspec.Raw = MISSING
+    analysis: msgspec.Raw = MISSING
+    status: msgspec.Raw = MISSING
+
+
+class _Data(Part):
+    conversation_id: msgspec.Raw = MISSING
+    agent_id: msgspec.Raw = MISSING
+    full_audio: msgspec.Raw = MISSING
 
 
 @dataclass(frozen=True)
 class WebhookEvent:
-    """One thing that ElevenLabs said. `element` is the whole of it as it came, `index` its place in an array body."""
+    """One thing that ElevenLabs said. `data` and `full_audio` are parts (`shared.parts`); the ids are fit for keys."""
 
     type: str
-    data: dict[str, Any]
+    data: bytes
     time_ms: int | None
-    element: dict[str, Any]
-    index: int | None = None
-
-    @property
-    def conversation_id(self) -> str | None:
-        """The id, fit for a key, or None if the event names no conversation. Raises PoisonError for other words."""
-        found = self.data.get("conversation_id")
-        if found is not None and not is_id(found):
-            raise PoisonError("webhook", "The conversation_id is not an id: letters, digits, _ and -, 128 at most.")
-        return found
-
-    @property
-    def agent_id(self) -> str | None:
-        found = self.data.get("agent_id")
-        return found if is_id(found) else None
+    conversation_id: str | None
+    agent_id: str | None
+    full_audio: bytes = b""
 
     @property
     def event_timestamp(self) -> str | None:
@@ -45,79 +55,80 @@ class WebhookEvent:
         return None if self.time_ms is None else f"{self.time_ms / 1000:.3f}".rstrip("0").rstrip(".")
 
 
-Elements = list[tuple[int | None, Any]]
-
-
-def read_webhook(body: bytes) -> Elements:
-    """The body's elements, as yet unread, each with its place if the body is an array. Raises PoisonError.
-
-    Numbers keep every digit.
-    """
-    try:
-        parsed = simplejson.loads(body, use_decimal=True, parse_constant=_refuse_constant)
-    except (ValueError, ArithmeticError, RecursionError):  # the second: an exponent that no Decimal can hold
-        raise PoisonError("webhook", "The body is not JSON.") from None
-    if parsed == []:
+def split(body: bytes) -> list[bytes] | None:
+    """The elements of an array body, as they stand there; None if the body is one event. Raises PoisonError."""
+    found = elements(_read_json(body))
+    if found is None:
+        return None
+    if not found:
         raise PoisonError("webhook", "The body is an empty array.")
-    return list(enumerate(parsed)) if isinstance(parsed, list) else [(None, parsed)]
+    if len(found) > MOST_ELEMENTS:
+        raise PoisonError("webhook", f"The body is an array of more than {MOST_ELEMENTS:,} events.")
+    return [restore(each) for each in found]
 
 
-def read_event(element: Any, index: int | None = None) -> WebhookEvent:
-    """One element as an event, whether it came in an envelope or as a bare conversation. Raises PoisonError."""
-    if not isinstance(element, dict):
+def read_event(body: bytes) -> WebhookEvent:
+    """The one event in a body, whether it came in an envelope or as a bare conversation. Raises PoisonError."""
+    part = _read_json(body)
+    if part[:1] != b"{":
         raise PoisonError("webhook", "The body is JSON, but no object.")
-    if "type" not in element and "conversation_id" in element:
-        return WebhookEvent(_bare_type(element), element, None, element, index)
-    event, data = element.get("type"), element.get("data")
+    element = fields(_Element, part)
+    if not element.type and element.conversation_id:
+        return _event(_bare_type(element), part, None)
+    event = text(element.type)
     if not is_id(event):
         raise PoisonError("webhook", "The event has no type that is a name: letters, digits, _ and -, 128 at most.")
-    if not isinstance(data, dict):
+    data = bytes(element.data)
+    if data[:1] != b"{":
         if event in (TRANSCRIPTION, AUDIO):
             raise PoisonError("webhook", "The event's data is no object.")
-        data = {}
-    return WebhookEvent(event, data, _milliseconds(element.get("event_timestamp")), element, index)
+        data = b"{}"
+    return _event(event, data, _milliseconds(element.event_timestamp))
 
 
-def read_conversation(body: bytes) -> Conversation:
-    """The conversation in an archived JSON. Raises PoisonError."""
-    ((_, data), *_) = read_webhook(body)
-    if not isinstance(data, dict):
-        raise PoisonError("source", "The archived JSON is no object.")
-    return Conversation.model_validate(data)
+def read_events(body: bytes) -> Iterator[WebhookEvent]:
+    """The events of a body that can be read, if it is an array too."""
+    with suppress(PoisonError):
+        for each in split(body) or [body]:
+            with suppress(PoisonError):
+                yield read_event(each)
 
 
-def find_event(elements: Elements, event_type: str, conversation_id: str) -> WebhookEvent | None:
-    """The event of that type about that conversation among a body's elements, whatever its neighbours are."""
-    for _, element in elements:
-        with suppress(PoisonError):
-            event = read_event(element)
-            if event.type == event_type and event.conversation_id == conversation_id:
-                return event
-    return None
+def _event(event: str, part: bytes, time_ms: int | None) -> WebhookEvent:
+    data = fields(_Data, part)
+    conversation_id = text(data.conversation_id)
+    if bytes(data.conversation_id) not in (b"", b"null") and not is_id(conversation_id):
+        raise PoisonError("webhook", "The conversation_id is not an id: letters, digits, _ and -, 128 at most.")
+    agent_id = text(data.agent_id)
+    full_audio = bytes(data.full_audio)
+    return WebhookEvent(
+        event, part, time_ms, conversation_id, agent_id if is_id(agent_id) else None,
+        b"" if full_audio in _NOTHING else full_audio,
+    )  # fmt: skip
 
 
-def _bare_type(element: dict[str, Any]) -> str:
-    said_anything = any(field in element for field in ("transcript", "metadata", "analysis", "status"))
-    return AUDIO if "full_audio" in element and not said_anything else TRANSCRIPTION
-
-
-def _milliseconds(timestamp: Any) -> int | None:
-    """Unix seconds as a number or text, or ISO 8601; None if it is neither, or out of the 13 digits of an `order`."""
+def _read_json(body: bytes) -> bytes:
     try:
-        seconds = float(timestamp)
-    except (TypeError, ValueError, OverflowError):
-        seconds = _iso_seconds(timestamp)
-    ms = seconds * 1000
+        return read_json(body)
+    except ValueError:
+        raise PoisonError("webhook", "The body is not JSON.") from None
+
+
+def _bare_type(element: _Element) -> str:
+    said_anything = element.transcript or element.metadata or element.analysis or element.status
+    return AUDIO if element.full_audio and not said_anything else TRANSCRIPTION
+
+
+def _milliseconds(part: Json) -> int | None:
+    """Unix seconds as a number or text, or ISO 8601; None if it is neither, or out of the 13 digits of an `order`."""
+    seconds = number(part)
+    ms = (_iso_seconds(text(part)) if seconds is None else seconds) * 1000
     return round(ms) if 0 <= ms <= _LAST_MS else None
 
 
-def _iso_seconds(timestamp: Any) -> float:
+def _iso_seconds(timestamp: str | None) -> float:
     try:
-        read = datetime.fromisoformat(timestamp)
-    except (TypeError, ValueError):
+        read = datetime.fromisoformat(timestamp or "")
+    except ValueError:
         return -1
     return (read if read.tzinfo else read.replace(tzinfo=timezone.utc)).timestamp()
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")

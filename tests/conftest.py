@@ -186,9 +186,10 @@ def create_resources() -> dict[str, str]:
         Endpoint="arn:aws:sqs:us-east-1:123456789012:Announcements",
     )  # fmt: skip
     secret = client("secretsmanager").create_secret(Name="webhook", SecretString=SECRET)["ARN"]
+    erasure = client("secretsmanager").create_secret(Name="erasure", SecretString="invented-key-of-tombstones")["ARN"]
     return queues | {
         "BucketName": bucket, "ConversationTableName": "conversations", "CallArchivedTopicArn": topic,
-        "WebhookSecretArn": secret,
+        "WebhookSecretArn": secret, "ErasureSecretArn": erasure,
     }  # fmt: skip
 
 
@@ -198,6 +199,7 @@ def create_table(name: str) -> None:
         "table": ("conversation_id", "item"),
         "by-audio": ("audio", "archived_at"),
         "by-state": ("state", "started"),
+        "by-caller": ("caller", "archived_at"),
     }
     schemas = {
         index: [{"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}]
@@ -205,7 +207,9 @@ def create_table(name: str) -> None:
     }
     client("dynamodb").create_table(
         TableName=name, BillingMode="PAY_PER_REQUEST", KeySchema=schemas.pop("table"),
-        AttributeDefinitions=[{"AttributeName": each, "AttributeType": "S"} for pair in keys.values() for each in pair],
+        AttributeDefinitions=[
+            {"AttributeName": each, "AttributeType": "S"} for each in {each for pair in keys.values() for each in pair}
+        ],
         GlobalSecondaryIndexes=[
             {"IndexName": index, "KeySchema": schema, "Projection": {"ProjectionType": "KEYS_ONLY"}}
             for index, schema in schemas.items()
@@ -220,6 +224,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
     return {
         "BUCKET_NAME": outputs["BucketName"],
         "ARCHIVE_QUEUE_URL": outputs["ArchiveQueueUrl"],
+        "ERASURE_SECRET_ARN": outputs["ErasureSecretArn"],
         "WEBHOOK_SECRET_ARN": outputs["WebhookSecretArn"],
         "SIGNATURE_MAX_AGE_SECONDS": "3600",
         "SIGNATURE_MAX_AHEAD_SECONDS": "300",

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from archiver.caller import find_caller, normalise
+from shared.caller import find_caller, normalise
 from tests.conftest import fixture_body
 
 
@@ -78,10 +78,25 @@ def otel(**attributes) -> dict:
     ],
 )
 def test_the_number_is_found_wherever_elevenlabs_puts_it(data, number):
-    caller = find_caller(data)
+    caller = find_caller(json.dumps(data).encode())
 
     assert caller.number == number
     assert caller.folder == (number or "no-phone").lstrip("+")
+
+
+@pytest.mark.parametrize(
+    ("data", "numbers"),
+    [
+        (call(external_number="sip:+12025550123@example.com;transport=tls"), ("12025550123",)),
+        (call(external_number="tel:+1-202-555-0123;phone-context=x"), ("12025550123",)),
+        (call(external_number="+1 (202) 555-0123", direction="inbound"), ("12025550123", "12025550111")),
+        ({"metadata": {"caller_id": "sips:reception@example.com"}}, ()),
+        (otel(**{"elevenlabs.telephony.external_number": "sip:12025550188@10.0.0.1"}), ("12025550188",)),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_a_call_is_found_by_every_number_of_the_other_party(data, numbers):
+    assert find_caller(json.dumps(data).encode()).numbers == numbers
 
 
 @pytest.mark.parametrize(
@@ -90,4 +105,4 @@ def test_the_number_is_found_wherever_elevenlabs_puts_it(data, number):
 def test_the_fixtures_callers_are_found(fixture, folder):
     body = json.loads(fixture_body(fixture))
 
-    assert find_caller(body.get("data", body)).folder == folder
+    assert find_caller(json.dumps(body.get("data", body)).encode()).folder == folder

@@ -1,0 +1,170 @@
+"""The other party's number: where ElevenLabs puts it, and what counts as one."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from shared.keys import NO_PHONE
+from shared.parts import MISSING, Json, Part, fields, scalar, text
+
+# Words on a keypad that carriers send for "anonymous", "restricted", "unavailable", "blocked" and "unknown".
+_WITHHELD = {"266696687", "7378742833", "86282452253", "2562533", "8656696"}
+_EXTENSION = re.compile(r"[;,xX]")
+_NUMBER = re.compile(r"\+?[0-9(][0-9 ().-]*")
+_URI = re.compile(r"(?:sips?|tel):(?://)?([^@;?:]*)", re.IGNORECASE)
+Raw = msgspec.Raw
+
+
+class _Data(Part):
+    metadata: Raw = MISSING
+    conversation_initiation_client_data: Raw = MISSING
+    external_number: Raw = MISSING
+    otlp_traces: Raw = MISSING
+
+
+class _Metadata(Part):
+    phone_call: Raw = MISSING
+    sms: Raw = MISSING
+    whatsapp: Raw = MISSING
+    caller_id: Raw = MISSING
+    body: Raw = MISSING
+
+
+class _PhoneCall(Part):
+    direction: Raw = MISSING
+    external_number: Raw = MISSING
+
+
+class _Sms(Part):
+    sms_user_phone_number: Raw = MISSING
+
+
+class _WhatsApp(Part):
+    whatsapp_user_id: Raw = MISSING
+
+
+class _Failure(Part):
+    To: Raw = MISSING
+    to_number: Raw = MISSING
+
+
+class _ClientData(Part):
+    dynamic_variables: Raw = MISSING
+
+
+class _Variables(Part):
+    system__caller_id: Raw = MISSING
+    system__called_number: Raw = MISSING
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`number` is the digits, with a + in front if it came in international form; None if there is none to be had.
+
+    `numbers` are the digits of all numbers that the other party has in an event, also of SIP and tel URIs: by each of
+    them the call is found, and erased. The first is the surest.
+    """
+
+    number: str | None
+    numbers: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        return self.number.lstrip("+") if self.number else NO_PHONE
+
+
+def find_caller(part: Json) -> Caller:
+    """The other party, by an event's `data`; the first usable number is its number, the surest place first."""
+    candidates = [each if isinstance(each, str) else scalar(each) for each in _candidates(part)]
+    numbers = [number for each in candidates if (number := normalise(each))]
+    found = [number.lstrip("+") for number in numbers] + [digits for each in candidates if (digits := _in_uri(each))]
+    return Caller(numbers[0] if numbers else None, tuple(dict.fromkeys(found)))
+
+
+def normalise(raw: Any) -> str | None:
+    """`+1 (202) 555-0123;ext=7` as `+12025550123`; None for withheld numbers, SIP URIs, short codes and other words."""
+    if not isinstance(raw, str | int) or isinstance(raw, bool):
+        return None
+    text = _EXTENSION.split(str(raw).strip(), maxsplit=1)[0].strip()
+    if not _NUMBER.fullmatch(text):
+        return None
+    digits = re.sub(r"[^0-9]", "", text)
+    if not 7 <= len(digits) <= 15 or digits in _WITHHELD:
+        return None
+    return f"+{digits}" if text.startswith("+") else digits
+
+
+def _in_uri(raw: Any) -> str | None:
+    """The digits of the number that a SIP or tel URI names, if it names one."""
+    uri = _URI.match(raw.strip()) if isinstance(raw, str) else None
+    number = normalise(uri[1]) if uri else None
+    return number.lstrip("+") if number else None
+
+
+def _candidates(part: Json) -> Iterator[Json | str]:
+    """What may be the number, surest first: parts, or texts that were put right already."""
+    data = fields(_Data, part)
+    metadata = fields(_Metadata, data.metadata)
+    phone_call = fields(_PhoneCall, metadata.phone_call)
+    yield phone_call.external_number
+    yield fields(_Sms, metadata.sms).sms_user_phone_number
+    if user_id := text(fields(_WhatsApp, metadata.whatsapp).whatsapp_user_id):
+        yield f"+{user_id.lstrip('+')}"  # an international number without its +
+    yield from _dynamic_number(data, phone_call)
+    yield metadata.caller_id
+    yield data.external_number
+    failure = fields(_Failure, metadata.body)
+    yield failure.To
+    yield failure.to_number
+    yield from _otel_numbers(data.otlp_traces)
+
+
+def _dynamic_number(data: _Data, phone_call: _PhoneCall) -> Iterator[Json]:
+    """What telephony wrote into the dynamic variables. Web clients set them freely, so only calls are believed."""
+    variables = fields(_Variables, fields(_ClientData, data.conversation_initiation_client_data).dynamic_variables)
+    match text(phone_call.direction):
+        case "inbound":
+            yield variables.system__caller_id
+        case "outbound":
+            yield variables.system__called_number
+
+
+class _Traces(Part):
+    resourceSpans: tuple["_Resource", ...] | None = ()
+
+
+class _Resource(Part):
+    scopeSpans: tuple["_Scope", ...] | None = ()
+
+
+class _Scope(Part):
+    spans: tuple["_Span", ...] | None = ()
+
+
+class _Span(Part):
+    parentSpanId: Raw = MISSING
+    attributes: tuple["_Attribute", ...] | None = ()
+
+
+class _Attribute(Part):
+    key: Raw = MISSING
+    value: Raw = MISSING
+
+
+class _Text(Part):
+    stringValue: Raw = MISSING
+
+
+def _otel_numbers(part: Json) -> Iterator[Json]:
+    """The number among the attributes of an OpenTelemetry trace's root span."""
+    for resource in fields(_Traces, part).resourceSpans or ():
+        for scope in resource.scopeSpans or ():
+            for span in scope.spans or ():
+                if text(span.parentSpanId):
+                    continue
+                for attribute in span.attributes or ():
+                    if text(attribute.key) == "elevenlabs.telephony.external_number":
+                        yield fields(_Text, attribute.value).stringValue
