@@ -50,6 +50,11 @@ def read_json(body: bytes) -> bytes:
     return text.strip()
 
 
+def kind_of(part: Json) -> str:
+    """The first character of a part, which tells an object, an array or a text; empty for one that is not there."""
+    return bytes(memoryview(part)[:1]).decode()
+
+
 def restore(part: Json) -> bytes:
     """A part as it came, to be written."""
     part = bytes(part)
@@ -66,16 +71,16 @@ def fields(kind: type[Kind], part: Json) -> Kind:
         return kind()
 
 
-def without(name: str, part: bytes) -> bytes:
+def without(name: str, part: Json) -> bytes:
     """An object without the field of that name."""
     members = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
     members.pop(name, None)
     return msgspec.json.encode(members)
 
 
-def elements(part: bytes) -> list[bytes] | None:
+def elements(part: Json) -> list[bytes] | None:
     """The elements of an array, one more than MOST_ELEMENTS at most; None if it is no array."""
-    if part[:1] != b"[":
+    if kind_of(part) != "[":
         return None
     found = msgspec.structs.astuple(msgspec.json.decode(part, type=_Elements))
     return [bytes(each) for each in found if len(each)]
