@@ -16,7 +16,8 @@ FIELDS = (
     "conversation_initiation_client_data", "start_time_unix_secs", "call_duration_secs", "call_successful",
     "transcript_summary", "summary", "evaluation_criteria_results", "evaluation", "role", "message", "content",
     "result", "rationale", "phone_call", "sms", "whatsapp", "caller_id", "body", "external_number",
-    "otlp_traces", "direction", "sms_user_phone_number", "whatsapp_user_id", "To", "to_number", "dynamic_variables", "system__caller_id",
+    "otlp_traces", "direction", "sms_user_phone_number",
+    "whatsapp_user_id", "To", "to_number", "dynamic_variables", "system__caller_id",
     "resourceSpans", "scopeSpans", "spans", "parentSpanId", "attributes", "key", "value", "stringValue",
 )  # fmt: skip
 scalars = (
