@@ -11,7 +11,7 @@ set aside there at once (`shared.batch`).
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from functools import cache
 from typing import Any
@@ -29,13 +29,13 @@ from memory_writer.remember import Writer
 from shared.announcements import read_announcement
 from shared.batch import process_batch
 from shared.bucket import Bucket
-from shared.conversation import Conversation
+from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.record import Records
 from shared.settings import is_on_lambda, read_settings
-from shared.webhooks import TRANSCRIPTION, find_event, read_conversation, read_webhook
+from shared.webhooks import TRANSCRIPTION, read_archived, read_event
 
 # A silent service of AWS fails the attempt after 3 x 12 s and the pauses, well within the function's 120 s.
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
@@ -127,11 +127,17 @@ class Invocation:
 def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     announcement = read_announcement(record.body)
     logger.append_keys(conversation_id=announcement.conversation_id)
-    call = Records(aws().table).get(announcement.conversation_id)
+    source = aws().bucket.read(announcement.source_key)
+    call = Records(aws().table).get(announcement.conversation_id)  # after the source, which an erasure deletes
     if call and call.erased_at:
         forget(announcement.conversation_id)
         return count("ErasedDropped")
-    remember_call(announcement, load_conversation(announcement), invocation)
+    if source is None and call and call.json_key:  # a staged body does not stay: here is what became of it
+        announcement = replace(announcement, source_key=call.json_key, json_key=call.json_key)
+        source = aws().bucket.read(call.json_key)
+    if source is None:
+        raise PoisonError("source", "The object under the announcement's source_key is gone.")
+    remember_call(*read_source(announcement, *source), invocation)
 
 
 def forget(conversation_id: str) -> None:
@@ -143,18 +149,18 @@ def forget(conversation_id: str) -> None:
             aws().table.delete_item(Key={"conversation_id": conversation_id, "item": item})
 
 
-def load_conversation(announcement: Announcement) -> Conversation:
-    """The announced call: its final JSON, or its staged body (no `json_key` then). Raises PoisonError if it is gone."""
-    source = aws().bucket.read(announcement.source_key)
-    if source is None:
-        raise PoisonError("source", "The object under the announcement's source_key is gone.")
-    body, _ = source
+def read_source(announcement: Announcement, body: bytes, metadata: dict[str, str]) -> tuple[Announcement, Conversation]:
+    """The announced call, with the caller and agent of the object that holds its words. Raises PoisonError.
+
+    A final JSON may be of a later version than the announcement, with another caller; a staged body never changes.
+    """
     if announcement.json_key:
-        return read_conversation(body)
-    event = find_event(read_webhook(body), TRANSCRIPTION, announcement.conversation_id)
-    if event is None:
+        number, agent_id = metadata.get("external_number"), metadata.get("agent_id")
+        return replace(announcement, external_number=number, agent_id=agent_id), read_archived(body)
+    event = read_event(body)
+    if (event.type, event.conversation_id) != (TRANSCRIPTION, announcement.conversation_id):
         raise PoisonError("source", "The staged body under the announcement's source_key does not hold the call.")
-    return Conversation.model_validate(event.data)
+    return announcement, read_conversation(event.data)
 
 
 def remember_call(announcement: Announcement, conversation: Conversation, invocation: Invocation) -> None:

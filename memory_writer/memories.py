@@ -8,33 +8,34 @@ from urllib.parse import quote
 from memory_writer.memory import Memory, Message
 from shared.conversation import Conversation, Criterion
 from shared.messages import Announcement
+from shared.record import Call
 from shared.times import utc
 
 _SPACE = re.compile(r"\s")
 _ROLES: dict[str, Literal["user", "assistant"]] = {"agent": "assistant", "user": "user"}
 
 
-def find_user(announcement: Announcement, conversation: Conversation) -> str | None:
+def find_user(call: Announcement | Call, conversation: Conversation) -> str | None:
     """Whose memories these are: the caller's number, else an id that the client gave, else nobody's.
 
     A client's id is marked as such, so that no web client can name a phone number and write into its memories.
     Mem0 refuses ids with white space in them: it is written as in a URL.
     """
-    if announcement.external_number:
-        return announcement.external_number
+    if call.external_number:
+        return call.external_number
     given = conversation.client_user_id
     return f"user:{_SPACE.sub(lambda space: quote(space[0]), _whole(given))}" if given else None
 
 
-def build_memories(announcement: Announcement, conversation: Conversation, user_id: str, infer: bool) -> list[Memory]:
+def build_memories(call: Announcement | Call, conversation: Conversation, user_id: str, infer: bool) -> list[Memory]:
     """The factual memory, always verbatim, and the semantic one. One without messages has nothing to say."""
 
     def build(kind: Literal["factual", "semantic"], messages: list[Message], infer: bool) -> Memory:
         started_at = conversation.started_at
         metadata: dict[str, str | int | None] = {
             "type": kind,
-            "agent_id": announcement.agent_id,
-            "conversation_id": announcement.conversation_id,
+            "agent_id": call.agent_id,
+            "conversation_id": call.conversation_id,
             "call_duration": conversation.duration_secs,
             "timestamp": utc(started_at) if started_at else None,
         }
@@ -45,13 +46,7 @@ def build_memories(announcement: Announcement, conversation: Conversation, user_
 
 def facts(conversation: Conversation) -> list[Message]:
     """One message: the summary, then a line per evaluation criterion."""
-    analysis = conversation.analysis
-    if analysis is None:
-        return []
-    lines = [analysis.transcript_summary or ""]
-    lines += [_criterion(name, criterion) for name, criterion in (analysis.evaluation_criteria_results or {}).items()]
-    if analysis.evaluation:
-        lines.append(_criterion("evaluation", analysis.evaluation))
+    lines = [conversation.summary or "", *map(_criterion, conversation.criteria())]
     text = _whole("\n".join(line for line in lines if line.strip()))
     return [{"role": "assistant", "content": text}] if text else []
 
@@ -62,18 +57,16 @@ def turns(conversation: Conversation) -> list[Message]:
 
 
 def _spoken(conversation: Conversation) -> Iterator[Message]:
-    for turn in conversation.transcript or []:
-        role = _ROLES.get(turn.role or "") if turn else None
-        text = _whole((turn.message or "").strip()) if turn else ""
+    for turn in conversation.turns():
+        role = _ROLES.get(turn.role or "")
+        text = _whole((turn.message or "").strip())
         if role and text.strip(".… "):
             yield {"role": role, "content": text}
 
 
-def _criterion(name: str, criterion: Criterion | None) -> str:
-    if criterion is None:
-        return ""
+def _criterion(criterion: Criterion) -> str:
     said = ". ".join(part.strip().rstrip(".") for part in (criterion.result, criterion.rationale) if part)
-    return f"{name}: {said}." if said else ""
+    return f"{criterion.name}: {said}." if said else ""
 
 
 def _whole(text: str) -> str:

@@ -8,10 +8,10 @@ from typing import Annotated, get_args
 
 import typer
 
-from archiver.caller import normalise
 from scripts.aws_session import OpsError
 from scripts.ops_stack import Stack
 from scripts.ops_view import moment
+from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
 from shared.record import Call
@@ -44,7 +44,7 @@ class Chosen:
             raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
         if self.conversation and not is_id(self.conversation):
             raise OpsError(f"{self.conversation!r} is no conversation id: letters, digits, _ and - only.")
-        if self.caller and not self._folder:
+        if self.caller not in ("", NO_PHONE) and not self._digits:
             raise OpsError(f"{self.caller!r} is no phone number: write it as +12025550123, or no-phone.")
         since, until = self._range
         if since >= until:
@@ -66,25 +66,30 @@ class Chosen:
         return moment(self.since) if self.since else _FIRST, moment(self.until) if self.until else _LAST
 
     @cached_property
-    def _folder(self) -> str:
-        """Where the caller's calls are; empty if it is no number."""
-        return NO_PHONE if self.caller == NO_PHONE else (normalise(self.caller) or "").lstrip("+")
+    def _digits(self) -> str:
+        """By which the caller's calls are found; empty if it is no number."""
+        return (normalise(self.caller) or "").lstrip("+")
 
     def _found(self) -> Iterator[Call]:
         if self.conversation:
             found = self.stack.records.get(self.conversation)
             return iter([found] if found else [])
-        return self._calls_of(self._folder) if self.caller else self._calls_between(*self._range)
+        if self.caller == NO_PHONE:
+            return self._calls_without_number()
+        return self.stack.records.find_by_caller(self._digits) if self.caller else self._calls_between(*self._range)
 
     def _fits(self, call: Call) -> bool:
         since, until = self._range
         archived_at = datetime.fromisoformat(call.archived_at) if call.archived_at else None
         in_range = since <= archived_at < until if archived_at else not (self.since or self.until)
-        is_of = self.agent in ("", call.agent_id) and (not self.caller or call.folder == self._folder)
-        return in_range and is_of
+        is_of = not self.caller or (
+            call.folder == NO_PHONE if self.caller == NO_PHONE else self._digits in call.numbers
+        )
+        return in_range and is_of and self.agent in ("", call.agent_id)
 
-    def _calls_of(self, folder: str) -> Iterator[Call]:
-        pages = self.stack.bucket.pages(f"{folder}/", "")
+    def _calls_without_number(self) -> Iterator[Call]:
+        """Those in the folder for them; a number may have been learnt since."""
+        pages = self.stack.bucket.pages(f"{NO_PHONE}/", "")
         ids = list(dict.fromkeys(item["Key"].split("/")[1].split(".")[0] for page in pages for item in page))
         for start in range(0, len(ids), 100):
             yield from self.stack.records.get_all(ids[start : start + 100]).values()

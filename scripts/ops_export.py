@@ -12,7 +12,7 @@ from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
 
-import simplejson
+import msgspec
 import typer
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -42,6 +42,7 @@ WORKERS = 8  # S3 and DynamoDB take far more; the operator's line does not
 TOGETHER = 33  # calls at most whose items DynamoDB reads at once: 3 each, and it takes 100 keys
 WAITS = (0, 1, 2)  # seconds, after a line that broke
 ITEMS = (ITEM, *MEMORIES)
+_ENCODER = msgspec.json.Encoder(decimal_format="number", order="sorted")  # of DynamoDB's numbers and sets
 
 
 def export(
@@ -269,7 +270,7 @@ class Run:
             yield piece
 
     def _keep_record(self, conversation_id: str, items: dict[str, Any], found: Found) -> None:
-        body = simplejson.dumps(items, use_decimal=True, default=sorted, sort_keys=True, indent=1).encode()
+        body = msgspec.json.format(_ENCODER.encode(items), indent=1)
         key, sha256 = f"{RECORDS}/{conversation_id}.json", hashlib.sha256(body).hexdigest()
         if not self._folder.known(key, sha256=sha256):
             try:

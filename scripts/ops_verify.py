@@ -16,9 +16,8 @@ from scripts.ops_view import View
 from shared import keys
 from shared.conversation import Conversation
 from shared.errors import AgenticMemoryError
-from shared.messages import Announcement
 from shared.record import Call
-from shared.webhooks import read_conversation
+from shared.webhooks import read_archived
 
 KINDS = ("factual", "semantic")
 COLUMNS = {
@@ -76,10 +75,10 @@ class Inspection:
         if call.left_out:
             return {"call": call.conversation_id, "json": f"left out: {call.left_out}", "mp3": "left out",
                     "factual": "-", "semantic": "-", "problems": []}  # fmt: skip
-        conversation, problems = self._json(call)
+        told, conversation, problems = self._json(call)
         problems += self._staged(call) + self._mp3(call)
         states = {kind: self._entry(call, kind) for kind in KINDS}
-        problems += [problem for kind in KINDS for problem in self._memory(call, kind, states[kind], conversation)]
+        problems += [problem for kind in KINDS for problem in self._memory(told, kind, states[kind], conversation)]
         return {
             "call": call.conversation_id,
             "json": "archived" if conversation else "missing",
@@ -88,18 +87,20 @@ class Inspection:
             "problems": problems,
         }
 
-    def _json(self, call: Call) -> tuple[Conversation | None, list[str]]:
+    def _json(self, call: Call) -> tuple[Call, Conversation | None, list[str]]:
+        """The call as its JSON tells it, which says whose memories they are; what it holds; what does not agree."""
         if call.t_order is None:
-            return None, ["its audio is parked, and no transcript came"] if call.parked else ["no transcript came"]
+            return call, None, ["its audio is parked, and no transcript came" if call.parked else "no transcript came"]
         read = self._stack.bucket.read(keys.call_json(str(call.folder), call.conversation_id))
         if read is None:
-            return None, ["the record has a transcript, and the archive no JSON"]
+            return call, None, ["the record has a transcript, and the archive no JSON"]
         body, metadata = read
+        told = replace(call, external_number=metadata.get("external_number"), agent_id=metadata.get("agent_id"))
         problems = [] if metadata.get("order") == call.t_order else ["the JSON is of another version than the record"]
         try:
-            return read_conversation(body), problems
+            return told, read_archived(body), problems
         except AgenticMemoryError:
-            return None, [*problems, "the JSON cannot be read"]
+            return call, None, [*problems, "the JSON cannot be read"]
 
     def _mp3(self, call: Call) -> list[str]:
         mp3 = self._stack.metadata(keys.call_mp3(str(call.folder), call.conversation_id)) if call.folder else None
@@ -113,8 +114,9 @@ class Inspection:
 
     def _staged(self, call: Call) -> list[str]:
         """Staged bodies may be gone after their 30 days; what is there must be finished."""
+        waiting = {ticket.split()[1] for ticket in call.waiting} if call.t_order is None else set()
         parked = {call.parked.staged_key} if call.parked else set()
-        unfinished = [key for key in call.staged_keys - parked if not self._stack.bucket.is_archived(key)]
+        unfinished = [key for key in call.staged_keys - waiting - parked if not self._stack.bucket.is_archived(key)]
         return [f"staged bodies that are not finished: {len(unfinished)}"] if unfinished else []
 
     def _entry(self, call: Call, kind: str) -> dict[str, Any]:
@@ -151,9 +153,6 @@ def _standing(entry: dict[str, Any]) -> str:
 
 def _memory_of(call: Call, kind: str, conversation: Conversation) -> Memory | None:
     """The memory to look for; None if there is nobody to remember it for. With inference any part of it counts."""
-    announced = Announcement(
-        "transcript_archived", call.conversation_id, call.agent_id, call.external_number, "-", None, None, "pending"
-    )
-    user_id = find_user(announced, conversation)
-    built = build_memories(announced, conversation, user_id, infer=True) if user_id else []
+    user_id = find_user(call, conversation)
+    built = build_memories(call, conversation, user_id, infer=True) if user_id else []
     return next((replace(memory, infer=True) for memory in built if memory.type == kind), None)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from shared.keys import NO_PHONE
-from shared.parts import MISSING, Json, Part, fields, scalar, text
+from shared.parts import MISSING, Json, Part, fields, objects, scalar, text
 
 # Words on a keypad that carriers send for "anonymous", "restricted", "unavailable", "blocked" and "unknown".
 _WITHHELD = {"266696687", "7378742833", "86282452253", "2562533", "8656696"}
@@ -58,6 +58,32 @@ class _ClientData(Part):
 class _Variables(Part):
     system__caller_id: Raw = MISSING
     system__called_number: Raw = MISSING
+
+
+class _Traces(Part):
+    resourceSpans: Raw = MISSING
+
+
+class _Resource(Part):
+    scopeSpans: Raw = MISSING
+
+
+class _Scope(Part):
+    spans: Raw = MISSING
+
+
+class _Span(Part):
+    parentSpanId: Raw = MISSING
+    attributes: Raw = MISSING
+
+
+class _Attribute(Part):
+    key: Raw = MISSING
+    value: Raw = MISSING
+
+
+class _Text(Part):
+    stringValue: Raw = MISSING
 
 
 @dataclass(frozen=True)
@@ -132,39 +158,13 @@ def _dynamic_number(data: _Data, phone_call: _PhoneCall) -> Iterator[Json]:
             yield variables.system__called_number
 
 
-class _Traces(Part):
-    resourceSpans: tuple["_Resource", ...] | None = ()
-
-
-class _Resource(Part):
-    scopeSpans: tuple["_Scope", ...] | None = ()
-
-
-class _Scope(Part):
-    spans: tuple["_Span", ...] | None = ()
-
-
-class _Span(Part):
-    parentSpanId: Raw = MISSING
-    attributes: tuple["_Attribute", ...] | None = ()
-
-
-class _Attribute(Part):
-    key: Raw = MISSING
-    value: Raw = MISSING
-
-
-class _Text(Part):
-    stringValue: Raw = MISSING
-
-
 def _otel_numbers(part: Json) -> Iterator[Json]:
     """The number among the attributes of an OpenTelemetry trace's root span."""
-    for resource in fields(_Traces, part).resourceSpans or ():
-        for scope in resource.scopeSpans or ():
-            for span in scope.spans or ():
+    for resource in objects(_Resource, fields(_Traces, part).resourceSpans):
+        for scope in objects(_Scope, resource.scopeSpans):
+            for span in objects(_Span, scope.spans):
                 if text(span.parentSpanId):
                     continue
-                for attribute in span.attributes or ():
+                for attribute in objects(_Attribute, span.attributes):
                     if text(attribute.key) == "elevenlabs.telephony.external_number":
                         yield fields(_Text, attribute.value).stringValue

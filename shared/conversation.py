@@ -9,7 +9,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
-from shared.parts import MISSING, Json, Part, fields, number, scalar, text
+from shared.parts import MISSING, Json, Part, fields, members, number, objects, scalar, text
 
 _LAST_SECOND = 9_999_999_999  # in 2286; its milliseconds are the last to fit the 13 digits of an `order`
 Raw = msgspec.Raw
@@ -95,15 +95,14 @@ class Conversation:
 
     def turns(self) -> Iterator[Turn]:
         """What was said, in order."""
-        for each in _objects(self.transcript):
-            yield Turn(text(each.role), text(each.message) if each.message else text(each.content))
+        for each in objects(_Turn, self.transcript):
+            yield Turn(text(each.role), text(each.message or each.content))
 
     def criteria(self) -> Iterator[Criterion]:
         """What was evaluated, in ElevenLabs' order."""
-        is_object = self.results[:1] == b"{"
-        found = msgspec.json.decode(self.results, type=dict[str, Raw]) if is_object else {}
-        yield from (_criterion(name, part) for name, part in found.items())
-        if self.evaluation[:1] == b"{":
+        for name, part in members(self.results):
+            yield _criterion(name, part)
+        if self.evaluation:
             yield _criterion("evaluation", self.evaluation)
 
 
@@ -123,22 +122,11 @@ def read_conversation(part: Json) -> Conversation:
         started_at=None if started is None else datetime.fromtimestamp(started, timezone.utc),
         duration_secs=None if duration is None else int(duration),
         call_successful=text(analysis.call_successful),
-        summary=text(analysis.transcript_summary) if analysis.transcript_summary else text(analysis.summary),
+        summary=text(analysis.transcript_summary or analysis.summary),
         transcript=bytes(data.transcript),
         results=bytes(analysis.evaluation_criteria_results),
         evaluation=bytes(analysis.evaluation),
     )
-
-
-def _objects(part: bytes) -> list[_Turn]:
-    """The turns in a part. What is no object among them is passed over."""
-    try:
-        return msgspec.json.decode(part, type=list[_Turn])
-    except msgspec.ValidationError:
-        parts = msgspec.json.decode(part, type=list[Raw]) if part[:1] == b"[" else []
-        return [fields(_Turn, each) for each in parts]
-    except msgspec.DecodeError:  # not there
-        return []
 
 
 def _criterion(name: str, part: Json) -> Criterion:

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 
 import msgspec
 
+from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError
 from shared.keys import is_id
 from shared.parts import MISSING, MOST_ELEMENTS, Json, Part, elements, fields, kind_of, number, read_json, restore, text
@@ -91,6 +92,14 @@ def read_events(body: bytes) -> Iterator[WebhookEvent]:
         for each in split(body) or [body]:
             with suppress(PoisonError):
                 yield read_event(each)
+
+
+def read_archived(body: bytes) -> Conversation:
+    """The conversation in an archived JSON. Raises PoisonError."""
+    part = _read_json(body)
+    if kind_of(part) != "{":
+        raise PoisonError("source", "The archived JSON is no object.")
+    return read_conversation(part)
 
 
 def _event(event: str, part: Json, time_ms: int | None) -> WebhookEvent:

@@ -178,3 +178,38 @@ def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longe
         if all(worker.steps < step for worker in workers):
             assert step > longest
             break
+
+
+def until(worker: Worker, holds: Any) -> None:
+    while worker.alive and not holds():
+        worker.step()
+
+
+def test_audio_that_is_dropped_and_delivered_again_meanwhile_is_archived_in_the_record_too(aws, monkeypatch):
+    """Too short a transcript drops the parked audio, a longer one lifts the mark, and the audio is delivered again."""
+    monkeypatch.setenv("MINIMUM_CALL_SECONDS", "5")
+    watched()
+
+    def lasting(seconds: int, at: int) -> str:
+        metadata = {"phone_call": {"external_number": "+12025550123"}, "call_duration_secs": seconds}
+        return stage(aws, transcript(at=at, metadata=metadata))
+
+    first, again = (stage(aws, audio(), now=NOW + timedelta(hours=hour)) for hour in range(2))
+    short, long = lasting(2, at=1), lasting(60, at=2)
+    run_all([handling(first)], [])
+    drops, lifts, repeats = handling(short), handling(long), handling(again)
+    for worker in (drops, lifts, repeats):
+        worker.start()
+
+    until(drops, lambda: aws.call("conv_1").get("left_out"))
+    until(lifts, lambda: aws.call("conv_1").get("t_order"))
+    until(drops, lambda: False)
+    until(repeats, lambda: f"{FULL}/conv_1.mp3" in aws.object_keys())
+    until(lifts, lambda: False)
+    until(repeats, lambda: False)
+
+    assert [worker.error for worker in (drops, lifts, repeats)] == [None] * 3
+    call = aws.call("conv_1")
+    assert (call["audio"], call["mp3_key"]) == ("archived", f"{FULL}/conv_1.mp3")
+    assert not {"parked", "waiting"} & set(call)
+    assert aws.tags(staged_key(again)) == {"archived": "true"}

@@ -508,7 +508,7 @@ def test_ingest_imports_neither_pydantic_nor_an_event_handler_framework():
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=LONGEST
     ).stdout.split()
 
-    heavy = ("pydantic", "mem0", "simplejson", "httpx", "aws_lambda_powertools.event_handler",
+    heavy = ("pydantic", "mem0", "msgspec", "httpx", "aws_lambda_powertools.event_handler",
              "aws_lambda_powertools.utilities.batch", "aws_lambda_powertools.utilities.parser")  # fmt: skip
     assert [name for name in modules if name.startswith(heavy)] == []
 

@@ -19,8 +19,10 @@ from memory_writer.embedded import embedded_config
 from memory_writer.handler import lambda_handler, make_backend, read_memory_secret
 from memory_writer.memories import build_memories, facts, find_user, turns
 from memory_writer.oss import open_memory
-from shared.conversation import Conversation
+from shared.conversation import Conversation, read_conversation
 from shared.messages import Announcement
+from shared.parts import read_json
+from shared.record import Call
 from tests.conftest import Stack, fixture_body, forget, sqs_event
 
 FULL_ID = "conv_fixture00000000000000000full"
@@ -43,13 +45,24 @@ def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
     return remembered
 
 
+def put_call(aws: Stack, data: dict, number: str | None = CALLER, order: str = "1-1") -> str:
+    """A call's JSON in the archive, as the archiver puts it there; returns its key."""
+    key = f"{(number or 'no-phone').lstrip('+')}/{data['conversation_id']}.json"
+    named = {"external_number": number, "agent_id": data.get("agent_id"), "order": order}
+    aws.s3.put_object(
+        Bucket=aws.bucket, Key=key, Body=json.dumps(data).encode(),
+        Metadata={name: value for name, value in named.items() if value},
+    )  # fmt: skip
+    return key
+
+
 def announce(aws: Stack, data: dict, number: str | None = CALLER, **changes: Any) -> str:
     """Put a call's JSON into the archive and announce it as the archiver does."""
-    key = f"{(number or 'no-phone').lstrip('+')}/{data['conversation_id']}.json"
-    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=json.dumps(data).encode())
+    key = put_call(aws, data, number)
     fields = {
         "event": "transcript_archived", "conversation_id": data["conversation_id"], "agent_id": data.get("agent_id"),
-        "external_number": number, "source_key": key, "json_key": key, "mp3_key": None, "audio": "pending",
+        "external_number": number, "order": "1-1", "source_key": key, "json_key": key, "mp3_key": None,
+        "audio": "pending",
     }  # fmt: skip
     return Announcement(**(fields | changes)).to_json()
 
@@ -61,6 +74,10 @@ def full_call() -> dict:
 def small_call(**fields: Any) -> dict:
     turn = {"role": "user", "message": "Please move my boat."}
     return {"conversation_id": "conv_1", "agent_id": "agent_1", "transcript": [turn]} | fields
+
+
+def conversation(**data: Any) -> Conversation:
+    return read_conversation(read_json(json.dumps(data).encode()))
 
 
 def ledger(aws: Stack, conversation_id: str = "conv_1", kind: str = "semantic") -> dict:
@@ -119,7 +136,7 @@ def test_two_workers_at_the_same_moment_remember_a_call_once(aws, mem0, context)
     remaining = work(3)["batchItemFailures"]
 
     assert remaining == []
-    expected = build_memories(json_announcement(message), Conversation.model_validate(full_call()), CALLER, False)
+    expected = build_memories(json_announcement(message), conversation(**full_call()), CALLER, False)
     assert len(mem0(CALLER)) == sum(len(memory.messages) for memory in expected)
 
 
@@ -128,13 +145,115 @@ def json_announcement(message: str) -> Announcement:
 
 
 def test_the_staged_body_serves_while_the_final_json_cannot_be_written(aws, mem0, remember):
-    staged = "staging/2026/11/22/10/" + "0" * 64 + ".json"
-    body = [{"type": "future", "data": 7}, {"type": "post_call_transcription", "data": small_call()}]
-    aws.s3.put_object(Bucket=aws.bucket, Key=staged, Body=json.dumps(body).encode())
-
-    assert remember(announce(aws, small_call(), json_key=None, source_key=staged)) == []
+    assert remember(announce_staged(aws, small_call())) == []
 
     assert [each["memory"] for each in mem0(CALLER)] == ["Please move my boat."]
+
+
+OTHER = "+12025550199"
+STAGED = "staging/2026/11/22/10/" + "0" * 64 + ".json"
+
+
+def announce_staged(aws: Stack, data: dict) -> str:
+    """Stage a call of CALLER and announce it as the archiver does while its final JSON cannot be written."""
+    body = {"type": "post_call_transcription", "data": data}
+    aws.s3.put_object(Bucket=aws.bucket, Key=STAGED, Body=json.dumps(body).encode())
+    return announce(aws, data, json_key=None, source_key=STAGED)
+
+
+def other_words(**fields: Any) -> dict:
+    return small_call(agent_id="agent_2", transcript=[{"role": "user", "message": "I sold my house."}], **fields)
+
+
+def note(aws: Stack, **values: str) -> None:
+    """Write the call's record."""
+    item = {"conversation_id": "conv_1", "item": "call", **values}
+    aws.dynamodb.put_item(TableName="conversations", Item={name: {"S": text} for name, text in item.items()})
+
+
+def test_the_words_of_a_later_version_are_remembered_for_its_own_caller(aws, mem0, remember):
+    message = announce(aws, small_call())
+    key = json.loads(message)["json_key"]
+    named = {"external_number": OTHER, "agent_id": "agent_2", "order": "1-2"}
+    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=json.dumps(other_words()).encode(), Metadata=named)
+
+    assert remember(message) == []
+
+    assert mem0(CALLER) == []
+    assert [(each["memory"], each["agent_id"]) for each in mem0(OTHER)] == [("I sold my house.", "agent_2")]
+
+
+def test_a_later_version_without_a_caller_is_remembered_for_nobody(aws, mem0, remember):
+    message = announce(aws, small_call())
+    key = json.loads(message)["json_key"]
+    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=json.dumps(other_words()).encode(), Metadata={"order": "1-2"})
+
+    assert remember(message) == []
+
+    assert mem0(CALLER) == []
+
+
+def test_a_staged_body_is_remembered_for_its_own_caller_whoever_called_by_a_later_version(aws, mem0, remember):
+    message = announce_staged(aws, small_call())
+    note(aws, json_key=put_call(aws, other_words(), OTHER, "1-2"), external_number=OTHER)
+
+    assert remember(message) == []
+
+    assert [each["memory"] for each in mem0(CALLER)] == ["Please move my boat."]
+    assert mem0(OTHER) == []
+
+
+def test_a_staged_body_that_is_gone_is_replaced_by_what_the_record_names(aws, mem0, remember):
+    message = announce_staged(aws, small_call())
+    aws.s3.delete_object(Bucket=aws.bucket, Key=STAGED)
+    note(aws, json_key=put_call(aws, other_words(), OTHER, "1-2"), external_number=OTHER)
+
+    assert remember(message) == []
+
+    assert mem0(CALLER) == []
+    assert [each["memory"] for each in mem0(OTHER)] == ["I sold my house."]
+    assert aws.reasons("MemoryDlqUrl") == []
+
+
+@pytest.mark.parametrize("values", [{}, {"json_key": "12025550123/conv_gone.json"}], ids=["no key", "no object"])
+def test_a_call_of_which_nothing_is_left_goes_to_the_dlq(aws, mem0, remember, values):
+    message = announce_staged(aws, small_call())
+    aws.s3.delete_object(Bucket=aws.bucket, Key=STAGED)
+    note(aws, **values)
+
+    assert remember(message) == []
+
+    assert aws.reasons("MemoryDlqUrl") == [("source", "The object under the announcement's source_key is gone.")]
+
+
+def test_an_erased_call_whose_staged_body_is_gone_is_dropped(aws, mem0, remember):
+    message = announce_staged(aws, small_call())
+    aws.s3.delete_object(Bucket=aws.bucket, Key=STAGED)
+    note(aws, erased_at="2026-11-22T10:00:00Z", json_key=put_call(aws, other_words(), OTHER, "1-2"))
+
+    assert remember(message) == []
+
+    assert mem0(CALLER) == mem0(OTHER) == []
+    assert aws.reasons("MemoryDlqUrl") == []
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ({"type": "post_call_transcription", "data": {"conversation_id": "conv_2"}}, "does not hold the call."),
+        ({"type": "post_call_audio", "data": {"conversation_id": "conv_1"}}, "does not hold the call."),
+        (7, "The body is JSON, but no object."),
+    ],
+    ids=["another call", "audio", "no event"],
+)
+def test_a_staged_body_that_does_not_hold_the_call_goes_to_the_dlq(aws, mem0, remember, body, reason):
+    message = announce_staged(aws, small_call())
+    aws.s3.put_object(Bucket=aws.bucket, Key=STAGED, Body=json.dumps(body).encode())
+
+    assert remember(message) == []
+
+    ((_, error),) = aws.reasons("MemoryDlqUrl")
+    assert error.endswith(reason)
 
 
 def interrupted(aws: Stack, minutes_ago: float) -> None:
@@ -150,7 +269,7 @@ def interrupted(aws: Stack, minutes_ago: float) -> None:
 
 def write_without_ledger(aws: Stack) -> None:
     message = json_announcement(announce(aws, small_call()))
-    _, semantic = build_memories(message, Conversation.model_validate(small_call()), CALLER, False)
+    _, semantic = build_memories(message, conversation(**small_call()), CALLER, False)
     make_backend(read_memory_secret()).add(semantic, again=False)
 
 
@@ -337,9 +456,7 @@ def test_a_call_with_nothing_to_say_is_done_and_says_why(aws, mem0, remember, si
     ids=str,
 )  # fmt: skip
 def test_memories_belong_to_the_caller_and_never_to_a_number_that_a_client_named(number, fields, user_id):
-    announcement = Announcement("transcript_archived", "conv_1", None, number, "k", "k", None, "none")
-
-    assert find_user(announcement, Conversation.model_validate(fields)) == user_id
+    assert find_user(Call("conv_1", external_number=number), conversation(**fields)) == user_id
 
 
 def test_a_call_of_nobody_is_remembered_for_nobody(aws, mem0, remember, logs):
@@ -362,7 +479,7 @@ def test_turns_keep_their_roles_and_order_and_leave_out_what_was_not_understood(
         {"role": "agent", "message": ""},
     ]  # fmt: skip
 
-    assert turns(Conversation.model_validate({"transcript": transcript})) == [
+    assert turns(conversation(transcript=transcript)) == [
         {"role": "assistant", "content": "Hello."},
         {"role": "user", "content": "سلام 🙂"},
     ]
@@ -378,19 +495,19 @@ def test_turns_keep_their_roles_and_order_and_leave_out_what_was_not_understood(
     ids=["legacy", "summary only", "criteria only"],
 )
 def test_facts_are_the_summary_and_a_line_for_each_criterion(analysis, text):
-    assert facts(Conversation.model_validate({"analysis": analysis})) == [{"role": "assistant", "content": text}]
+    assert facts(conversation(analysis=analysis)) == [{"role": "assistant", "content": text}]
 
 
 @pytest.mark.parametrize("analysis", [None, {}, {"transcript_summary": " "}], ids=str)
 def test_no_analysis_gives_no_facts(analysis):
-    assert facts(Conversation.model_validate({"analysis": analysis})) == []
+    assert facts(conversation(analysis=analysis)) == []
 
 
-@pytest.mark.parametrize("message", ["", "not json", "[]", '{"version": 2, "event": "transcript_archived"}'])
+@pytest.mark.parametrize("message", ["", "not json", "[]", '{"version": 1, "event": "transcript_archived"}'])
 def test_what_is_no_announcement_goes_to_the_dlq_with_its_reason(aws, mem0, remember, message):
     assert remember(message) == []
 
-    assert aws.reasons("MemoryDlqUrl") == [("announcement", "The message is not an announcement of version 1.")]
+    assert aws.reasons("MemoryDlqUrl") == [("announcement", "The message is not an announcement of version 2.")]
 
 
 def test_an_announced_object_that_is_gone_goes_to_the_dlq(aws, mem0, remember):
@@ -462,8 +579,8 @@ def test_a_memory_that_another_worker_takes_at_the_same_moment_is_left_to_it(aws
 def test_a_call_whose_json_is_compressed_is_remembered_like_any_other(aws, mem0, remember):
     message = announce(aws, small_call())
     key = json.loads(message)["json_key"]
-    compressed = gzip.compress(json.dumps(small_call()).encode())
-    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=compressed, ContentEncoding="gzip")
+    compressed, metadata = gzip.compress(json.dumps(small_call()).encode()), aws.head(key)["Metadata"]
+    aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=compressed, ContentEncoding="gzip", Metadata=metadata)
 
     assert remember(message) == []
 

@@ -317,7 +317,7 @@ def test_no_module_of_the_current_folder_runs_with_the_operators_credentials(pro
 
 def test_a_file_that_lies_in_the_project_runs_in_place_of_no_library(project, tmp_path):
     ran = tmp_path / "ran"
-    for name in ("simplejson", "typer", "json"):
+    for name in ("msgspec", "typer", "json"):
         (project / f"{name}.py").write_text(f"open({str(ran)!r}, 'a').write('{name} ')\n")
 
     done = subprocess.run(["./scripts/ops", "--help"], cwd=project, capture_output=True, text=True, timeout=60)

@@ -49,10 +49,15 @@ def call(**phone_call) -> dict:
     }
 
 
-def otel(**attributes) -> dict:
+NAMED = {"elevenlabs.telephony.external_number": "+12025550188"}
+
+
+def otel(*odd, **attributes) -> dict:
     listed = [{"key": key, "value": {"stringValue": value}} for key, value in attributes.items()]
     child = {"parentSpanId": "a1", "attributes": [{"key": "elevenlabs.telephony.external_number", "value": {}}]}
-    return {"otlp_traces": {"resourceSpans": [{"scopeSpans": [{"spans": [child, {"attributes": listed}]}]}]}}
+    return {
+        "otlp_traces": {"resourceSpans": [{"scopeSpans": [{"spans": [*odd, child, {"attributes": [*odd, *listed]}]}]}]}
+    }
 
 
 @pytest.mark.parametrize(
@@ -69,8 +74,9 @@ def otel(**attributes) -> dict:
         pytest.param({"external_number": "+12025550177"}, "+12025550177", id="root"),
         pytest.param({"metadata": {"body": {"To": "+12025550178"}}}, "+12025550178", id="twilio failure"),
         pytest.param({"metadata": {"body": {"to_number": "+12025550179"}}}, "+12025550179", id="sip failure"),
-        pytest.param(otel(**{"elevenlabs.telephony.external_number": "+12025550188"}), "+12025550188", id="otel root"),
+        pytest.param(otel(**NAMED), "+12025550188", id="otel root"),
         pytest.param(otel(other="+12025550188"), None, id="otel without"),
+        pytest.param(otel(7, None, **NAMED), "+12025550188", id="otel among odd values"),
         pytest.param(
             {"metadata": [], "otlp_traces": {"resourceSpans": [7, {"scopeSpans": {}}]}}, None, id="odd shapes"
         ),
