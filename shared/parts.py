@@ -74,13 +74,6 @@ def fields(kind: type[Kind], part: Json) -> Kind:
         return kind()
 
 
-<<<<<<< HEAD
-def without(name: str, part: Json) -> bytes:
-    """An object without the field of that name."""
-    members = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
-    members.pop(name, None)
-    return msgspec.json.encode(members)
-=======
 def objects(kind: type[Kind], part: Json) -> Iterator[Kind]:
     """The objects in an array. Scalars among them are passed over; beside an array there is no object."""
     if not part:
@@ -98,12 +91,11 @@ def members(part: Json) -> Iterator[tuple[str, msgspec.Raw]]:
             yield _unguard_text(name), member
 
 
-def without(name: str, part: bytes) -> bytes:
+def without(name: str, part: Json) -> bytes:
     """An object without the member of that name. The others stay as they came; the blanks between them do not."""
     left = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
     left.pop(name, None)
     return _written(left)
->>>>>>> memory
 
 
 def elements(part: Json) -> list[bytes] | None:
