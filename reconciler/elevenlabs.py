@@ -134,7 +134,7 @@ class ElevenLabs:
             raise ElevenLabsError(f"the recording: {error}") from None
         file.seek(0)
         if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
-            raise NotFoundError("what ElevenLabs gives as the recording is no MP3")
+            raise NotFoundError("the recording is no MP3")
 
     def delete(self, conversation_id: str) -> bool:
         """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""

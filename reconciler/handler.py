@@ -171,12 +171,11 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
 
 
 def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
-    """Queue the calls whose recording is still missing; whoever takes them up gives up after a day."""
+    """Queue the calls whose recording is still missing. Noted first: what was noted and not sent is asked for later."""
     silent = list(find_missing(aws().records, now - grace()))
     for call in silent:
-        if not is_asked_for(call, now) and has_time():
+        if not is_asked_for(call, now) and has_time() and aws().records.note_asked(call.conversation_id, utc(now)):
             aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
-            aws().records.note_asked(call.conversation_id, utc(now))
     return silent
 
 

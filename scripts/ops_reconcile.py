@@ -136,8 +136,9 @@ class Gap:
     def ask_for(self, silent: list[Call]) -> None:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
         for call in silent:
-            self.view.stack.records.note_asked(call.conversation_id, utc(datetime.now(timezone.utc)))
-            sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
+            now = utc(datetime.now(timezone.utc))
+            if self.view.stack.records.note_asked_anew(call.conversation_id, now):
+                sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
 
 
 def flat(report: dict[str, Any]) -> dict[str, Any]:

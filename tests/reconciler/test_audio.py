@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import archiver.handler
+import reconciler.handler
 from reconciler.handler import lambda_handler
 from scripts.elevenlabs_stand_in import ElevenLabs
 from shared.errors import ElevenLabsError, PoisonError
@@ -146,8 +147,7 @@ def test_a_recording_that_breaks_off_is_not_staged_and_tried_again(aws, elevenla
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", fault)
 
-    with pytest.raises(ElevenLabsError, match="broke off"):
-        hear(announced)
+    hear(announced)
     assert archive_all() == []
 
     hear(announced)
@@ -156,16 +156,83 @@ def test_a_recording_that_breaks_off_is_not_staged_and_tried_again(aws, elevenla
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
-def test_a_short_fault_is_waited_out_and_a_long_one_left_to_the_queue(aws, elevenlabs, announced, archive_all, fault):
+def test_a_short_fault_is_waited_out_and_a_long_one_left_to_the_next_pass(
+    aws, elevenlabs, announced, archive_all, fault
+):
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", *[fault] * 4, fault)
 
-    with pytest.raises(ElevenLabsError):
-        hear(announced)
+    hear(announced)
+    assert aws.call("conv_1")["audio"] == "pending"
     hear(announced)
 
     assert len(archive_all()) == 1
     assert aws.call("conv_1")["audio"] == "archived"
+
+
+REASONS = {
+    "403": "ElevenLabs answered 403",
+    "404": "ElevenLabs answered 404",
+    "422": "ElevenLabs answered 422",
+    "500": "ElevenLabs answered 500",
+    "drop": "ElevenLabs: the recording broke off: RemoteProtocolError",
+    "html": "ElevenLabs: the recording is no MP3",
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), REASONS.items(), ids=REASONS)
+def test_whatever_one_recording_meets_for_a_day_it_is_given_up_with_the_reason(
+    aws, elevenlabs, announced, fault, reason
+):
+    for hours in (0, 12, 23.9):
+        elevenlabs.plan("audio", *[fault] * (1 if fault in ("403", "404", "422", "html") else 4))
+        hear(announced, NOW + timedelta(hours=hours))
+        assert aws.call("conv_1")["audio"] == "pending"
+
+    elevenlabs.plan("audio", *[fault] * 4)
+    hear(announced, NOW + timedelta(days=1))
+
+    call = aws.call("conv_1")
+    assert (call["audio"], call["audio_missing_reason"]) == ("unavailable", reason)
+    assert call["audio_missing_since"] == "2026-11-22T10:30:00Z"
+
+
+def test_a_refused_key_is_the_fault_of_no_recording(aws, elevenlabs, announced):
+    elevenlabs.plan("audio", "401", "401")
+
+    hear(announced)
+    hear(announced, NOW + timedelta(days=9))
+
+    call = aws.call("conv_1")
+    assert (call["audio"], call.get("audio_missing_since")) == ("pending", None)
+
+
+def test_one_recording_that_is_refused_does_not_count_as_a_refused_key(aws, elevenlabs, announced, context, capsys):
+    elevenlabs.plan("audio", "403")
+
+    assert lambda_handler(sqs_event(announced), context) == {"batchItemFailures": []}
+
+    assert "ElevenLabsKeyRefused" not in capsys.readouterr().out
+
+
+def test_a_lost_answer_changes_nothing_of_a_recording_that_is_given_up(aws, elevenlabs, announced, lost_answers):
+    hear(announced)
+    hear(announced, NOW + timedelta(days=1))
+
+    assert aws.call("conv_1")["audio"] == "unavailable"
+    given_up = reconciler.handler.aws().records.give_up_audio("conv_1")
+    assert given_up is not None
+    assert given_up.audio == "unavailable"
+
+
+def test_audio_that_is_expected_after_all_is_so_though_the_answer_was_lost(aws, elevenlabs, context, lost_answers):
+    envelope = {"type": "post_call_transcription", "event_timestamp": 1, "data": conversation(has_audio=False)}
+    archiver.handler.lambda_handler(sqs_event(stage(aws, envelope)), context)
+
+    expected = reconciler.handler.aws().records.expect_audio("conv_1")
+
+    assert expected is not None
+    assert expected.audio == "pending"
 
 
 def test_a_slow_recording_is_whole(aws, elevenlabs, announced, archive_all):

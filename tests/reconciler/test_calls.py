@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from itertools import count
 
 import boto3
 import pytest
@@ -14,6 +15,7 @@ from shared.times import utc
 from tests.archiver.conftest import stage
 from tests.conftest import forget, sqs_event
 from tests.reconciler.conftest import NOW, conversation, run
+from tests.schedules import Crash
 
 HOUR = timedelta(hours=1)
 
@@ -375,6 +377,52 @@ def test_a_call_whose_recording_is_missing_for_longer_than_the_window_is_asked_f
 
     assert (report["missing_audio"], audio_asked_for(aws)) == (1, ["conv_1"])
     assert report["oldest"] == utc(NOW - 3 * HOUR)
+
+
+@pytest.fixture
+def silent(aws, elevenlabs, archive_all):
+    """A call that is archived without its recording; the pass an hour later asks for it."""
+    elevenlabs.add(conversation(has_audio=True))
+    run()
+    archive_all()
+
+
+def test_a_recording_that_is_given_up_while_a_pass_is_at_work_is_not_asked_for_again(aws, silent):
+    times = count()
+
+    def give_up() -> bool:
+        if next(times) == 1:  # after the list was read, when the missing recordings are known
+            reconciler.handler.aws().records.give_up_audio("conv_1")
+        return True
+
+    reconcile(NOW + HOUR, give_up)
+
+    assert (aws.call("conv_1")["audio"], audio_asked_for(aws)) == ("unavailable", [])
+
+
+def test_a_recording_is_noted_before_it_is_asked_for_and_whoever_dies_between_asks_again_later(aws, silent):
+    def crash(**_: object) -> None:
+        raise Crash
+
+    events = reconciler.handler.aws().sqs.meta.events
+    events.register_first("before-call.sqs.SendMessage", crash, unique_id="crash")
+    with pytest.raises(Crash):
+        run(NOW + HOUR)
+    events.unregister("before-call.sqs.SendMessage", unique_id="crash")
+    assert aws.call("conv_1")["audio_asked_at"] == utc(NOW + HOUR)
+
+    asked = []
+    for hours in range(2, 6):
+        run(NOW + hours * HOUR)
+        asked.append(len(audio_asked_for(aws)))
+
+    assert asked == [0, 0, 1, 0]
+
+
+def test_a_recording_is_asked_for_though_the_answer_to_the_note_was_lost(aws, silent, lost_answers):
+    run(NOW + HOUR)
+
+    assert audio_asked_for(aws) == ["conv_1"]
 
 
 def test_audio_that_is_parked_for_a_day_is_counted(aws, context, capsys):

@@ -271,6 +271,20 @@ def test_a_backfill_asks_for_no_recordings_where_none_are_kept(aws, elevenlabs, 
     assert aws.take("AudioQueueUrl") == []
 
 
+def test_a_backfill_asks_again_for_a_recording_that_was_given_up_and_gives_it_another_day(aws, elevenlabs, capsys):
+    ago = utc(datetime.now(timezone.utc) - 50 * HOURS)
+    note(
+        aws, "conv_1", audio="unavailable", t_order="1", archived_at=ago, started_at=ago, audio_missing_since=ago,
+        audio_missing_reason="ElevenLabs answered 403",
+    )  # fmt: skip
+
+    assert backfill(capsys, "--since", "3d", "--yes")[1]["audio_asked_for"] == 1
+
+    call = aws.call("conv_1")
+    assert (call["audio"], call.get("audio_missing_since"), call.get("audio_missing_reason")) == ("pending", None, None)
+    assert len(aws.take("AudioQueueUrl")) == 1
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The project as it is installed, with an environment that is ready."""
