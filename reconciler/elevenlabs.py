@@ -6,6 +6,7 @@ webhook's `data`.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -27,6 +28,7 @@ PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SE
 CURSOR_LENGTH = 4000  # characters; a pass keeps all cursors
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
+PARTS = 10  # requests for one recording, if it breaks off
 # Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
 # function and the archiver have.
 CONVERSATION_BYTES = 16 * 2**20
@@ -122,19 +124,43 @@ class ElevenLabs:
         return body, Conversation.model_validate(event.data)
 
     def download(self, conversation_id: str, file: BinaryIO) -> None:
-        """Write the call's recording into `file`, piece by piece. NotFoundError too for what is no MP3."""
-        try:
-            with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio") as response:
-                _raise_for(response)
-                for piece in read_pieces(response, RECORDING_BYTES):
-                    file.write(piece)
-        except httpx.HTTPError as error:
-            raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
-        except AnswerError as error:
-            raise ElevenLabsError(f"the recording: {error}") from None
+        """Write the call's recording into `file`; where it breaks off it goes on, as long as each part brings more.
+
+        Raises NotFoundError too for what is no MP3.
+        """
+        headers: dict[str, str] = {}
+        for left in reversed(range(PARTS)):
+            had = file.tell()
+            try:
+                self._download_part(conversation_id, file, headers)
+                break
+            except httpx.HTTPError as error:
+                if left == 0 or file.tell() <= had:
+                    raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
+            except AnswerError as error:
+                raise ElevenLabsError(f"the recording: {error}") from None
         file.seek(0)
-        if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
+        if not _is_mp3(file.read(3)):
             raise NotFoundError("the recording is no MP3")
+
+    def _download_part(self, conversation_id: str, file: BinaryIO, headers: dict[str, str]) -> None:
+        """Write what follows in `file`, or all of it anew if ElevenLabs sends all. Leaves the next part's headers."""
+        with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio", headers=headers) as response:
+            _raise_for(response)
+            if not response.headers.get("Content-Type", "").startswith("audio/"):
+                raise NotFoundError("the recording is no MP3")
+            end = _end_of_part(response, file.tell())
+            if end is None:
+                file.seek(0)
+                file.truncate()
+            try:
+                for piece in read_pieces(response, RECORDING_BYTES - file.tell()):
+                    file.write(piece)
+            finally:
+                headers.clear()
+                headers.update(_next_part(response, file.tell()))
+        if end and file.tell() < end:
+            raise httpx.ReadError("the part is not the last one")
 
     def delete(self, conversation_id: str) -> bool:
         """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""
@@ -212,6 +238,24 @@ def _raise_for(response: httpx.Response) -> None:
         raise NotFoundError(f"not found ({status})", status)
     if not response.is_success:
         raise ElevenLabsError(f"answered {status}", status)
+
+
+def _end_of_part(response: httpx.Response, begin: int) -> int | None:
+    """The length of the whole recording, if this is the part of it that was asked for. None: it is the whole."""
+    if response.status_code != 206:
+        return None
+    match = re.fullmatch(rf"bytes {begin}-\d+/(\d+)", response.headers.get("Content-Range", ""), re.ASCII)
+    if match is None:
+        raise AnswerError("another part than was asked for")
+    return int(match[1])
+
+
+def _next_part(response: httpx.Response, begin: int) -> dict[str, str]:
+    """Asks for what follows, if it is still the same. What is compressed has no such parts."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return {}
+    etag = response.headers.get("ETag", "")
+    return {"Range": f"bytes={begin}-"} | ({"If-Range": etag} if etag.startswith('"') else {})
 
 
 def _read_conversation(response: httpx.Response) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 
 import archiver.handler
 import reconciler.handler
+from reconciler.elevenlabs import PARTS
 from reconciler.handler import lambda_handler
 from scripts.elevenlabs_stand_in import ElevenLabs
 from shared.errors import ElevenLabsError, PoisonError
@@ -16,6 +17,7 @@ from tests.conftest import Stack, sqs_event
 from tests.reconciler.conftest import NOW, conversation, hear
 
 MP3 = b"ID3\x04" + b"sound" * 1000
+LONGER = b"ID3\x04" + b"longer" * 1000
 FOLDER = "12025550123"
 
 
@@ -143,16 +145,50 @@ def test_what_is_no_mp3_is_not_staged_and_asked_for_again(aws, elevenlabs, annou
 
 
 @pytest.mark.parametrize("fault", ["cut", "cut_identity"])
-def test_a_recording_that_breaks_off_is_not_staged_and_tried_again(aws, elevenlabs, announced, archive_all, fault):
+def test_a_recording_that_breaks_off_goes_on_at_once_where_it_was(aws, elevenlabs, announced, archive_all, fault):
     elevenlabs.audio["conv_1"] = MP3
-    elevenlabs.plan("audio", fault)
-
-    hear(announced)
-    assert archive_all() == []
+    elevenlabs.plan("audio", fault, fault)
 
     hear(announced)
     archive_all()
+
     assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
+    first, second, third = elevenlabs.requests
+    assert (first.range, second.range, third.range) == (None, f"bytes={len(MP3) // 2}-", f"bytes={len(MP3) * 3 // 4}-")
+    assert second.if_range == third.if_range != first.if_range
+
+
+def test_a_recording_that_changed_when_it_broke_off_is_fetched_anew(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", "cut")
+    elevenlabs.before_answer = lambda request: elevenlabs.audio.update(conv_1=LONGER) if request.range else None
+
+    hear(announced)
+    archive_all()
+
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == LONGER
+
+
+def test_a_recording_that_is_sent_whole_each_time_is_not_put_together(aws, elevenlabs, announced, archive_all):
+    elevenlabs.has_ranges = False
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", "cut")
+
+    hear(announced)
+    archive_all()
+
+    assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
+
+
+def test_a_recording_that_breaks_off_again_and_again_is_left_to_the_next_pass(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", *["cut"] * 30)
+
+    hear(announced)
+
+    assert archive_all() == []
+    assert aws.call("conv_1")["audio_missing_reason"] == "ElevenLabs: the recording broke off: RemoteProtocolError"
+    assert len([request for request in elevenlabs.requests if request.route == "audio"]) == PARTS
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
