@@ -2,6 +2,7 @@
 
 import json
 from datetime import timedelta
+from io import BytesIO
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from shared.errors import ElevenLabsError, PoisonError
 from tests.archiver.conftest import stage
 from tests.conftest import Stack, sqs_event
 from tests.reconciler.conftest import NOW, conversation, hear
+from tests.schedules import Worker, run_all, watch
 
 MP3 = b"ID3\x04" + b"sound" * 1000
 LONGER = b"ID3\x04" + b"longer" * 1000
@@ -61,6 +63,44 @@ def test_an_announcement_that_comes_twice_stores_nothing_twice(aws, elevenlabs, 
     assert archive_all() == []
     assert len(aws.versions(f"{FOLDER}/conv_1.mp3")) == 1
     assert len(aws.object_keys("staging/")) == 2
+
+
+@pytest.mark.parametrize("second", [LONGER, MP3[:100]], ids=["a longer one", "a shorter one"])
+def test_of_two_recordings_of_a_call_the_longer_one_is_staged(aws, elevenlabs, announced, second):
+    for recording in (MP3, second):
+        elevenlabs.audio["conv_1"] = recording
+        hear(announced)
+
+    (key,) = [key for key in aws.object_keys("staging/") if key.endswith(".mp3")]
+    assert aws.body(key) == max(MP3, second, key=len)
+    assert len(aws.take("ArchiveQueueUrl")) == 2
+
+
+def test_a_recording_that_is_replaced_is_not_tagged_as_the_one_before_was(aws, elevenlabs, announced, archive_all):
+    elevenlabs.audio["conv_1"] = MP3
+    hear(announced)
+    (check,) = archive_all()
+    assert aws.tags(check["staged_key"]) == {"archived": "true"}
+
+    reconciler.handler.aws().staging.stage_recording("conv_1", None, BytesIO(LONGER), NOW)
+
+    assert (aws.body(check["staged_key"]), aws.tags(check["staged_key"])) == (LONGER, {})
+
+
+@pytest.mark.parametrize("turns", [[0, 1], [1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0]])
+def test_of_two_recordings_that_are_staged_at_the_same_moment_the_longer_one_wins(aws, elevenlabs, announced, turns):
+    staging = reconciler.handler.aws().staging
+    watch(reconciler.handler.aws().bucket._s3)
+    workers = [
+        Worker(lambda sound=sound: staging.stage_recording("conv_1", None, BytesIO(sound), NOW))
+        for sound in (MP3, LONGER)
+    ]
+
+    run_all(workers, turns)
+
+    assert [worker.error for worker in workers] == [None, None]
+    (key,) = [key for key in aws.object_keys("staging/") if key.endswith(".mp3")]
+    assert aws.body(key) == LONGER
 
 
 def test_a_webhook_that_came_meanwhile_wins_and_nothing_is_fetched(aws, elevenlabs, announced, context):
