@@ -54,11 +54,13 @@ class Listed(Sent):
         return self.status in ("done", "failed")
 
     @property
+    def started_at(self) -> datetime | None:
+        start = self.start_time_unix_secs
+        return None if start is None else datetime.fromtimestamp(start, timezone.utc)
+
+    @property
     def ended_at(self) -> datetime | None:
-        if self.start_time_unix_secs is None:
-            return None
-        started = datetime.fromtimestamp(self.start_time_unix_secs, timezone.utc)
-        return started + timedelta(seconds=self.call_duration_secs or 0)
+        return self.started_at and self.started_at + timedelta(seconds=self.call_duration_secs or 0)
 
 
 class ElevenLabs:

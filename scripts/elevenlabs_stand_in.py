@@ -31,7 +31,7 @@ ROUTES = {
 }
 REFUSALS = {"401", "403", "404", "422", "429", "500", "502", "503"}
 INSTEAD = {*REFUSALS, "drop", "hang", "empty", "html"}
-SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity"}
+SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity", "processing"}
 JSON, MP3 = "application/json", "audio/mpeg"
 PIECE_BYTES = 64 * 1024
 SLOW_PIECES, SLOW_PAUSE = 20, 0.02  # 0.4 s an answer, however long
@@ -129,7 +129,8 @@ class ElevenLabs:
         With nothing done: a status of REFUSALS ("429:SECONDS" sets its Retry-After, else 0), "drop" (closed without an
         answer), "hang" (open without an answer), "empty" and "html" (200). With all done: "slow" or "slow:PAUSE"; "cut"
         (closed after half the body); "truncated" (half the body, passed off as the whole); "identity" and
-        "cut_identity" (audio with a Content-Length, else it is chunked); "ok".
+        "cut_identity" (audio with a Content-Length, else it is chunked); "processing" (a conversation that is worked
+        on, whatever the list says); "ok".
         """
         for fault in faults:
             if fault.partition(":")[0] not in INSTEAD | SENDINGS:
@@ -149,9 +150,12 @@ class ElevenLabs:
             with suppress(IndexError):
                 fault = self._faults[request.route].popleft()
         try:
-            return replace(instead(fault, request) or self._perform(request), fault=fault)
+            answer = replace(instead(fault, request) or self._perform(request), fault=fault)
         except Refused as refused:
             return replace(refused.answer, fault=fault)
+        if fault == "processing":
+            return replace(answer, body=encode(json.loads(answer.body) | {"status": "processing"}))
+        return answer
 
     def _perform(self, request: Request) -> Answer:
         if request.key != self.key:

@@ -47,6 +47,9 @@ class Call:
     archived_at: str | None = None
     fetches: int = 0
     fetched_at: str | None = None
+    missing_since: str | None = None
+    missing_reason: str | None = None
+    given_up_at: str | None = None
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
     audio_missing_reason: str | None = None
@@ -265,13 +268,23 @@ class Records:
         )
 
     def note_fetch(self, call: Call, fetched_at: str) -> Call | None:
-        """Count that this call was fetched. None: it is archived by now, or erased, or somebody else counted."""
+        """Count that this call was fetched. None: it is archived by now, or erased, or others fetched it more often."""
         return self._update(
             call.conversation_id,
-            "SET #fetched_at = :at, #fetches = :fetches",
+            "SET #fetched_at = :at, #fetches = :fetches REMOVE #missing_since, #missing_reason, #given_up_at",
             "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at) AND "
-            "(attribute_not_exists(#fetches) OR #fetches < :fetches)",
+            "(attribute_not_exists(#fetches) OR #fetches <= :fetches)",
             {":at": fetched_at, ":fetches": call.fetches + 1},
+        )
+
+    def note_missing(self, conversation_id: str, now: str, reason: str, *, give_up: bool) -> Call | None:
+        """ElevenLabs did not give the call. None: it is archived by now, or erased."""
+        return self._update(
+            conversation_id,
+            "SET #missing_since = if_not_exists(#missing_since, :now), #missing_reason = :reason"
+            + (", #given_up_at = if_not_exists(#given_up_at, :now)" if give_up else ""),
+            "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at)",
+            {":now": now, ":reason": reason},
         )
 
     def note_staged(self, conversation_id: str, staged_key: str) -> Call | None:

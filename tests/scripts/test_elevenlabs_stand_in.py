@@ -218,6 +218,15 @@ def test_a_conversation_is_answered_as_it_was_given(api, client):
     assert response.headers["content-type"] == "application/json"
 
 
+def test_a_conversation_can_be_worked_on_still_whatever_the_list_says(api, client):
+    api.add(conversation(1))
+    api.plan("get", "processing")
+
+    statuses = [page(client)["conversations"][0]["status"], *(client.get(ONE).json()["status"] for _ in range(2))]
+
+    assert statuses == ["done", "processing", "done"]
+
+
 def test_the_audio_arrives_chunked_and_byte_for_byte(api, client):
     api.add(conversation(1), RECORDING)
 
