@@ -41,8 +41,9 @@ def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging
 
 def find_missing(records: Records, ended_before: datetime, audio: Audio = "pending") -> Iterator[Call]:
     """The archived calls whose recording is missing so long after their end, however old."""
-    calls = records.find_by_audio(audio)
-    return (call for call in calls if awaits_audio(call, audio) and ended_at(call) <= ended_before)
+    return (
+        each for each in records.find_by_audio(audio) if awaits_audio(each, audio) and ended_at(each) <= ended_before
+    )
 
 
 def is_asked_for(call: Call, now: datetime) -> bool:

@@ -40,14 +40,13 @@ class Report:
     back the pass was done with the list.
     """
 
+    settled_until: datetime
+    reached: datetime
     listed: int = 0
-    due: int = 0
     missing_calls: int = 0
     left_out: int = 0
     outcomes: dict[str, int] = field(default_factory=dict)
     oldest: datetime | None = None
-    settled_until: datetime | None = None
-    reached: datetime | None = None
     is_complete: bool = True
 
 
@@ -65,8 +64,6 @@ class CallsPass:
         self._api, self._records, self._staging = api, records, staging
         self._clock, self._grace, self._preview = clock, grace, preview
         self._selection, self._anew = selection, anew
-        self._has_time: Callable[[], bool] = lambda: True
-        self.report = Report()
 
     def run(
         self, since: datetime, until: datetime, agent_id: str | None = None, *, settled_until: datetime | None = None,
@@ -76,9 +73,8 @@ class CallsPass:
 
         Raises KeyRefusedError, or another ElevenLabsError when the list itself cannot be had.
         """
-        self._has_time = has_time
+        self.report, self._has_time = Report(settled_until or until, until), has_time
         self._earliest = min(self._clock() - LONGEST, since + WINDOW)
-        self.report.settled_until, self.report.reached = settled_until or until, until
         for page in self._api.pages(since, until, agent_id):
             self.report.listed += len(page)
             self._reconcile(page)
@@ -97,11 +93,10 @@ class CallsPass:
     def _reach(self, page: list[Listed]) -> None:
         """Whether a list includes its last second nobody knows: the next one begins a second later."""
         starts = [each.started_at + timedelta(seconds=1) for each in page if each.started_at]
-        self.report.reached = min([self.report.reached or self._clock(), *starts])
+        self.report.reached = min([self.report.reached, *starts])
 
     def _reconcile(self, page: list[Listed]) -> None:
         due = [each for each in page if self._is_due(each)]
-        self.report.due += len(due)
         calls = self._records.get_all(each.conversation_id for each in due)
         missing = []
         for listed in due:
@@ -130,7 +125,7 @@ class CallsPass:
         """
         start = max(listed.started_at or self._earliest, self._earliest)
         if outcome not in _SETTLED and not (outcome == "unfinished" and start == self._earliest):
-            self.report.settled_until = min(self.report.settled_until or start, start)
+            self.report.settled_until = min(self.report.settled_until, start)
 
     def _is_left_out(self, listed: Listed, call: Call) -> bool:
         """A call whose audio waits for it is fetched all the same: with its transcript the archiver drops both."""

@@ -152,7 +152,7 @@ def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any
     metrics.add_metric("MissingAudio", MetricUnit.Count, len(silent))
     metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, (now - oldest).total_seconds() if oldest else 0)
     found = asdict(report) | {"missing_audio": len(silent), "oldest": utc(oldest) if oldest else None}
-    found |= {"settled_until": utc(report.settled_until or now), "reached": utc(report.reached or now)}
+    found |= {"settled_until": utc(report.settled_until), "reached": utc(report.reached)}
     logger.info("Reconciled", **found)
     return found | {"webhook": sorted(watch_webhook(now)) if has_time() else []}
 
@@ -176,8 +176,8 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
     return report
 
 
-def keep_place(*times: datetime | None) -> None:
-    aws().bookmarks.write("listed", " ".join(utc(each) for each in times if each))
+def keep_place(*times: datetime) -> None:
+    aws().bookmarks.write("listed", " ".join(map(utc, times)))
 
 
 def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:

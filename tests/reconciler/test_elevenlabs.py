@@ -176,6 +176,13 @@ def test_a_compressed_recording_that_breaks_off_is_fetched_anew():
     assert (found, asked) == (gzip.decompress(packed), [{}, {}])
 
 
+def test_a_recording_that_takes_longer_than_the_function_has_is_an_error_of_elevenlabs(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.DOWNLOAD_SECONDS", -1)
+
+    with pytest.raises(ElevenLabsError, match="takes too long"):
+        download((200, {}, b"ID3 56789X"))
+
+
 def test_all_parts_of_a_recording_together_have_the_limit_of_one(monkeypatch):
     monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 8)
 
