@@ -210,7 +210,7 @@ class Archiver:
         if audio is None:
             raise PoisonError("audio", "full_audio is missing, empty or not base64.")
         parked = Parked(delivery.check.staged_key, delivery.order(event))
-        call = self._records.park_audio(conversation_id, parked, utc(now))
+        call = self._records.park_audio(conversation_id, parked, utc(now), force=delivery.check.force)
         if call is None:
             return self._leave_audio(conversation_id, parked, delivery, now)
         if call.folder:
@@ -221,7 +221,7 @@ class Archiver:
         return "waits"
 
     def _leave_audio(self, conversation_id: str, parked: Parked, delivery: Delivery, now: datetime) -> Fate:
-        """A newer recording is archived or parked: this one, and older ones that wait, are done with."""
+        """This recording or a newer one is archived or parked: this one, and older ones that wait, are done with."""
         newer = self._leave(conversation_id, delivery, "AudioSuperseded", now)
         if newer is None:
             return "erased"

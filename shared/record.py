@@ -225,16 +225,17 @@ class Records:
             {":reason": reason},
         )
 
-    def park_audio(self, conversation_id: str, parked: Parked, now: str) -> Call | None:
+    def park_audio(self, conversation_id: str, parked: Parked, now: str, *, force: bool = False) -> Call | None:
         """Leave audio for whoever finds the folder.
 
-        None: newer audio is archived or parked already, the call is left out, or erased, or has MOST_STAGED bodies.
+        None: the same or newer audio is archived, or newer audio parked, or the call is left out, or erased, or has
+        MOST_STAGED bodies. `force` parks again what is archived.
         """
         add, added = _adding(staged_keys={parked.staged_key}, waiting={parked.ticket})
         return self._update(
             conversation_id,
             f"SET #parked = :parked, #state = :state, #started = if_not_exists(#started, :now) {add}",
-            "(attribute_not_exists(#mp3_order) OR #mp3_order <= :order) AND "
+            f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
             "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND "
             f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at) AND {_HAS_ROOM}",
             {":parked": asdict(parked), ":order": parked.order, ":state": "parked", ":now": now}
