@@ -8,7 +8,7 @@ An array body is split first (`archiver.splitter`): from there on a body holds o
 
 A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
 without harm: records are updated conditionally, objects written only over those of an older event. One about a call
-that is erased, or left out by the stack's parameters, is deleted instead.
+that is erased, or left out by the stack's parameters, is deleted instead, and so is an array.
 
 What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no JSON, an id that is no id, no
 audio in the audio) is set aside there at once (`shared.batch`). A call whose JSON cannot be written is announced all
@@ -18,7 +18,7 @@ the same, from its staged body, so that S3 does not hold its memories back.
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import cache
-from typing import Any
+from typing import Any, Literal
 
 import boto3
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
@@ -108,20 +108,21 @@ def handle_record(record: SQSRecord) -> None:
                 return count("DiscardedDropped")
             raise PoisonError("staged body", "There is no staged body under the claim check's key.")
         fate = split_or_archive(staged, check)
-    if fate in ("erased", "left_out"):
+    if fate in ("erased", "left_out", "split"):
         discard(aws().bucket, aws().records, check.staged_key)
     elif fate == "done":
         aws().bucket.tag_archived(check.staged_key)
 
 
-def split_or_archive(staged: Staged, check: ClaimCheck) -> Fate:
+def split_or_archive(staged: Staged, check: ClaimCheck) -> Fate | Literal["split"]:
+    """An array is deleted once it is split: it would keep for longer what one of its elements may not."""
     elements = None if staged.recording else split(staged.body)
     if elements is None:
         return aws().archiver.archive(Delivery(check, staged), datetime.now(timezone.utc))
     aws().splitter.split(elements, staged, check)
     count("ArraySplit")
     logger.info("Array split", elements=len(elements))
-    return "done"
+    return "split"
 
 
 def read_claim_check(body: str) -> ClaimCheck:

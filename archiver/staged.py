@@ -14,6 +14,7 @@ import msgspec
 from shared import keys
 from shared.bucket import Bucket
 from shared.observability import logger
+from shared.parts import Json
 from shared.record import Records
 from shared.webhooks import AUDIO, WebhookEvent, read_event
 
@@ -68,7 +69,7 @@ def discard(bucket: Bucket, records: Records, staged_key: str) -> None:
             bucket.tag_archived(staged_key)
 
 
-def decode_audio(full_audio: bytes) -> BinaryIO | None:
+def decode_audio(full_audio: Json) -> BinaryIO | None:
     """The MP3 in a part that is a base64 text, or None if it is no such text."""
     try:
         decoded = msgspec.json.decode(full_audio, type=bytes)

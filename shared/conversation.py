@@ -106,7 +106,7 @@ class Conversation:
             yield _criterion("evaluation", self.evaluation)
 
 
-def read_conversation(part: bytes) -> Conversation:
+def read_conversation(part: Json) -> Conversation:
     """The conversation in an object's part."""
     data = fields(_Data, part)
     metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)

@@ -55,6 +55,11 @@ def read_json(body: bytes) -> bytes:
     return text.strip()
 
 
+def kind_of(part: Json) -> str:
+    """The first character of a part, which tells an object, an array or a text; empty for one that is not there."""
+    return bytes(memoryview(part)[:1]).decode()
+
+
 def restore(part: Json) -> bytes:
     """A part as it came, to be written."""
     part = bytes(part)
@@ -86,16 +91,16 @@ def members(part: Json) -> Iterator[tuple[str, msgspec.Raw]]:
             yield _unguard_text(name), member
 
 
-def without(name: str, part: bytes) -> bytes:
+def without(name: str, part: Json) -> bytes:
     """An object without the member of that name. The others stay as they came; the blanks between them do not."""
     left = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
     left.pop(name, None)
     return _written(left)
 
 
-def elements(part: bytes) -> list[bytes] | None:
+def elements(part: Json) -> list[bytes] | None:
     """The elements of an array, one more than MOST_ELEMENTS at most; None if it is no array."""
-    if part[:1] != b"[":
+    if kind_of(part) != "[":
         return None
     found = msgspec.structs.astuple(msgspec.json.decode(part, type=_Elements))
     return [bytes(each) for each in found if len(each)]

@@ -203,7 +203,11 @@ class Records:
         """Let the call be found by all its numbers: the index has one line for each."""
         for digits in call.numbers - {call.caller}:
             key = {"conversation_id": call.conversation_id, "item": f"number#{digits}"}
-            self._table.put_item(Item=key | {"caller": digits, "archived_at": now})
+            self._table.update_item(
+                Key=key,
+                UpdateExpression="SET caller = :digits, archived_at = if_not_exists(archived_at, :now)",
+                ExpressionAttributeValues={":digits": digits, ":now": now},
+            )
 
     def leave_out(self, conversation_id: str, reason: str) -> Call | None:
         """Mark a call that is not to be kept. None: it is archived already, or erased.

@@ -10,7 +10,7 @@ import msgspec
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError
 from shared.keys import is_id
-from shared.parts import MISSING, MOST_ELEMENTS, Json, Part, elements, fields, number, read_json, restore, text
+from shared.parts import MISSING, MOST_ELEMENTS, Json, Part, elements, fields, kind_of, number, read_json, restore, text
 
 TRANSCRIPTION = "post_call_transcription"
 AUDIO = "post_call_audio"
@@ -44,11 +44,11 @@ class WebhookEvent:
     """One thing that ElevenLabs said. `data` and `full_audio` are parts (`shared.parts`); the ids are fit for keys."""
 
     type: str
-    data: bytes
+    data: Json
     time_ms: int | None
     conversation_id: str | None
     agent_id: str | None
-    full_audio: bytes = b""
+    full_audio: Json = b""
 
     @property
     def event_timestamp(self) -> str | None:
@@ -71,7 +71,7 @@ def split(body: bytes) -> list[bytes] | None:
 def read_event(body: bytes) -> WebhookEvent:
     """The one event in a body, whether it came in an envelope or as a bare conversation. Raises PoisonError."""
     part = _read_json(body)
-    if part[:1] != b"{":
+    if kind_of(part) != "{":
         raise PoisonError("webhook", "The body is JSON, but no object.")
     element = fields(_Element, part)
     if not element.type and element.conversation_id:
@@ -79,12 +79,11 @@ def read_event(body: bytes) -> WebhookEvent:
     event = text(element.type)
     if not is_id(event):
         raise PoisonError("webhook", "The event has no type that is a name: letters, digits, _ and -, 128 at most.")
-    data = bytes(element.data)
-    if data[:1] != b"{":
-        if event in (TRANSCRIPTION, AUDIO):
-            raise PoisonError("webhook", "The event's data is no object.")
-        data = b"{}"
-    return _event(event, data, _milliseconds(element.event_timestamp))
+    if kind_of(element.data) == "{":
+        return _event(event, element.data, _milliseconds(element.event_timestamp))
+    if event in (TRANSCRIPTION, AUDIO):
+        raise PoisonError("webhook", "The event's data is no object.")
+    return _event(event, b"{}", _milliseconds(element.event_timestamp))
 
 
 def read_events(body: bytes) -> Iterator[WebhookEvent]:
@@ -98,21 +97,21 @@ def read_events(body: bytes) -> Iterator[WebhookEvent]:
 def read_archived(body: bytes) -> Conversation:
     """The conversation in an archived JSON. Raises PoisonError."""
     part = _read_json(body)
-    if part[:1] != b"{":
+    if kind_of(part) != "{":
         raise PoisonError("source", "The archived JSON is no object.")
     return read_conversation(part)
 
 
-def _event(event: str, part: bytes, time_ms: int | None) -> WebhookEvent:
+def _event(event: str, part: Json, time_ms: int | None) -> WebhookEvent:
     data = fields(_Data, part)
     conversation_id = text(data.conversation_id)
     if bytes(data.conversation_id) not in (b"", b"null") and not is_id(conversation_id):
         raise PoisonError("webhook", "The conversation_id is not an id: letters, digits, _ and -, 128 at most.")
     agent_id = text(data.agent_id)
-    full_audio = bytes(data.full_audio)
+    full_audio = b"" if len(data.full_audio) < 5 and bytes(data.full_audio) in _NOTHING else data.full_audio
     return WebhookEvent(
         event, part, time_ms, conversation_id, agent_id if is_id(agent_id) else None,
-        b"" if full_audio in _NOTHING else full_audio,
+        full_audio,
     )  # fmt: skip
 
 

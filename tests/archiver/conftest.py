@@ -39,11 +39,14 @@ def staged_key(check: str) -> str:
 
 
 @pytest.fixture
-def archive(context: Any) -> Callable[..., list[str]]:
-    """Hand claim checks to the archiver in one batch; returns those that failed, as `message-1`."""
+def archive(aws: Stack, context: Any) -> Callable[..., list[str]]:
+    """Hand claim checks to the archiver, and what it hands on itself; returns those that failed, as `message-1`."""
 
     def run(*checks: str) -> list[str]:
         response = lambda_handler(sqs_event(*checks), context)
-        return [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+        failed = [failure["itemIdentifier"] for failure in response["batchItemFailures"]]
+        for message in aws.take("ArchiveQueueUrl"):
+            failed += run(message["Body"])
+        return failed
 
     return run

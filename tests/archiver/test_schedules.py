@@ -1,7 +1,10 @@
 """The join under every schedule: workers interleaved call by call, crashing between any two, duplicated and retried."""
 
+import base64
+from collections.abc import Iterator
 from datetime import timedelta
-from itertools import count
+from itertools import count, cycle
+from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -10,7 +13,7 @@ from hypothesis import strategies as st
 
 import archiver.handler
 from archiver.handler import handle_record
-from tests.archiver.conftest import NOW, stage, staged_key
+from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
 from tests.archiver.test_handler import FULL, audio, transcript
 from tests.conftest import Stack, sqs_event
 from tests.schedules import Worker, run_all, watch
@@ -81,6 +84,80 @@ def test_no_schedule_loses_a_call_or_leaves_an_older_one(aws):
     check_schedule(aws)
 
 
+def lose_answers(table: Any, lost: Iterator[bool]) -> None:
+    """Let answers of DynamoDB be lost when they are due to: botocore asks again what was done already."""
+    update = type(table).update_item
+
+    def update_item(**request: Any) -> Any:
+        answer = update(table, **request)
+        return update(table, **request) if next(lost) else answer
+
+    table.update_item = update_item
+
+
+KINDS = ("transcript", "inline", "audio", "fetched")
+
+
+def body(kind: str, conversation_id: str, number: int) -> Any:
+    content = b"ID3 " + b"%d " % number * (number + 1)  # the later, the longer
+    inline = {"full_audio": base64.b64encode(content).decode()} if kind == "inline" else {}
+    if kind == "audio":
+        return audio(conversation_id, content, at=1772550300 + number)
+    return content if kind == "fetched" else transcript(conversation_id, at=1772550278 + number, **inline)
+
+
+def staged(aws: Stack, kind: str, conversation_id: str, number: int) -> str:
+    content, hour = body(kind, conversation_id, number), NOW + timedelta(hours=number)
+    return stage_recording(aws, conversation_id, content, hour) if kind == "fetched" else stage(aws, content, now=hour)
+
+
+@given(
+    kinds=st.lists(st.sampled_from(KINDS), min_size=1, max_size=4), repeats=st.booleans(),
+    rounds=st.lists(deliveries, min_size=1, max_size=3), turns=st.lists(st.integers(0, 4), max_size=60),
+    lost=st.lists(st.booleans(), min_size=1, max_size=7),
+)  # fmt: skip
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def check_recordings(
+    aws: Stack, kinds: list[str], repeats: bool, rounds: list, turns: list[int], lost: list[bool]
+) -> None:
+    conversation_id = f"conv_{next(conversations)}"
+    kinds = ["transcript", *kinds]
+    checks = [staged(aws, kind, conversation_id, number) for number, kind in enumerate(kinds)]
+    if repeats:  # of the last delivery, in another hour
+        checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=9)))
+        checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=8)))
+    lose_answers(archiver.handler.aws().archiver._records._table, cycle(lost))
+
+    for round_ in rounds:
+        run_all([handling(checks[number % len(checks)], crash) for number, crash in round_], turns)
+    settle(aws, checks)
+
+    call = aws.call(conversation_id)
+    assert not {"parked", "waiting", "state", "started"} & set(call)
+    assert call["staged_keys"] == {staged_key(check) for check in checks}
+    head = aws.head(f"{FULL}/{conversation_id}.json")
+    assert head["Metadata"]["order"] == call["t_order"]
+    if repeats or set(kinds) - {"transcript"}:
+        head = aws.head(f"{FULL}/{conversation_id}.mp3")
+        assert (call["audio"], call["mp3_order"]) == ("archived", head["Metadata"]["order"])
+        assert aws.body(f"{FULL}/{conversation_id}.mp3") == newest(kinds, repeats)
+
+
+def newest(kinds: list[str], repeats: bool) -> bytes:
+    """The recording that wins: a webhook's, else the one that was fetched; the latest of them."""
+    sent = [(number, kind) for number, kind in enumerate(kinds) if kind in ("inline", "audio")]
+    times = [(1772550300 + number if kind == "audio" else 1772550278 + number, number) for number, kind in sent]
+    times += [(1772550301, 1)] * repeats
+    number = max(times)[1] if times else max(number for number, kind in enumerate(kinds) if kind == "fetched")
+    return bytes(body("fetched", "", number))
+
+
+def test_no_schedule_leaves_an_older_recording_or_a_record_that_does_not_know_it(aws):
+    watched()
+
+    check_recordings(aws)
+
+
 @pytest.mark.parametrize(
     ("order", "longest"), [((0, 1), 6), ((1, 0), 10)], ids=["transcript first", "audio first"]
 )  # the second of the two makes that many calls to AWS
@@ -101,3 +178,38 @@ def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longe
         if all(worker.steps < step for worker in workers):
             assert step > longest
             break
+
+
+def until(worker: Worker, holds: Any) -> None:
+    while worker.alive and not holds():
+        worker.step()
+
+
+def test_audio_that_is_dropped_and_delivered_again_meanwhile_is_archived_in_the_record_too(aws, monkeypatch):
+    """Too short a transcript drops the parked audio, a longer one lifts the mark, and the audio is delivered again."""
+    monkeypatch.setenv("MINIMUM_CALL_SECONDS", "5")
+    watched()
+
+    def lasting(seconds: int, at: int) -> str:
+        metadata = {"phone_call": {"external_number": "+12025550123"}, "call_duration_secs": seconds}
+        return stage(aws, transcript(at=at, metadata=metadata))
+
+    first, again = (stage(aws, audio(), now=NOW + timedelta(hours=hour)) for hour in range(2))
+    short, long = lasting(2, at=1), lasting(60, at=2)
+    run_all([handling(first)], [])
+    drops, lifts, repeats = handling(short), handling(long), handling(again)
+    for worker in (drops, lifts, repeats):
+        worker.start()
+
+    until(drops, lambda: aws.call("conv_1").get("left_out"))
+    until(lifts, lambda: aws.call("conv_1").get("t_order"))
+    until(drops, lambda: False)
+    until(repeats, lambda: f"{FULL}/conv_1.mp3" in aws.object_keys())
+    until(lifts, lambda: False)
+    until(repeats, lambda: False)
+
+    assert [worker.error for worker in (drops, lifts, repeats)] == [None] * 3
+    call = aws.call("conv_1")
+    assert (call["audio"], call["mp3_key"]) == ("archived", f"{FULL}/conv_1.mp3")
+    assert not {"parked", "waiting"} & set(call)
+    assert aws.tags(staged_key(again)) == {"archived": "true"}

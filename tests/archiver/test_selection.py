@@ -148,19 +148,8 @@ def test_the_neighbours_of_a_call_that_is_left_out_are_kept(aws, archive, tell):
 
     assert archive(stage(aws, [of(seconds=3), neighbour])) == []
 
-    assert left(aws) == {f"{FULL}/conv_2.json"}
-
-
-def test_an_array_keeps_its_audio_until_its_call_comes_though_a_neighbour_is_left_out(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
-    check = stage(aws, [audio("conv_2"), of(seconds=3)])
-    archive(check)
-
-    assert archive(stage(aws, transcript("conv_2")), check) == []
-
-    assert aws.body(f"{FULL}/conv_2.mp3") == b"ID3 sound"
-    assert aws.object_keys() == {f"{FULL}/conv_2.json", f"{FULL}/conv_2.mp3"}
-    assert staged_key(check) not in left(aws)
+    assert aws.object_keys() == {f"{FULL}/conv_2.json"}
+    assert [json.loads(aws.body(key)) for key in aws.object_keys("staging/")] == [neighbour]
 
 
 def test_a_transcript_that_fits_lifts_the_mark(aws, archive, tell):

@@ -1,0 +1,150 @@
+"""Array bodies: split into bodies of their own, each with its own trouble, tag and erasure."""
+
+import json
+from datetime import timedelta
+
+import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+import archiver.handler
+from archiver.handler import handle_record
+from tests.archiver.conftest import NOW, stage, staged_key
+from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.conftest import sqs_event
+from tests.schedules import Worker, run_all, watch
+
+HOUR = "staging/2026/11/22/10/"
+
+
+def test_an_array_is_split_into_bodies_of_its_own(aws, archive):
+    elements = [transcript("conv_1"), transcript("conv_2")["data"], envelope({"a": 1}, "voice_removed")]
+    check = stage(aws, elements)
+
+    assert archive(check) == []
+
+    (other,) = aws.object_keys("other-events/voice_removed/")
+    assert aws.object_keys() == {f"{FULL}/conv_1.json", f"{FULL}/conv_2.json", other}
+    bodies = aws.object_keys(HOUR)
+    assert sorted(aws.body(key) for key in bodies) == sorted(json.dumps(each).encode() for each in elements)
+    part_of = {"origin": "webhook", "part_of": json.loads(check)["delivery_id"]}
+    assert [aws.head(key)["Metadata"] for key in bodies] == [part_of] * 3
+    assert [aws.tags(key) for key in bodies] == [{"archived": "true"}] * 3
+
+
+def test_an_array_is_gone_once_it_is_split_and_its_second_claim_check_does_nothing(aws, archive):
+    check = stage(aws, [transcript("conv_1"), transcript("conv_2")])
+    archive(check)
+
+    assert archive(check) == []
+
+    assert staged_key(check) not in aws.object_keys(HOUR)
+    assert aws.reasons() == []
+
+
+def test_the_elements_keep_every_digit_and_where_they_came_from(aws, archive):
+    element = b'{"conversation_id": "conv_1", "precise":0.10, "half":"\\ud83d"}'
+
+    archive(stage(aws, b"\xef\xbb\xbf [ " + element + b' ,\n {"conversation_id": "conv_2"}]', origin="api"))
+
+    assert aws.body("no-phone/conv_1.json") == element
+    assert aws.call("conv_1")["t_order"].startswith("0-")
+
+
+@pytest.mark.parametrize("bad", [{"type": "post_call_transcription", "data": {}}, 7, None], ids=repr)
+def test_one_bad_element_does_not_hold_back_its_array(aws, archive, bad):
+    assert archive(stage(aws, [bad, transcript("conv_1")])) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert len(aws.reasons()) == 1
+    assert sorted(aws.tags(key).get("archived", "") for key in aws.object_keys(HOUR)) == ["", "true"]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+@pytest.mark.parametrize("transcript_first", [False, True])
+def test_of_two_recordings_in_an_array_the_newer_one_wins(aws, archive, order, transcript_first):
+    recordings = [audio("conv_1", b"ID3 old", at=1772550281), audio("conv_1", b"ID3 new", at=1772550299)]
+    checks = [stage(aws, [recordings[index] for index in order]), stage(aws, transcript("conv_1"))]
+
+    for check in reversed(checks) if transcript_first else checks:
+        assert archive(check) == []
+
+    assert aws.body(f"{FULL}/conv_1.mp3") == b"ID3 new"
+    assert [aws.tags(key) for key in aws.object_keys(HOUR)] == [{"archived": "true"}] * 3
+
+
+def test_two_elements_of_the_same_time_differ_by_their_delivery_id(aws, archive):
+    archive(stage(aws, [transcript("conv_1", status="failed"), transcript("conv_1", status="done")]))
+
+    call, head = aws.call("conv_1"), aws.head(f"{FULL}/conv_1.json")
+    assert call["status"] == aws.json(f"{FULL}/conv_1.json")["status"]
+    assert call["t_order"] == head["Metadata"]["order"]
+
+
+def test_an_array_is_finished_whatever_its_neighbours_wait_for(aws, archive):
+    archive(stage(aws, [audio("conv_1"), transcript("conv_2", has_audio=False)]))
+    archive(stage(aws, transcript("conv_1"), now=NOW + timedelta(hours=4)))
+
+    assert f"{FULL}/conv_1.mp3" in aws.object_keys()
+    assert [aws.tags(key) for key in aws.object_keys(HOUR)] == [{"archived": "true"}] * 2
+
+
+def test_the_words_of_an_erased_call_do_not_stay_in_an_array_whose_other_element_waits(aws, archive):
+    records = archiver.handler.aws().records
+    records.bury(records.erase("conv_2", "2026-11-22T09:00:00Z"))
+
+    archive(stage(aws, [audio("conv_1"), transcript("conv_2", analysis={"transcript_summary": "Secret."})]))
+
+    assert aws.object_keys() == set()
+    assert [b"Secret." in aws.body(key) for key in aws.object_keys("staging/")] == [False]
+
+
+def test_a_thousand_events_are_archived_and_one_more_is_refused(aws, archive):
+    note = [envelope({"number": number}, "note") for number in range(1001)]
+
+    assert archive(stage(aws, note[:1000])) == []
+    assert archive(stage(aws, note)) == []
+
+    assert len(aws.object_keys("other-events/")) == 1000
+    assert aws.reasons() == [("webhook", "The body is an array of more than 1,000 events.")]
+
+
+@pytest.mark.parametrize(
+    ("nested", "error"), [([], "The body is an empty array."), ([7], "The body is an array in an array.")]
+)
+def test_an_array_in_an_array_is_refused(aws, archive, nested, error):
+    assert archive(stage(aws, [transcript("conv_1"), nested])) == []
+
+    assert aws.object_keys() == {f"{FULL}/conv_1.json"}
+    assert aws.reasons() == [("webhook", error)]
+
+
+def test_a_claim_check_that_sqs_does_not_take_fails_the_array(aws, archive):
+    check = stage(aws, [transcript("conv_1")])
+    found = archiver.handler.aws().sqs.meta.events
+
+    def refuse_all(parsed: dict, **_: object) -> None:
+        parsed["Failed"] = [{"Id": "0", "SenderFault": False, "Code": "InternalError"}]
+
+    found.register("after-call.sqs.SendMessageBatch", refuse_all)
+    aws.take("ArchiveQueueUrl")
+
+    with pytest.raises(Exception, match="SQS did not take"):
+        handle_record(SQSRecord(sqs_event(check)["Records"][0]))
+
+    assert staged_key(check) in aws.object_keys(HOUR)
+
+
+def test_a_crash_at_any_step_of_a_split_is_healed_by_the_retry(aws, archive):
+    found = archiver.handler.aws()
+    watch(found.sqs, found.archiver._records._table.meta.client, found.bucket._s3)
+    for step in range(100):
+        elements = [transcript(f"conv_{step}_{number}") for number in range(3)]
+        check = stage(aws, elements)
+        worker = Worker(lambda: handle_record(SQSRecord(sqs_event(check)["Records"][0])), step)  # noqa: B023
+        run_all([worker], [])
+        archive(check)
+        assert {f"{FULL}/conv_{step}_{number}.json" for number in range(3)} <= aws.object_keys()
+        assert staged_key(check) not in aws.object_keys(HOUR)
+        if worker.steps < step:
+            break
+    assert 3 < step < 100

@@ -1,0 +1,192 @@
+"""Nothing of an erased call, or caller, comes back, however late it comes."""
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+import archiver.handler
+from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
+from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.conftest import Stack
+
+CALLER = "12025550123"
+ERASED_AT = datetime(2026, 3, 3, 15, 5, tzinfo=timezone.utc)  # after the calls of `transcript`, which began at 15:04:38
+BEFORE, AFTER = 1772550000, 1772560000
+SIP = {"metadata": {"phone_call": {"external_number": "sip:+12025550123@example.com"}, "start_time_unix_secs": BEFORE}}
+
+
+def erase_caller(at: datetime = ERASED_AT) -> None:
+    archiver.handler.aws().archiver._tombstones.erase(CALLER, at)
+
+
+def nothing_is_left(aws: Stack) -> bool:
+    left = [aws.object_keys(), aws.object_keys("staging/"), aws.announcements(), aws.reasons()]
+    return not any(left) and not any(CALLER in str(item) for item in aws.items().items())
+
+
+def body(kind: str, at: int) -> dict:
+    """What may come late of the caller: of a call that began at that time, or that was told of then."""
+    number = {"metadata": {"body": {"To": "+1 (202) 555-0123"}}}
+    return {
+        "transcript": lambda: transcript(at=at),
+        "SIP": lambda: envelope({"conversation_id": "conv_1"} | SIP, at=at),
+        "failure": lambda: envelope({"conversation_id": "conv_1"} | number, "call_initiation_failure", at),
+        "no conversation": lambda: envelope({"external_number": "tel:+12025550123"}, "voice_removed", at),
+    }[kind]()
+
+
+@pytest.mark.parametrize("kind", ["transcript", "SIP", "failure", "no conversation"])
+def test_what_an_erased_caller_did_before_never_comes_back(aws, archive, kind):
+    erase_caller()
+
+    assert archive(stage(aws, body(kind, BEFORE))) == []
+
+    assert nothing_is_left(aws)
+
+
+@pytest.mark.parametrize("kind", ["transcript", "failure", "no conversation"])
+def test_what_an_erased_caller_does_later_is_kept(aws, archive, kind):
+    erase_caller()
+
+    assert archive(stage(aws, body(kind, AFTER))) == []
+
+    assert len(aws.object_keys()) == 1
+
+
+def test_the_calls_of_other_callers_are_kept(aws, archive):
+    erase_caller()
+    other = {"metadata": {"phone_call": {"external_number": "+12025550188"}}}
+
+    assert archive(stage(aws, transcript(at=BEFORE, **other))) == []
+
+    assert aws.object_keys() == {"12025550188/conv_1.json"}
+
+
+@pytest.mark.parametrize("audio_first", [False, True])
+def test_the_audio_of_a_call_from_before_goes_with_it(aws, archive, audio_first):
+    erase_caller()
+    checks = [stage(aws, transcript(at=BEFORE)), stage(aws, audio(at=AFTER)), stage_recording(aws, "conv_1", b"ID3")]
+
+    for check in reversed(checks) if audio_first else checks:
+        assert archive(check) == []
+
+    assert nothing_is_left(aws)
+    assert "erased_at" in aws.call("conv_1")
+
+
+def test_the_time_is_that_of_the_call_not_of_its_webhook(aws, archive):
+    erase_caller()
+    late = envelope({"conversation_id": "conv_1", **transcript()["data"]}, at=AFTER)
+    late["data"]["metadata"]["start_time_unix_secs"] = BEFORE
+
+    assert archive(stage(aws, late)) == []
+
+    assert nothing_is_left(aws)
+
+
+def test_a_tombstone_of_a_caller_holds_no_number_and_goes_after_two_years(aws):
+    erase_caller()
+
+    ((key, item),) = aws.items().items()
+    assert CALLER not in f"{key} {item}"
+    assert item["expires"] == (ERASED_AT + timedelta(days=730)).timestamp()
+
+
+@pytest.mark.parametrize("full_audio", ["no base64!", "", None])
+def test_broken_audio_of_an_erased_call_is_deleted_not_set_aside(aws, archive, full_audio):
+    archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z")
+    broken = envelope({"conversation_id": "conv_1", "full_audio": full_audio}, "post_call_audio")
+
+    assert archive(stage(aws, broken)) == []
+
+    assert nothing_is_left(aws)
+
+
+def test_a_mark_of_a_discarded_body_expires_when_no_claim_check_can_come_any_more(aws, archive):
+    archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z")
+    check = stage(aws, transcript())
+    archive(check)
+
+    (mark,) = (item for (partition, _), item in aws.items().items() if partition == "#discarded")
+    left = datetime.fromtimestamp(int(mark["expires"]), timezone.utc) - datetime.now(timezone.utc)
+    assert timedelta(days=29) < left <= timedelta(days=30)
+
+
+# What an erasure finds by the record
+
+
+def test_the_record_names_every_body_and_event_of_its_call(aws, archive):
+    bodies = [
+        transcript(at=2), transcript(at=1), audio(at=2), audio(at=1), envelope({"conversation_id": "conv_1"}, "mood"),
+    ]  # fmt: skip
+    checks = [stage(aws, each) for each in bodies]
+
+    assert archive(*checks) == []
+
+    assert aws.call("conv_1")["staged_keys"] == {staged_key(check) for check in checks}
+    assert aws.call("conv_1")["event_keys"] == {f"{FULL}/conv_1.mood.json"}
+
+
+def test_a_call_is_found_by_every_number_that_it_came_under(aws, archive):
+    def under(number: str, at: int) -> str:
+        return stage(aws, transcript(at=at, metadata={"phone_call": {"external_number": number}}))
+
+    assert archive(under("+12025550188", 3), under("+12025550123", 2), under("sip:+12025550199@example.com", 1)) == []
+
+    records = archiver.handler.aws().records
+    for digits in ("12025550188", "12025550123", "12025550199"):
+        assert [call.conversation_id for call in records.find_by_caller(digits)] == ["conv_1"]
+    assert aws.call("conv_1")["caller"] == "12025550188"
+
+
+def test_a_call_over_sip_lies_under_no_phone_and_is_found_by_its_number(aws, archive):
+    assert archive(stage(aws, envelope({"conversation_id": "conv_1"} | SIP))) == []
+
+    assert aws.object_keys() == {"no-phone/conv_1.json"}
+    assert "external_number" not in aws.call("conv_1")
+    assert [each.conversation_id for each in archiver.handler.aws().records.find_by_caller(CALLER)] == ["conv_1"]
+
+
+def test_an_events_key_is_in_the_record_before_its_object_is_written(aws, archive):
+    seen = []
+    found = archiver.handler.aws()
+    found.bucket._s3.meta.events.register(
+        "before-call.s3.PutObject", lambda **_: seen.append(aws.call("conv_1").get("event_keys"))
+    )
+
+    assert archive(stage(aws, envelope({"conversation_id": "conv_1"} | SIP, "call_initiation_failure"))) == []
+
+    assert seen == [{"no-phone/conv_1.call_initiation_failure.json"}]
+
+
+@pytest.mark.parametrize("what", ["transcript", "older transcript", "audio", "event"])
+def test_a_call_has_1000_staged_bodies_and_one_more_is_refused(aws, archive, what):
+    archive(stage(aws, transcript(at=5)))
+    aws.dynamodb.update_item(
+        TableName="conversations", Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}},
+        UpdateExpression="ADD staged_keys :keys",
+        ExpressionAttributeValues={":keys": {"SS": [f"staging/{number}" for number in range(999)]}},
+    )  # fmt: skip
+    one_more = {
+        "transcript": transcript(at=9), "older transcript": transcript(at=1), "audio": audio(),
+        "event": envelope({"conversation_id": "conv_1"}, "mood"),
+    }[what]  # fmt: skip
+    before = aws.call("conv_1")
+
+    assert archive(stage(aws, one_more)) == []
+
+    assert aws.reasons() == [("record", "The call has 1,000 staged bodies: its record holds no more.")]
+    assert aws.call("conv_1") == before
+    assert archive(stage(aws, transcript(at=5))) == []  # what is there already may be handled again
+    assert archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z").erased_at
+
+
+def test_no_number_of_another_caller_makes_a_call_his(aws, archive):
+    failure = {"conversation_id": "conv_1", "metadata": {"body": {"To": "+12025550123"}}}
+    archive(stage(aws, envelope(failure, "call_initiation_failure", BEFORE)))
+    other = {"metadata": {"phone_call": {"external_number": "+12025550188"}}}
+
+    assert archive(stage(aws, transcript(at=BEFORE, **other), now=NOW)) == []
+
+    assert aws.call("conv_1")["caller"] == "12025550188"
+    assert aws.object_keys() == {"12025550188/conv_1.json", f"{FULL}/conv_1.call_initiation_failure.json"}
