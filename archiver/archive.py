@@ -154,7 +154,8 @@ class Archiver:
             "audio": "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable",
             "archived_at": utc(now),
         }
-        fields = summarise(conversation) | {"agent_id": event.agent_id, "left_out": None}
+        no_more = dict.fromkeys(("left_out", "missing_since", "missing_reason", "given_up_at"))
+        fields = summarise(conversation) | no_more | {"agent_id": event.agent_id}
         fields |= {name: value for name, value in learnt.items() if value}
         call = self._records.save_transcript(call_id, fields, defaults, order, staged_key, caller.numbers)
         if call and call.audio == "none" and defaults["audio"] == "pending":  # an older version knew of no audio

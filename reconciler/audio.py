@@ -6,20 +6,21 @@ from datetime import datetime, timedelta
 
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
-from shared.errors import NotFoundError
+from shared.errors import ElevenLabsError, NotFoundError
 from shared.messages import Announcement, Audio
+from shared.observability import logger
 from shared.record import Call, Records
 from shared.times import utc
 
-PATIENCE = timedelta(days=1)  # how long a recording may still come to be, since it was first looked for in vain
+PATIENCE = timedelta(days=1)  # with one recording, since it was first asked for in vain
 UNDER_WAY = timedelta(hours=3)  # until a message of AudioQueue has failed for good: 5 attempts, every 30 minutes
 
 
 def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime) -> str:
     """Stage the call's recording, if it is still missing; returns the metric of what became of it.
 
-    What is not there yet stays pending, for the hourly pass to ask for again; for a day, for a key of another workspace
-    would find nothing either. Raises ElevenLabsError.
+    A recording that cannot be had stays pending, whatever the fault, and the hourly pass asks for it again. After a day
+    it is given up; at once if the call was not recorded. Raises KeyRefusedError: a wrong key is no recording's fault.
     """
     call = records.get(conversation_id)
     if call is None or not awaits_audio(call):
@@ -28,20 +29,21 @@ def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging
         with tempfile.TemporaryFile() as file:
             api.download(conversation_id, file)
             staging.stage_recording(conversation_id, call.agent_id, file, now)
-    except NotFoundError:
-        missed = records.note_no_audio(conversation_id, utc(now))
-        since = datetime.fromisoformat(missed.audio_missing_since) if missed and missed.audio_missing_since else now
-        if now - since < PATIENCE and _may_come(conversation_id, api):
-            return "AudioNotReady"
-        records.give_up_audio(conversation_id)
-        return "AudioUnavailable"
+    except ElevenLabsError as error:
+        if error.status == 401:
+            raise
+        logger.warning("The recording cannot be had yet", reason=error.reason)
+        records.note_no_audio(conversation_id, utc(now), error.reason)
+        patience = PATIENCE if _may_come(conversation_id, api, error) else timedelta()
+        return "AudioUnavailable" if records.give_up_audio(conversation_id, utc(now - patience)) else "AudioNotReady"
     return "AudioFetched"
 
 
 def find_missing(records: Records, ended_before: datetime, audio: Audio = "pending") -> Iterator[Call]:
     """The archived calls whose recording is missing so long after their end, however old."""
-    calls = records.find_by_audio(audio)
-    return (call for call in calls if awaits_audio(call, audio) and ended_at(call) <= ended_before)
+    return (
+        each for each in records.find_by_audio(audio) if awaits_audio(each, audio) and ended_at(each) <= ended_before
+    )
 
 
 def is_asked_for(call: Call, now: datetime) -> bool:
@@ -68,10 +70,9 @@ def ended_at(call: Call) -> datetime:
     return begun + timedelta(seconds=int(call.duration_secs or 0))
 
 
-def _may_come(conversation_id: str, api: ElevenLabs) -> bool:
+def _may_come(conversation_id: str, api: ElevenLabs, error: ElevenLabsError) -> bool:
     """Not if ElevenLabs did not record the call. Whether it was deleted a wrong key could not tell."""
     try:
-        _, conversation = api.conversation(conversation_id)
-    except NotFoundError:
+        return not isinstance(error, NotFoundError) or api.conversation(conversation_id)[1].has_audio is not False
+    except ElevenLabsError:
         return True
-    return conversation.has_audio is not False

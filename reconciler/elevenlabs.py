@@ -6,6 +6,7 @@ webhook's `data`.
 
 import logging
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -25,9 +26,11 @@ from shared.webhooks import TRANSCRIPTION, read_event
 
 PAGE = 100  # the most that the API lists at once
 PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SECOND
-CURSOR_LENGTH = 4000  # characters; a pass keeps all cursors
+CURSOR_LENGTH = 4000  # characters
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
+PARTS = 10  # requests for one recording, if it breaks off
+DOWNLOAD_SECONDS = 200  # for all of them, of the function's 300: the rest is for S3
 # Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
 # function and the archiver have.
 CONVERSATION_BYTES = 16 * 2**20
@@ -53,11 +56,13 @@ class Listed(Sent):
         return self.status in ("done", "failed")
 
     @property
+    def started_at(self) -> datetime | None:
+        start = self.start_time_unix_secs
+        return None if start is None else datetime.fromtimestamp(start, timezone.utc)
+
+    @property
     def ended_at(self) -> datetime | None:
-        if self.start_time_unix_secs is None:
-            return None
-        started = datetime.fromtimestamp(self.start_time_unix_secs, timezone.utc)
-        return started + timedelta(seconds=self.call_duration_secs or 0)
+        return self.started_at and self.started_at + timedelta(seconds=self.call_duration_secs or 0)
 
 
 class ElevenLabs:
@@ -87,7 +92,6 @@ class ElevenLabs:
         query |= {"call_start_before_unix": math.ceil(until.timestamp())} | ({"agent_id": agent_id} if agent_id else {})
         reached = query["call_start_before_unix"]
         seen: set[str] = set()
-        cursors: set[str | None] = {None}
         cursor, is_going_on, in_vain = None, True, 0
         for _ in range(PAGES):
             try:
@@ -105,15 +109,16 @@ class ElevenLabs:
             yield page
             if following is None:
                 return
-            if following in cursors or in_vain >= PAGES_IN_VAIN:
+            if in_vain >= PAGES_IN_VAIN:
                 raise ElevenLabsError("the list of conversations goes round in circles")
-            cursors.add(following)
             cursor = following
         raise ElevenLabsError("the list of conversations does not end: ask for a shorter time")
 
     def conversation(self, conversation_id: str) -> tuple[bytes, Conversation]:
         """The call as JSON, byte for byte as ElevenLabs tells it, and what we use of it."""
-        body = self._ask(f"{_CONVERSATIONS}/{conversation_id}", read=_read_conversation)
+        body = self._ask(
+            f"{_CONVERSATIONS}/{conversation_id}", read=lambda answer: b"".join(read_pieces(answer, CONVERSATION_BYTES))
+        )
         try:
             event = read_event(body)
         except PoisonError:
@@ -123,19 +128,49 @@ class ElevenLabs:
         return body, read_conversation(event.data)
 
     def download(self, conversation_id: str, file: BinaryIO) -> None:
-        """Write the call's recording into `file`, piece by piece. NotFoundError too for what is no MP3."""
-        try:
-            with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio") as response:
-                _raise_for(response)
-                for piece in read_pieces(response, RECORDING_BYTES):
-                    file.write(piece)
-        except httpx.HTTPError as error:
-            raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
-        except AnswerError as error:
-            raise ElevenLabsError(f"the recording: {error}") from None
+        """Write the call's recording into `file`; where it breaks off it goes on, as long as each part brings more.
+
+        Raises NotFoundError too for what is no MP3.
+        """
+        headers: dict[str, str] = {}
+        deadline = time.monotonic() + DOWNLOAD_SECONDS
+        for left in reversed(range(PARTS)):
+            had = file.tell()
+            try:
+                self._download_part(conversation_id, file, headers, deadline)
+                break
+            except httpx.HTTPError as error:
+                if left == 0 or file.tell() <= had:
+                    raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
+            except AnswerError as error:
+                raise ElevenLabsError(f"the recording: {error}") from None
         file.seek(0)
-        if not (response.headers.get("Content-Type", "").startswith("audio/") and _is_mp3(file.read(3))):
-            raise NotFoundError("what ElevenLabs gives as the recording is no MP3")
+        if not _is_mp3(file.read(3)):
+            raise NotFoundError("the recording is no MP3")
+
+    def _download_part(self, conversation_id: str, file: BinaryIO, headers: dict[str, str], deadline: float) -> None:
+        """Write what follows in `file`, or all of it anew if ElevenLabs sends all. Leaves the next part's headers."""
+        with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio", headers=headers) as response:
+            _raise_for(response)
+            if not response.headers.get("Content-Type", "").startswith("audio/"):
+                raise NotFoundError("the recording is no MP3")
+            asked = rf"206 bytes {file.tell()}-\d+/(\d+)"
+            part = re.fullmatch(asked, f"{response.status_code} {response.headers.get('Content-Range')}", re.ASCII)
+            if part is None:
+                if response.status_code == 206:
+                    raise AnswerError("another part than was asked for")
+                file.seek(0)
+                file.truncate()
+            try:
+                for piece in read_pieces(response, RECORDING_BYTES - file.tell()):
+                    if time.monotonic() > deadline:
+                        raise AnswerError("it takes too long")
+                    file.write(piece)
+            finally:
+                headers.clear()
+                headers.update(_next_part(response, file.tell()))
+        if part and file.tell() < int(part[1]):
+            raise httpx.ReadError("the part is not the last one")
 
     def delete(self, conversation_id: str) -> bool:
         """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""
@@ -215,8 +250,12 @@ def _raise_for(response: httpx.Response) -> None:
         raise ElevenLabsError(f"answered {status}", status)
 
 
-def _read_conversation(response: httpx.Response) -> bytes:
-    return b"".join(read_pieces(response, CONVERSATION_BYTES))
+def _next_part(response: httpx.Response, begin: int) -> dict[str, str]:
+    """Asks for what follows, if it is still the same. What is compressed has no such parts."""
+    if response.headers.get("Content-Encoding", "identity") != "identity":
+        return {}
+    etag = response.headers.get("ETag", "")
+    return {"Range": f"bytes={begin}-"} | ({"If-Range": etag} if etag.startswith('"') else {})
 
 
 def _listed(item: Any) -> Listed | None:

@@ -43,7 +43,6 @@ from shared.times import utc
 
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 PARKED_LONG = timedelta(days=1)
-LONGEST = timedelta(days=30)
 _SPARE_SECONDS = 120  # for the requests at hand, 70 s each at most, and to write down how far the pass came
 
 
@@ -153,30 +152,40 @@ def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any
     metrics.add_metric("MissingAudio", MetricUnit.Count, len(silent))
     metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, (now - oldest).total_seconds() if oldest else 0)
     found = asdict(report) | {"missing_audio": len(silent), "oldest": utc(oldest) if oldest else None}
-    found["settled_until"] = utc(report.settled_until or now)
+    found |= {"settled_until": utc(report.settled_until), "reached": utc(report.reached)}
     logger.info("Reconciled", **found)
     return found | {"webhook": sorted(watch_webhook(now)) if has_time() else []}
 
 
 def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
-    """Look back 48 h from now, or from the earliest call that earlier passes left unsettled; 30 days at most."""
-    last = aws().bookmarks.read("listed")
-    since = min(now, datetime.fromisoformat(last) if last else now) - WINDOW
+    """Look back 48 h from now, or from the earliest call that earlier passes left unsettled.
+
+    A window that is too large for one pass goes on in the next. The bookmark has `settled_until`, and of an open window
+    also `since` and how far back it was listed.
+    """
+    settled, *window = [datetime.fromisoformat(each) for each in (aws().bookmarks.read("listed") or utc(now)).split()]
+    since, until = window or (settled - WINDOW, now)
     selection = read_selection(settings().agent_ids, settings().minimum_call_seconds)
     calls = CallsPass(elevenlabs(), aws().records, aws().staging, lambda: now, grace(), selection)
-    report = calls.run(max(since, now - LONGEST), now, has_time=has_time)
+    report = calls.run(
+        since, until, settled_until=settled if window else until, has_time=has_time,
+        on_page=lambda report: keep_place(report.settled_until, since, report.reached),
+    )  # fmt: skip
     if report.is_complete:
-        aws().bookmarks.write("listed", utc(report.settled_until or now))
+        keep_place(report.settled_until)
     return report
 
 
+def keep_place(*times: datetime) -> None:
+    aws().bookmarks.write("listed", " ".join(map(utc, times)))
+
+
 def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
-    """Queue the calls whose recording is still missing; whoever takes them up gives up after a day."""
+    """Queue the calls whose recording is still missing. Noted first: what was noted and not sent is asked for later."""
     silent = list(find_missing(aws().records, now - grace()))
     for call in silent:
-        if not is_asked_for(call, now) and has_time():
+        if not is_asked_for(call, now) and has_time() and aws().records.note_asked(call.conversation_id, utc(now)):
             aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
-            aws().records.note_asked(call.conversation_id, utc(now))
     return silent
 
 

@@ -16,7 +16,7 @@ _ORIGIN = {"origin": "api"}
 
 
 class Staging:
-    """First durable, then passed on. Both may be done again: same content, same name."""
+    """First durable, then passed on. Both may be done again: same name, and a longer recording is kept."""
 
     def __init__(self, bucket: Bucket, sqs: Any, archive_queue_url: str) -> None:
         self._bucket, self._sqs, self._queue_url = bucket, sqs, archive_queue_url

@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from http.server import ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
@@ -30,7 +31,7 @@ ROUTES = {
 }
 REFUSALS = {"401", "403", "404", "422", "429", "500", "502", "503"}
 INSTEAD = {*REFUSALS, "drop", "hang", "empty", "html"}
-SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity"}
+SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity", "processing"}
 JSON, MP3 = "application/json", "audio/mpeg"
 PIECE_BYTES = 64 * 1024
 SLOW_PIECES, SLOW_PAUSE = 20, 0.02  # 0.4 s an answer, however long
@@ -46,6 +47,8 @@ class Request:
     method: str
     target: str  # path and query, as sent
     key: str | None
+    range: str | None = None
+    if_range: str | None = None
 
     @property
     def path(self) -> str:
@@ -96,6 +99,7 @@ class ElevenLabs:
         self.conversations: dict[str, Json] = {}  # by id, in the shape of a webhook's `data`
         self.audio: dict[str, bytes] = {}  # MP3, by conversation id
         self.webhooks: Any = {"webhooks": []}
+        self.has_ranges = True  # else a recording is sent whole, whatever part of it was asked for
         self.requests: list[Request] = []  # refused ones too
         self.before_answer: Callable[[Request], None] | None = None  # called before an answer is worked out
         self._faults: dict[str, deque[str]] = {route: deque() for route in ROUTES}
@@ -125,7 +129,8 @@ class ElevenLabs:
         With nothing done: a status of REFUSALS ("429:SECONDS" sets its Retry-After, else 0), "drop" (closed without an
         answer), "hang" (open without an answer), "empty" and "html" (200). With all done: "slow" or "slow:PAUSE"; "cut"
         (closed after half the body); "truncated" (half the body, passed off as the whole); "identity" and
-        "cut_identity" (audio with a Content-Length, else it is chunked); "ok".
+        "cut_identity" (audio with a Content-Length, else it is chunked); "processing" (a conversation that is worked
+        on, whatever the list says); "ok".
         """
         for fault in faults:
             if fault.partition(":")[0] not in INSTEAD | SENDINGS:
@@ -145,9 +150,12 @@ class ElevenLabs:
             with suppress(IndexError):
                 fault = self._faults[request.route].popleft()
         try:
-            return replace(instead(fault, request) or self._perform(request), fault=fault)
+            answer = replace(instead(fault, request) or self._perform(request), fault=fault)
         except Refused as refused:
             return replace(refused.answer, fault=fault)
+        if fault == "processing":
+            return replace(answer, body=encode(json.loads(answer.body) | {"status": "processing"}))
+        return answer
 
     def _perform(self, request: Request) -> Answer:
         if request.key != self.key:
@@ -158,7 +166,7 @@ class ElevenLabs:
             case "get":
                 return Answer(200, encode(find(self.conversations, request)))
             case "audio":
-                return Answer(200, find(self.audio, request), MP3)
+                return self._recording(find(self.audio, request), request)
             case "delete":
                 find(self.conversations, request)
                 del self.conversations[request.conversation_id]
@@ -167,6 +175,18 @@ class ElevenLabs:
             case "webhooks":
                 return Answer(200, encode(self.webhooks))
         raise Refused(404, "Not Found")
+
+    def _recording(self, audio: bytes, request: Request) -> Answer:
+        """All of it, or what follows the byte that was asked for if it is still the same."""
+        etag = f'"{sha256(audio).hexdigest()}"'
+        asked = re.fullmatch(r"bytes=(\d+)-", request.range or "")
+        if not (asked and self.has_ranges and request.if_range in (None, etag)):
+            return Answer(200, audio, MP3, {"ETag": etag} if self.has_ranges else {})
+        start = int(asked[1])
+        if start >= len(audio):
+            raise Refused(416, "Range Not Satisfiable")
+        part = {"ETag": etag, "Content-Range": f"bytes {start}-{len(audio) - 1}/{len(audio)}"}
+        return Answer(206, audio[start:], MP3, part)
 
     def _page(self, request: Request) -> Json:
         """What comes after the cursor's place, whether or not a conversation is still there."""
@@ -259,7 +279,8 @@ class _Handler(ProgramsOnlyHandler):
 
     def handle_call(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        answer = self.server.api.answer(Request(self.command, self.path, self.headers.get("xi-api-key")))
+        sent = (self.headers.get(name) for name in ("xi-api-key", "Range", "If-Range"))
+        answer = self.server.api.answer(Request(self.command, self.path, *sent))
         if answer.fault == "hang":
             self.connection.recv(1)  # nothing comes, until either side closes
         self.close_connection |= answer.fault in ("hang", "drop", "cut", "cut_identity")

@@ -1,7 +1,6 @@
 """`ops reconcile` and `ops backfill`: fetch what webhooks did not deliver."""
 
 import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -22,6 +21,7 @@ from shared.selection import read_selection
 from shared.times import utc
 
 NO_KEY = "The stack has no key of ElevenLabs' API, and fetches nothing: deploy it with the parameter ElevenLabsApiKey."
+LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls that are still missing
 # A pass takes as long as a Lambda may; asked again, Lambda would begin a second one.
 _ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
 
@@ -40,11 +40,11 @@ def reconcile(context: typer.Context) -> int:
     if "FunctionError" in answer:
         raise OpsError(f"The pass failed. The log of the function {function} says why.", code=1)
     report = json.loads(answer["Payload"].read())
-    report.pop("settled_until", None)
+    for internal in ("settled_until", "reached"):
+        report.pop(internal, None)
     advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
     view.show(flat(report), "One pass of the reconciler", report.get("error") or advice)
-    left = {"failed", "given_up", "no_time"} & set(report.get("outcomes", {}))
-    return 1 if "error" in report or left else 0
+    return 1 if "error" in report or LEFT & set(report.get("outcomes", {})) else 0
 
 
 def backfill(
@@ -112,7 +112,7 @@ class Gap:
                 lambda report: bar.update(task, completed=len(silent) + sum(report.outcomes.values())), preview=False
             )
         self.view.show(missing | done.outcomes | {"audio_asked_for": len(silent)}, "What was done")
-        return 1 if done.outcomes.get("failed") or done.outcomes.get("given_up") else 0
+        return 1 if LEFT & set(done.outcomes) else 0
 
     def compare(self, on_page: Callable[[Report], None], *, preview: bool) -> Report:
         stack = self.view.stack
@@ -120,7 +120,7 @@ class Gap:
         calls = CallsPass(
             self.api, stack.records, staging, lambda: datetime.now(timezone.utc), self.settle,
             read_selection(stack.outputs.get("AgentIds", ""), int(stack.outputs.get("MinimumCallSeconds", 0))),
-            fetches=math.inf, preview=preview, anew=True,
+            preview=preview, anew=True,
         )  # fmt: skip
         return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
@@ -136,8 +136,9 @@ class Gap:
     def ask_for(self, silent: list[Call]) -> None:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
         for call in silent:
-            self.view.stack.records.note_asked(call.conversation_id, utc(datetime.now(timezone.utc)))
-            sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
+            now = utc(datetime.now(timezone.utc))
+            if self.view.stack.records.note_asked_anew(call.conversation_id, now):
+                sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
 
 
 def flat(report: dict[str, Any]) -> dict[str, Any]:

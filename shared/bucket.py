@@ -1,6 +1,7 @@
 """The archive's bucket: reading, the newest wins, and the tags that lifecycle rules look for."""
 
 import gzip
+import os
 import random
 import time
 import zlib
@@ -39,6 +40,7 @@ class Stored:
 
     order: str
     etag: str
+    size: int
 
 
 class Bucket:
@@ -107,9 +109,14 @@ class Bucket:
                 raise _storage_error(error) from None
 
     def stage(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str]) -> None:
-        """Write a staged object unless it is there already."""
+        """Write a staged object, unless one that is as long is there already; of two at the same moment the longer."""
+        size, stored = body.seek(0, os.SEEK_END), None
         for _ in range(_RACES):
-            if self._put(key, body, content_type, metadata, {"IfNoneMatch": "*"}) or self.exists(key):
+            condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
+            if self._put(key, body, content_type, metadata, condition):
+                return
+            stored = self._stored(key)
+            if stored and stored.size >= size:
                 return
         raise StorageError("too many others write the same object")
 
@@ -173,7 +180,7 @@ class Bucket:
             if error_code(error) in _GONE:
                 return None
             raise _storage_error(error) from None
-        return Stored(head["Metadata"].get("order", ""), head["ETag"])
+        return Stored(head["Metadata"].get("order", ""), head["ETag"], head["ContentLength"])
 
 
 def content(answer: dict[str, Any]) -> bytes:

@@ -78,9 +78,14 @@ class ElevenLabsError(RetryError):
         super().__init__(f"ElevenLabs: {fault}")
         self.status = status
 
+    @property
+    def reason(self) -> str:
+        """Why one call, or its recording, cannot be had."""
+        return f"ElevenLabs answered {self.status}" if self.status else str(self)
+
 
 class KeyRefusedError(ElevenLabsError):
-    """401 or 403: no call of the API will do before somebody puts the key right."""
+    """401 or 403: somebody must put the key right. A 403 about one call may be about that call alone."""
 
 
 class NotFoundError(ElevenLabsError):

@@ -64,8 +64,12 @@ class Call:
     archived_at: str | None = None
     fetches: int = 0
     fetched_at: str | None = None
+    missing_since: str | None = None
+    missing_reason: str | None = None
+    given_up_at: str | None = None
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
+    audio_missing_reason: str | None = None
     staged_keys: frozenset[str] = frozenset()
     event_keys: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
@@ -265,44 +269,71 @@ class Records:
     def expect_audio(self, conversation_id: str) -> Call | None:
         """A newer transcript says that there is audio after all."""
         return self._update(
-            conversation_id, "SET #audio = :pending", "#audio = :none", {":pending": "pending", ":none": "none"}
-        )
+            conversation_id, "SET #audio = :pending", "#audio IN (:none, :pending)",
+            {":pending": "pending", ":none": "none"},
+        )  # fmt: skip
 
     def note_asked(self, conversation_id: str, now: str) -> Call | None:
-        """The call's recording was asked for in AudioQueue. None: it need not be any more."""
+        """The call's recording is about to be asked for in AudioQueue. None: nobody waits for it any more."""
         return self._update(
             conversation_id,
-            "SET #audio_asked_at = :now, #audio = :pending",
-            "#audio IN (:pending, :unavailable) AND attribute_not_exists(#erased_at)",
-            {":now": now, ":pending": "pending", ":unavailable": "unavailable"},
-        )
-
-    def note_no_audio(self, conversation_id: str, now: str) -> Call | None:
-        """There is no recording to be had yet, and it may be asked for again. None: one came meanwhile."""
-        return self._update(
-            conversation_id,
-            "SET #audio_missing_since = if_not_exists(#audio_missing_since, :now) REMOVE #audio_asked_at",
-            "#audio = :pending AND attribute_not_exists(#erased_at)",
+            "SET #audio_asked_at = :now",
+            "#audio = :pending AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)",
             {":now": now, ":pending": "pending"},
         )
 
-    def give_up_audio(self, conversation_id: str) -> Call | None:
-        """There is no recording to be had. None: one was archived or parked meanwhile, or the call is erased."""
+    def note_asked_anew(self, conversation_id: str, now: str) -> Call | None:
+        """As `note_asked`, on purpose: also for a recording that was given up, and for another day."""
         return self._update(
             conversation_id,
-            "SET #audio = :unavailable REMOVE #audio_missing_since",
-            "#audio = :pending AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)",
-            {":unavailable": "unavailable", ":pending": "pending"},
+            "SET #audio_asked_at = :now, #audio = :pending REMOVE #audio_missing_since, #audio_missing_reason",
+            "#audio IN (:pending, :unavailable) AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)",
+            {":now": now, ":pending": "pending", ":unavailable": "unavailable"},
+        )
+
+    def note_no_audio(self, conversation_id: str, now: str, reason: str) -> Call | None:
+        """The recording cannot be had yet, and may be asked for again. None: one came meanwhile."""
+        return self._update(
+            conversation_id,
+            "SET #audio_missing_since = if_not_exists(#audio_missing_since, :now), #audio_missing_reason = :reason "
+            "REMOVE #audio_asked_at",
+            "#audio = :pending AND attribute_not_exists(#erased_at)",
+            {":now": now, ":reason": reason, ":pending": "pending"},
+        )
+
+    def give_up_audio(self, conversation_id: str, missing_since: str | None = None) -> Call | None:
+        """There is no recording to be had.
+
+        None: one was archived or parked meanwhile, the call is erased, or the recording is missing since a later time
+        than `missing_since`.
+        """
+        late = {":since": missing_since} if missing_since else {}
+        return self._update(
+            conversation_id,
+            "SET #audio = :unavailable",
+            "#audio IN (:pending, :unavailable) AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)"
+            + (" AND #audio_missing_since <= :since" if late else ""),
+            {":unavailable": "unavailable", ":pending": "pending"} | late,
         )
 
     def note_fetch(self, call: Call, fetched_at: str) -> Call | None:
-        """Count that this call was fetched. None: it is archived by now, or erased, or somebody else counted."""
+        """Count that this call was fetched. None: it is archived by now, or erased, or others fetched it more often."""
         return self._update(
             call.conversation_id,
-            "SET #fetched_at = :at, #fetches = :fetches",
+            "SET #fetched_at = :at, #fetches = :fetches REMOVE #missing_since, #missing_reason, #given_up_at",
             "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at) AND "
-            "(attribute_not_exists(#fetches) OR #fetches < :fetches)",
+            "(attribute_not_exists(#fetches) OR #fetches <= :fetches)",
             {":at": fetched_at, ":fetches": call.fetches + 1},
+        )
+
+    def note_missing(self, conversation_id: str, now: str, reason: str, *, give_up: bool) -> Call | None:
+        """ElevenLabs did not give the call. None: it is archived by now, or erased."""
+        return self._update(
+            conversation_id,
+            "SET #missing_since = if_not_exists(#missing_since, :now), #missing_reason = :reason"
+            + (", #given_up_at = if_not_exists(#given_up_at, :now)" if give_up else ""),
+            "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at)",
+            {":now": now, ":reason": reason},
         )
 
     def erase(self, conversation_id: str, now: str) -> Call:

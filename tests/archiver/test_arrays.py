@@ -8,6 +8,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 import archiver.handler
 from archiver.handler import handle_record
+from shared.errors import PoisonError
 from tests.archiver.conftest import NOW, stage, staged_key
 from tests.archiver.test_handler import FULL, audio, envelope, transcript
 from tests.conftest import sqs_event
@@ -98,14 +99,16 @@ def test_the_words_of_an_erased_call_do_not_stay_in_an_array_whose_other_element
     assert [b"Secret." in aws.body(key) for key in aws.object_keys("staging/")] == [False]
 
 
-def test_a_thousand_events_are_archived_and_one_more_is_refused(aws, archive):
-    note = [envelope({"number": number}, "note") for number in range(1001)]
+def test_a_thousand_events_are_handed_on_and_one_more_is_refused(aws):
+    notes = [envelope({"number": number}, "note") for number in range(1001)]
 
-    assert archive(stage(aws, note[:1000])) == []
-    assert archive(stage(aws, note)) == []
+    handle_record(SQSRecord(sqs_event(stage(aws, notes[:1000]))["Records"][0]))
 
-    assert len(aws.object_keys("other-events/")) == 1000
-    assert aws.reasons() == [("webhook", "The body is an array of more than 1,000 events.")]
+    handed_on = {json.loads(message["Body"])["staged_key"] for message in aws.take("ArchiveQueueUrl")}
+    assert len(handed_on) == 1000
+    assert handed_on == aws.object_keys(HOUR)
+    with pytest.raises(PoisonError, match=r"more than 1,000 events"):
+        handle_record(SQSRecord(sqs_event(stage(aws, notes))["Records"][0]))
 
 
 @pytest.mark.parametrize(

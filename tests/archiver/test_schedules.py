@@ -116,7 +116,7 @@ def staged(aws: Stack, kind: str, conversation_id: str, number: int) -> str:
     rounds=st.lists(deliveries, min_size=1, max_size=3), turns=st.lists(st.integers(0, 4), max_size=60),
     lost=st.lists(st.booleans(), min_size=1, max_size=7),
 )  # fmt: skip
-@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_recordings(
     aws: Stack, kinds: list[str], repeats: bool, rounds: list, turns: list[int], lost: list[bool]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import boto3
 import pytest
 
+import reconciler.handler
 from reconciler.handler import handle_record, reconcile
 from scripts.elevenlabs_stand_in import ElevenLabs
 from tests.conftest import Stack, close_clients, fixture_body, forget
@@ -39,6 +40,15 @@ def conversation(conversation_id: str = "conv_1", *, ended: timedelta = timedelt
     data = json.loads(fixture_body("02"))["data"] | {"conversation_id": conversation_id} | fields
     start = int((NOW - ended).timestamp()) - 60
     return data | {"metadata": data["metadata"] | {"start_time_unix_secs": start, "call_duration_secs": 60}}
+
+
+@pytest.fixture
+def lost_answers(elevenlabs: ElevenLabs) -> None:
+    """The answer to each write into a record is lost, and the write sent again."""
+    client = reconciler.handler.aws().records._table.meta.client
+    client.meta.events.register_first(
+        "needs-retry.dynamodb.UpdateItem", lambda attempts, **_: 0 if attempts == 1 else None
+    )
 
 
 def run(now: datetime = NOW) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from itertools import count
 
 import boto3
 import pytest
@@ -10,12 +11,15 @@ import pytest
 import reconciler.handler
 from archiver.handler import lambda_handler
 from reconciler.handler import reconcile
+from scripts.elevenlabs_stand_in import item
 from shared.times import utc
 from tests.archiver.conftest import stage
 from tests.conftest import forget, sqs_event
 from tests.reconciler.conftest import NOW, conversation, run
+from tests.schedules import Crash
 
 HOUR = timedelta(hours=1)
+START = NOW - 3 * HOUR - timedelta(minutes=1)  # of `conversation`
 
 
 def audio_asked_for(aws) -> list[str]:
@@ -169,12 +173,107 @@ def test_another_call_in_its_place_is_not_staged(aws, elevenlabs, archive_all):
 
 def test_a_call_that_is_deleted_between_list_and_get_is_not_missing(aws, elevenlabs):
     elevenlabs.add(conversation())
-    elevenlabs.plan("get", "404")
+    elevenlabs.plan("get", *["404"] * 3)
 
-    report = run()
+    reports = [run(NOW + hours * HOUR) for hours in range(3)]
 
-    assert report["outcomes"] == {"gone": 1}
-    assert report["missing_calls"] == 0
+    assert [report["outcomes"] for report in reports] == [{"not_found": 1}, {"gone": 1}, {"gone": 1}]
+    assert [report["missing_calls"] for report in reports] == [0] * 3
+    assert aws.call("conv_1")["missing_since"] == utc(NOW)
+    assert [report["settled_until"] for report in reports] == [utc(START), utc(NOW + HOUR), utc(NOW + 2 * HOUR)]
+
+
+def test_a_call_is_gone_only_if_two_passes_in_a_row_do_not_find_it(aws, elevenlabs):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", *["500"] * 4, "404", *["500"] * 4, "404", "404")
+
+    outcomes = [run(NOW + hours * HOUR)["outcomes"] for hours in range(5)]
+
+    assert outcomes == [{each: 1} for each in ("failed", "not_found", "failed", "not_found", "gone")]
+
+
+@pytest.mark.parametrize(("fault", "outcome"), [("404", "not_found"), ("processing", "unfinished"), ("403", "failed")])
+def test_a_call_of_long_ago_is_not_passed_over_for_one_answer(aws, elevenlabs, archive_all, fault, outcome):
+    run(NOW - timedelta(days=40))
+    elevenlabs.add(conversation(ended=timedelta(days=39)))
+    elevenlabs.plan("get", fault)
+    assert run(NOW)["outcomes"] == {outcome: 1}
+
+    assert run(NOW + HOUR)["outcomes"] == {"fetched": 1}
+
+    archive_all()
+    assert run(NOW + 2 * HOUR)["settled_until"] == utc(NOW + 2 * HOUR)
+
+
+REASONS = {
+    "403": "ElevenLabs answered 403",
+    "422": "ElevenLabs answered 422",
+    "500": "ElevenLabs answered 500",
+    "drop": "ElevenLabs: no answer: RemoteProtocolError",
+    "html": "ElevenLabs: the conversation is none",
+}
+
+
+@pytest.mark.parametrize(("fault", "reason"), REASONS.items(), ids=REASONS)
+def test_whatever_one_call_meets_for_a_day_it_is_given_up_with_the_reason(aws, elevenlabs, fault, reason):
+    elevenlabs.add(conversation())
+    outcomes = []
+    for hours in (0, 12, 23, 24, 25):
+        elevenlabs._faults["get"].clear()
+        elevenlabs.plan("get", *[fault] * 4)
+        report = run(NOW + hours * HOUR)
+        outcomes.append(report["outcomes"])
+
+    assert outcomes == [{"failed": 1}] * 3 + [{"unavailable": 1}] * 2
+    assert (report["missing_calls"], report["settled_until"]) == (1, utc(NOW + 25 * HOUR))
+    call = aws.call("conv_1")
+    assert (call["missing_since"], call["missing_reason"]) == (utc(NOW), reason)
+    assert call["given_up_at"] == utc(NOW + 24 * HOUR)
+
+
+def test_a_call_that_is_given_up_is_not_asked_for_by_a_pass_and_archived_if_a_webhook_brings_it(
+    aws, elevenlabs, context
+):
+    elevenlabs.add(conversation())
+    for hours in (0, 24):
+        elevenlabs.plan("get", "403")
+        run(NOW + hours * HOUR)
+    asked = len(elevenlabs.requests)
+    assert run(NOW + 25 * HOUR)["outcomes"] == {"unavailable": 1}
+    assert [request.route for request in elevenlabs.requests[asked:]] == ["list", "webhooks"]
+
+    late = {"type": "post_call_transcription", "event_timestamp": 1, "data": conversation()}
+    lambda_handler(sqs_event(stage(aws, late)), context)
+
+    assert run(NOW + 26 * HOUR)["missing_calls"] == 0
+
+
+def test_a_call_that_was_had_at_last_has_a_whole_day_again(aws, elevenlabs):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", "403", "ok", "403")
+
+    outcomes = [run(NOW + hours * HOUR)["outcomes"] for hours in (0, 1, 30)]
+
+    assert outcomes == [{"failed": 1}, {"fetched": 1}, {"failed": 1}]
+
+
+def test_a_refused_key_is_no_fault_of_a_call(aws, elevenlabs):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", "401")
+
+    assert "refused" in run()["error"]
+
+    assert aws.call("conv_1") == {}
+
+
+def test_lost_answers_use_up_neither_attempts_nor_patience(aws, elevenlabs, lost_answers):
+    elevenlabs.add(conversation())
+    elevenlabs.plan("get", "404", "ok", "404")
+
+    outcomes = [run(NOW + hours * HOUR)["outcomes"] for hours in range(3)]
+
+    assert outcomes == [{"not_found": 1}, {"fetched": 1}, {"not_found": 1}]
+    assert aws.call("conv_1")["fetches"] == 1
 
 
 def test_an_erased_call_is_not_brought_back(aws, elevenlabs, archive_all):
@@ -304,15 +403,16 @@ def test_a_refusal_of_one_call_is_about_that_call_alone(aws, elevenlabs, archive
 
 
 def test_a_call_that_could_not_be_fetched_is_not_lost_from_sight_when_the_window_moves_on(aws, elevenlabs, archive_all):
-    elevenlabs.add(conversation())
-    for hours in range(0, 72, 8):
+    run(NOW - timedelta(days=4))
+    elevenlabs.add(conversation(ended=timedelta(days=3)))
+    for hours in range(0, 23, 8):
         elevenlabs.plan("get", *["500"] * 4)
         assert run(NOW + hours * HOUR)["missing_calls"] == 1
 
-    assert run(NOW + 72 * HOUR)["outcomes"] == {"fetched": 1}
+    assert run(NOW + 23 * HOUR)["outcomes"] == {"fetched": 1}
     archive_all()
-    assert run(NOW + 73 * HOUR)["missing_calls"] == 0
-    assert run(NOW + 74 * HOUR)["listed"] == 0  # and then the window is 48 h again
+    assert run(NOW + 24 * HOUR)["missing_calls"] == 0
+    assert run(NOW + 25 * HOUR)["listed"] == 0  # and then the window is 48 h again
 
 
 def test_a_call_that_goes_on_for_days_is_not_lost_from_sight(aws, elevenlabs, archive_all):
@@ -322,6 +422,146 @@ def test_a_call_that_goes_on_for_days_is_not_lost_from_sight(aws, elevenlabs, ar
     elevenlabs.conversations["conv_1"] |= {"status": "done"}
 
     assert run(NOW + 72 * HOUR)["outcomes"] == {"fetched": 1}
+
+
+def test_a_call_that_never_ends_is_waited_for_for_30_days(aws, elevenlabs):
+    elevenlabs.add(conversation(status="in-progress"))
+
+    settled = [run(NOW + timedelta(days=days))["settled_until"] for days in (0, 1, 29, 31)]
+
+    assert settled == [utc(START)] * 3 + [utc(NOW + timedelta(days=31))]
+
+
+def test_a_list_that_could_not_be_read_for_longer_than_30_days_is_read_from_there(aws, elevenlabs, archive_all):
+    run(NOW)
+    elevenlabs.add(conversation(ended=-HOUR))
+
+    assert run(NOW + timedelta(days=45))["outcomes"] == {"fetched": 1}
+
+
+def test_a_call_whose_begin_nobody_knows_holds_no_more_than_30_days(aws, elevenlabs):
+    data = conversation()
+    del data["metadata"]["start_time_unix_secs"]
+    elevenlabs.before_answer = lambda _: elevenlabs.conversations.update(conv_1=data)
+    elevenlabs._selected = lambda _: [item(data) | {"start_time_unix_secs": None}]  # type: ignore[method-assign]
+    elevenlabs.plan("get", "403")
+
+    assert run()["settled_until"] == utc(NOW - timedelta(days=30))
+
+
+# ---------------------------------------------------------------- a window too large for one pass
+
+
+@pytest.fixture
+def backlog(elevenlabs, monkeypatch):
+    """Ten pages of two calls, from the days 9 to 4 before NOW, after a good pass; and since then none."""
+    monkeypatch.setattr("reconciler.elevenlabs.PAGE", 2)
+    run(NOW - timedelta(days=10))
+    for number in range(20):
+        elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(days=4) + 6 * HOUR * number, has_audio=False))
+    elevenlabs.requests.clear()
+
+
+def lists(elevenlabs) -> list[str]:
+    """Up to when each list was asked for."""
+    asked = [request.query for request in elevenlabs.requests if request.route == "list"]
+    return [each["call_start_before_unix"] for each in asked]
+
+
+def run_pages(elevenlabs, number: int, now=NOW):
+    """A pass with time for so many pages."""
+    before = len(lists(elevenlabs))
+    return reconcile(now, lambda: len(lists(elevenlabs)) - before <= number)
+
+
+def test_a_window_too_large_for_one_pass_goes_on_in_the_next_until_all_is_archived(
+    aws, elevenlabs, archive_all, backlog
+):
+    reports = []
+    for hours in range(5):
+        reports.append(run_pages(elevenlabs, 3, NOW + hours * HOUR))
+        archive_all()
+
+    assert len(aws.object_keys("12025550123/")) == 20
+    assert [report["is_complete"] for report in reports] == [False, False, False, True, False]
+    assert [report["reached"] for report in reports[:3]] == sorted(
+        (report["reached"] for report in reports[:3]), reverse=True
+    )
+
+
+def test_after_a_backlog_the_window_is_48_hours_again(aws, elevenlabs, archive_all, backlog):
+    for hours in range(12):
+        report = run_pages(elevenlabs, 4, NOW + hours * HOUR)
+        archive_all()
+
+    assert (report["is_complete"], report["missing_calls"], report["listed"]) == (True, 0, 0)
+    assert report["settled_until"] == utc(NOW + 11 * HOUR)
+
+
+def test_what_was_seen_unfinished_early_in_a_large_window_is_not_forgotten_when_it_is_closed(
+    aws, elevenlabs, archive_all, backlog
+):
+    elevenlabs.conversations["conv_0"] |= {"status": "processing"}
+    run_pages(elevenlabs, 4, NOW)
+    later = NOW + timedelta(days=3)
+    for hours in range(6):
+        run_pages(elevenlabs, 4, later + hours * HOUR)
+        archive_all()
+    elevenlabs.conversations["conv_0"] |= {"status": "done"}
+
+    for hours in range(6, 10):
+        run_pages(elevenlabs, 20, later + hours * HOUR)
+        archive_all()
+
+    assert "12025550123/conv_0.json" in aws.object_keys()
+
+
+def test_calls_that_come_while_a_backlog_is_worked_off_are_in_the_next_window(aws, elevenlabs, archive_all, backlog):
+    run_pages(elevenlabs, 4)
+    elevenlabs.add(conversation("conv_new", ended=-HOUR, has_audio=False))
+
+    for hours in range(3, 12):
+        run_pages(elevenlabs, 4, NOW + hours * HOUR)
+        archive_all()
+
+    assert len(aws.object_keys("12025550123/")) == 21
+
+
+def test_a_pass_that_dies_goes_on_behind_the_last_page_that_it_was_done_with(aws, elevenlabs, backlog):
+    times = count()
+
+    def die() -> bool:
+        if next(times) == 1 + 3 + 3 + 2:  # the sweep, two pages of two calls, and the third to its end
+            raise Crash
+        return True
+
+    with pytest.raises(Crash):
+        reconcile(NOW, die)
+    first = len(lists(elevenlabs))
+
+    run(NOW + HOUR)
+
+    assert int(lists(elevenlabs)[first]) < int(lists(elevenlabs)[0])
+
+
+def test_a_list_that_breaks_off_goes_on_there_in_the_next_pass(aws, elevenlabs, backlog):
+    elevenlabs.plan("list", "ok", "ok", *["503"] * 4)
+    assert "error" in run(NOW)
+    failed = len(lists(elevenlabs))
+
+    report = run(NOW + HOUR / 2)
+
+    assert report["outcomes"] == {"fetched": 16, "on_its_way": 1}  # the last one of the page before is listed again
+    assert int(lists(elevenlabs)[failed]) < int(lists(elevenlabs)[0])
+
+
+def test_a_page_for_which_no_time_was_left_is_the_first_one_of_the_next_pass(aws, elevenlabs, backlog):
+    times = count()
+
+    report = reconcile(NOW, lambda: next(times) < 2)  # one of them for the sweep
+
+    assert report["outcomes"] == {"fetched": 1, "no_time": 1}
+    assert run(NOW + HOUR / 2)["outcomes"] == {"fetched": 19, "on_its_way": 1}
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
@@ -337,7 +577,7 @@ def test_two_passes_at_the_same_moment_use_one_attempt_up(aws, elevenlabs):
     run()
     call = replace(reconciler.handler.aws().records.get("conv_1"), fetches=0)
 
-    assert reconciler.handler.aws().records.note_fetch(call, utc(NOW)) is None
+    reconciler.handler.aws().records.note_fetch(call, utc(NOW))
 
     assert aws.call("conv_1")["fetches"] == 1
 
@@ -375,6 +615,52 @@ def test_a_call_whose_recording_is_missing_for_longer_than_the_window_is_asked_f
 
     assert (report["missing_audio"], audio_asked_for(aws)) == (1, ["conv_1"])
     assert report["oldest"] == utc(NOW - 3 * HOUR)
+
+
+@pytest.fixture
+def silent(aws, elevenlabs, archive_all):
+    """A call that is archived without its recording; the pass an hour later asks for it."""
+    elevenlabs.add(conversation(has_audio=True))
+    run()
+    archive_all()
+
+
+def test_a_recording_that_is_given_up_while_a_pass_is_at_work_is_not_asked_for_again(aws, silent):
+    times = count()
+
+    def give_up() -> bool:
+        if next(times) == 1:  # after the list was read, when the missing recordings are known
+            reconciler.handler.aws().records.give_up_audio("conv_1")
+        return True
+
+    reconcile(NOW + HOUR, give_up)
+
+    assert (aws.call("conv_1")["audio"], audio_asked_for(aws)) == ("unavailable", [])
+
+
+def test_a_recording_is_noted_before_it_is_asked_for_and_whoever_dies_between_asks_again_later(aws, silent):
+    def crash(**_: object) -> None:
+        raise Crash
+
+    events = reconciler.handler.aws().sqs.meta.events
+    events.register_first("before-call.sqs.SendMessage", crash, unique_id="crash")
+    with pytest.raises(Crash):
+        run(NOW + HOUR)
+    events.unregister("before-call.sqs.SendMessage", unique_id="crash")
+    assert aws.call("conv_1")["audio_asked_at"] == utc(NOW + HOUR)
+
+    asked = []
+    for hours in range(2, 6):
+        run(NOW + hours * HOUR)
+        asked.append(len(audio_asked_for(aws)))
+
+    assert asked == [0, 0, 1, 0]
+
+
+def test_a_recording_is_asked_for_though_the_answer_to_the_note_was_lost(aws, silent, lost_answers):
+    run(NOW + HOUR)
+
+    assert audio_asked_for(aws) == ["conv_1"]
 
 
 def test_audio_that_is_parked_for_a_day_is_counted(aws, context, capsys):

@@ -1,5 +1,6 @@
 """The client of ElevenLabs' API and a host that is not it, or not well: no key goes astray, every answer has an end."""
 
+import gzip
 import io
 import json
 import logging
@@ -105,6 +106,88 @@ def test_a_recording_without_end_is_given_up(monkeypatch):
         client(host).download("conv_1", file)
 
     assert file.tell() <= 1_000_000
+
+
+Planned = tuple[int, dict[str, str], bytes]
+BROKEN: Planned = (200, {"Content-Length": "10"}, b"ID3 5")  # the rest does not come
+
+
+def download(*planned: Planned) -> tuple[bytes, list[dict[str, str | None]]]:
+    """The recording from a host that answers so, and what was asked for of it in each request."""
+    answers = iter(planned)
+
+    def answer(_: str) -> bytes:
+        host.status, headers, body = next(answers)
+        host.headers = MP3 | headers
+        return body
+
+    file = io.BytesIO()
+    with RawHost(answer) as host:
+        client(host).download("conv_1", file)
+    asked = [{name: sent[name] for name in ("Range", "If-Range") if sent[name]} for sent in host.headers_received]
+    return file.getvalue(), asked
+
+
+def test_a_recording_goes_on_though_nothing_tells_whether_it_is_still_the_same():
+    found, asked = download(BROKEN, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
+
+    assert (found, asked) == (b"ID3 56789X", [{}, {"Range": "bytes=5-"}])
+
+
+def test_a_weak_tag_is_not_asked_for_which_says_nothing_of_bytes():
+    weak = (200, {"Content-Length": "10", "ETag": 'W/"1"'}, b"ID3 5")
+
+    _, asked = download(weak, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
+
+    assert asked[1] == {"Range": "bytes=5-"}
+
+
+def test_a_part_that_ends_before_the_recording_does_is_not_the_end():
+    short = (206, {"Content-Range": "bytes 5-6/10"}, b"67")
+
+    found, asked = download(BROKEN, short, (206, {"Content-Range": "bytes 7-9/10"}, b"89X"))
+
+    assert (found, asked[2]) == (b"ID3 56789X", {"Range": "bytes=7-"})
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        pytest.param((206, {"Content-Range": "bytes 4-9/10"}, b"56789X"), id="another part"),
+        pytest.param((206, {}, b"6789X"), id="a part of which nothing is said"),
+        pytest.param((206, {"Content-Range": "bytes 5-9/*"}, b"6789X"), id="a part of nobody knows how much"),
+        pytest.param((206, {"Content-Range": "bytes 5-9/10", "Content-Length": "5"}, b""), id="a part with nothing"),
+        pytest.param((200, {"Content-Length": "10"}, b"ID3 5"), id="whole, and no further than before"),
+        pytest.param((416, {"Content-Range": "bytes */5"}, b""), id="nothing behind it"),
+        pytest.param((206, {"Content-Range": "bytes 5-9/10", "Content-Type": "text/html"}, b"6789X"), id="no audio"),
+    ],
+)
+def test_a_recording_that_does_not_go_on_where_it_broke_off_is_an_error_of_elevenlabs(second):
+    with pytest.raises(ElevenLabsError):
+        download(BROKEN, second, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
+
+
+def test_a_compressed_recording_that_breaks_off_is_fetched_anew():
+    packed = gzip.compress(b"ID3 " + bytes(range(256)) * 9, mtime=0)
+    half = {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}
+
+    found, asked = download((200, half, packed[:-20]), (200, half, packed))
+
+    assert (found, asked) == (gzip.decompress(packed), [{}, {}])
+
+
+def test_a_recording_that_takes_longer_than_the_function_has_is_an_error_of_elevenlabs(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.DOWNLOAD_SECONDS", -1)
+
+    with pytest.raises(ElevenLabsError, match="takes too long"):
+        download((200, {}, b"ID3 56789X"))
+
+
+def test_all_parts_of_a_recording_together_have_the_limit_of_one(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 8)
+
+    with pytest.raises(ElevenLabsError, match="larger than"):
+        download(BROKEN, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
 
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"conversation_id": 7}, {"conversation_id": "../x"}])

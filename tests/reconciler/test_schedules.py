@@ -22,6 +22,7 @@ from archiver.handler import lambda_handler
 from reconciler.handler import reconcile
 from scripts.elevenlabs_stand_in import ElevenLabs
 from shared.errors import ElevenLabsError
+from shared.times import utc
 from tests.archiver.conftest import stage
 from tests.conftest import Stack, fixture_body, sqs_event
 from tests.reconciler.conftest import NOW, hear
@@ -75,12 +76,16 @@ class Fate:
 
 @dataclass(frozen=True)
 class Round:
-    """Some minutes later: webhooks, a scheduled pass, and so many times all messages; without faults if not told."""
+    """Some minutes later: webhooks, a scheduled pass, and so many times all messages; without faults if not told.
+
+    The pass has time for so many pages. `loses_answers`: each write of the reconciler is sent twice.
+    """
 
     minutes: int
     faults: tuple[tuple[str, str, int], ...] | list[tuple[str, str, int]] = ()
     crash: int | None = None
-    has_time: bool = True
+    pages: int = NEVER
+    loses_answers: bool = False
     waves: int = 9
     fates: tuple[Fate, ...] | list[Fate] = (Fate(),)
     seed: int = 0
@@ -161,6 +166,10 @@ class Process:
 
     def __init__(self) -> None:
         self._calls_left: int | None = None
+        self.loses_answers = False
+
+    def send_again(self, attempts: int, **_: object) -> int | None:
+        return 0 if self.loses_answers and attempts == 1 else None
 
     def before_call(self, **_: object) -> None:
         if self._calls_left is not None:
@@ -191,19 +200,25 @@ class World:
         self.report: dict[str, Any] = {}
         elevenlabs.conversations.clear()
         elevenlabs.audio.clear()
+        reconciler.handler.aws().bookmarks.write("listed", utc(self.start - timedelta(days=6)))  # of the last good pass
 
     def play(self, number: int, round_: Round) -> None:
         self.now += timedelta(minutes=round_.minutes)
         self.tell_api(number)
         self.plan_faults(round_)
         self.deliver(number)
+        self.process.loses_answers = round_.loses_answers
+        before = self.pages_listed()
         with suppress(Crash), self.process.killed(round_.crash):
-            self.report = reconcile(self.now, lambda: round_.has_time)
+            self.report = reconcile(self.now, lambda: self.pages_listed() - before <= round_.pages)
         for _ in range(round_.waves):
             self.receive()
             if not self.messages:
                 break
             self.work(round_)
+
+    def pages_listed(self) -> int:
+        return sum(request.route == "list" for request in self.elevenlabs.requests)
 
     def tell_api(self, number: int) -> None:
         for call in self.calls:
@@ -269,6 +284,8 @@ class World:
             assert (record.get("audio"), "parked" in record) == (call.audio, False)
         assert self.messages == self.aws.take("ArchiveDlqUrl") == self.aws.take("AudioDlqUrl") == []
         assert (self.report["missing_calls"], self.report["missing_audio"]) == (0, 0)
+        if all(call.is_over for call in self.calls):
+            assert self.report["settled_until"] == utc(self.now)
         staged = self.aws.s3.list_objects_v2(Bucket=self.aws.bucket, StartAfter=f"staging/{self.start:%Y/%m/%d/%H}")
         keys = [each["Key"] for each in staged.get("Contents", []) if each["Key"].startswith("staging/")]
         assert [key for key in keys if not self.aws.tags(key)] == []
@@ -285,7 +302,7 @@ silence = st.just(Sound(has_audio=False, in_api=NEVER, webhooks=[]))
 sounds = st.builds(Sound, st.sampled_from([True, None]), st.integers(0, 6) | st.just(NEVER), deliveries)
 plans = st.builds(
     Plan, st.sampled_from(list(FOLDERS)), st.sampled_from(["done", "failed"]), st.integers(0, 3) | st.just(NEVER),
-    st.sampled_from([1, 90]), st.one_of(sounds, sounds, silence), deliveries,
+    st.sampled_from([1, 90, 5 * 24 * 60]), st.one_of(sounds, sounds, silence), deliveries,
 )  # fmt: skip
 routes = st.sampled_from(["list", "get", "audio"])
 times = st.sampled_from([1, 5, 20])  # the last of five attempts is over, or those of several calls
@@ -294,16 +311,26 @@ api_faults = st.one_of(
     st.tuples(
         st.sampled_from(["list", "get", "audio"]), st.sampled_from(["cut", "empty", "html", "slow:0.001"]), times
     ),
+    st.tuples(st.just("get"), st.sampled_from(["403", "422", "processing"]), times),
+    st.tuples(st.just("audio"), st.sampled_from(["403", "404", "422"]), times),
     st.sampled_from([("list", "ok 422", 1), ("audio", "cut_identity", 5)]),  # the first: the cursor has expired
 )
+not_found_once = st.tuples(st.just("get"), st.just("404"), times)  # twice in a row a call is gone
 fates = st.builds(Fate, st.sampled_from([1, 1, 2, 0]), st.none() | st.integers(0, 12))
-rounds = st.builds(
-    Round, st.sampled_from([5, 20, 61, 200]), st.lists(api_faults, max_size=3), st.none() | st.integers(0, 25),
-    st.booleans(), st.integers(0, 3), st.lists(fates, min_size=1, max_size=4), st.integers(0, 99),
-)  # fmt: skip
 
 
-@given(plans=st.lists(plans, min_size=1, max_size=4), rounds=st.lists(rounds, min_size=6, max_size=6))
+def rounds(faults: st.SearchStrategy[tuple[str, str, int]]) -> st.SearchStrategy[Round]:
+    return st.builds(
+        Round, st.sampled_from([5, 20, 61, 200]), st.lists(faults, max_size=3), st.none() | st.integers(0, 25),
+        st.sampled_from([0, 1, 2, NEVER]), st.booleans(), st.integers(0, 3), st.lists(fates, min_size=1, max_size=4),
+        st.integers(0, 99),
+    )  # fmt: skip
+
+
+first_rounds = st.tuples(rounds(api_faults | not_found_once), *[rounds(api_faults)] * 5)
+
+
+@given(plans=st.lists(plans, min_size=1, max_size=4), rounds=first_rounds)
 @settings(
     max_examples=10,
     phases=[Phase.generate],
@@ -312,11 +339,16 @@ rounds = st.builds(
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 def check_schedule(
-    aws: Stack, elevenlabs: ElevenLabs, context: Any, process: Process, plans: list[Plan], rounds: list[Round]
+    aws: Stack,
+    elevenlabs: ElevenLabs,
+    context: Any,
+    process: Process,
+    plans: list[Plan],
+    rounds: tuple[Round, ...],
 ) -> None:
     world = World(aws, elevenlabs, context, process, plans)
 
-    for number, round_ in enumerate(rounds + CALM):
+    for number, round_ in enumerate([*rounds, *CALM]):
         world.play(number, round_)
 
     world.check()
@@ -333,6 +365,9 @@ def process(aws: Stack, elevenlabs: ElevenLabs, monkeypatch: pytest.MonkeyPatch)
     for each in found:
         clients += [each.bucket._s3, each.sqs]
     clients += [found[0].archiver._records._table.meta.client, found[1].records._table.meta.client]
+    writers = {"s3.PutObject": found[1].bucket._s3, "dynamodb.UpdateItem": found[1].records._table.meta.client}
+    for operation, client in writers.items():
+        client.meta.events.register_first(f"needs-retry.{operation}", process.send_again, unique_id="lost")
     for client in clients:
         client.meta.events.register_first("before-call", process.before_call, unique_id="process")
     return process

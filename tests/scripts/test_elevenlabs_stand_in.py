@@ -218,6 +218,15 @@ def test_a_conversation_is_answered_as_it_was_given(api, client):
     assert response.headers["content-type"] == "application/json"
 
 
+def test_a_conversation_can_be_worked_on_still_whatever_the_list_says(api, client):
+    api.add(conversation(1))
+    api.plan("get", "processing")
+
+    statuses = [page(client)["conversations"][0]["status"], *(client.get(ONE).json()["status"] for _ in range(2))]
+
+    assert statuses == ["done", "processing", "done"]
+
+
 def test_the_audio_arrives_chunked_and_byte_for_byte(api, client):
     api.add(conversation(1), RECORDING)
 
@@ -227,6 +236,31 @@ def test_the_audio_arrives_chunked_and_byte_for_byte(api, client):
     assert response.headers["transfer-encoding"] == "chunked"
     assert response.headers["content-type"] == "audio/mpeg"
     assert "content-length" not in response.headers
+
+
+def test_the_rest_of_a_recording_is_sent_if_it_is_still_the_same(api, client):
+    api.add(conversation(1), RECORDING)
+    etag = client.get(AUDIO).headers["etag"]
+
+    rest = client.get(AUDIO, headers={"Range": "bytes=1000-", "If-Range": etag})
+    behind = client.get(AUDIO, headers={"Range": f"bytes={len(RECORDING)}-"})
+    api.audio["conv_1"] = RECORDING[:2000]
+    another = client.get(AUDIO, headers={"Range": "bytes=1000-", "If-Range": etag})
+
+    assert (rest.status_code, rest.content) == (206, RECORDING[1000:])
+    assert rest.headers["content-range"] == f"bytes 1000-{len(RECORDING) - 1}/{len(RECORDING)}"
+    assert behind.status_code == 416
+    assert (another.status_code, another.content) == (200, RECORDING[:2000])
+
+
+def test_a_recording_may_be_sent_whole_whatever_part_was_asked_for(api, client):
+    api.has_ranges = False
+    api.add(conversation(1), RECORDING)
+
+    answer = client.get(AUDIO, headers={"Range": "bytes=1000-"})
+
+    assert (answer.status_code, answer.content) == (200, RECORDING)
+    assert "etag" not in answer.headers
 
 
 def test_a_long_recording_is_no_slower_than_its_client(api, client):

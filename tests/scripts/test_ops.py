@@ -271,6 +271,42 @@ def test_a_backfill_asks_for_no_recordings_where_none_are_kept(aws, elevenlabs, 
     assert aws.take("AudioQueueUrl") == []
 
 
+def test_a_backfill_fetches_what_the_passes_gave_up(aws, elevenlabs, capsys):
+    add_call(elevenlabs, "conv_1", 5 * HOURS)
+    ago = utc(datetime.now(timezone.utc) - 2 * HOURS)
+    note(aws, "conv_1", missing_since=ago, missing_reason="ElevenLabs answered 403", given_up_at=ago)
+
+    code, shown = backfill(capsys, "--since", "1d", "--yes")
+
+    assert (code, shown["fetched"]) == (0, 1)
+    assert aws.call("conv_1").keys() == {"conversation_id", "item", "fetches", "fetched_at"}
+
+
+def test_a_backfill_in_vain_says_so(aws, elevenlabs, capsys):
+    add_call(elevenlabs, "conv_1", 50 * HOURS)
+    ago = utc(datetime.now(timezone.utc) - 30 * HOURS)
+    note(aws, "conv_1", missing_since=ago, missing_reason="ElevenLabs answered 403", given_up_at=ago)
+    elevenlabs.plan("get", "403")
+
+    code, shown = backfill(capsys, "--since", "4d", "--yes")
+
+    assert (code, shown["unavailable"]) == (1, 1)
+
+
+def test_a_backfill_asks_again_for_a_recording_that_was_given_up_and_gives_it_another_day(aws, elevenlabs, capsys):
+    ago = utc(datetime.now(timezone.utc) - 50 * HOURS)
+    note(
+        aws, "conv_1", audio="unavailable", t_order="1", archived_at=ago, started_at=ago, audio_missing_since=ago,
+        audio_missing_reason="ElevenLabs answered 403",
+    )  # fmt: skip
+
+    assert backfill(capsys, "--since", "3d", "--yes")[1]["audio_asked_for"] == 1
+
+    call = aws.call("conv_1")
+    assert (call["audio"], call.get("audio_missing_since"), call.get("audio_missing_reason")) == ("pending", None, None)
+    assert len(aws.take("AudioQueueUrl")) == 1
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """The project as it is installed, with an environment that is ready."""
