@@ -14,7 +14,7 @@ PACKAGES := $(basename $(wildcard */requirements*.in))
 # Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
 MEMORY_BACKEND ?= platform
 
-.PHONY: help demo local test check format lock build sizes deploy clean
+.PHONY: help demo local test bench check format lock build sizes deploy clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="
 
 test: .venv/ready .venv-sam/ready  ## all tests
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+bench: .venv/ready  ## what bodies cost that try to cost more than they weigh
+	@$(BIN)/python -m tests.hostile
 
 check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, template checks
 	$(BIN)/ruff format --check .

@@ -59,7 +59,7 @@ def turns(conversation: Conversation) -> list[Message]:
 def _spoken(conversation: Conversation) -> Iterator[Message]:
     for turn in conversation.turns():
         role = _ROLES.get(turn.role or "")
-        text = _whole((turn.message or "").strip())
+        text = _whole((turn.message or "").strip()) if role else ""
         if role and text.strip(".… "):
             yield {"role": role, "content": text}
 

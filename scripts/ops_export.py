@@ -209,11 +209,16 @@ class Run:
             if not record or "erased_at" in record:
                 continue
             mine = [item for item in objects if item["Key"].startswith(f"{name}/{call.conversation_id}.")]
+            named = (
+                record.get("json_key"),
+                record.get("mp3_key") if self._audio else None,
+                *record.get("event_keys", ()),
+            )
+            expected = {str(key) for key in named if key}
+            mine += self._found(expected - {item["Key"] for item in mine})
             for item in mine:
                 self._keep_object(call.conversation_id, item, found)
             self._keep_record(call.conversation_id, items, found)
-            named = (record.get("json_key"), record.get("mp3_key") if self._audio else None)
-            expected = {str(key) for key in named if key}
             lost = sorted(expected - {item["Key"] for item in mine})
             found.missing += [{"key": key, "conversation_id": call.conversation_id} for key in lost]
             found.calls += 1
@@ -228,6 +233,12 @@ class Run:
                     return
                 if is_ours(item["Key"]) and (self._audio or not item["Key"].endswith(".mp3")):
                     yield item
+
+    def _found(self, keys: set[str]) -> Iterator[dict[str, Any]]:
+        """Objects in other folders, as S3 lists them: an event may have come before its call's folder was known."""
+        for key in sorted(filter(is_ours, keys)):
+            for page in self._bucket.pages(key, ""):
+                yield from (item for item in page if item["Key"] == key)
 
     def _keep_object(self, conversation_id: str, item: dict[str, Any], found: Found) -> None:
         file = self._folder.known(item["Key"], etag=item["ETag"].strip('"'), size=item["Size"])

@@ -6,6 +6,7 @@ One odd field never costs the call: what is not what it used to be is as good as
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import NamedTuple
 
 import msgspec
 
@@ -55,8 +56,7 @@ class _Criterion(Part):
     rationale: Raw = MISSING
 
 
-@dataclass(frozen=True)
-class Turn:
+class Turn(NamedTuple):
     role: str | None
     message: str | None
 

@@ -55,6 +55,11 @@ def read_json(body: bytes) -> bytes:
     return text.strip()
 
 
+def is_array(body: bytes) -> bool:
+    """Whether a body can be an array, by its first character: to find out, it need not be read."""
+    return body.removeprefix(_BOM).lstrip()[:1] == b"["
+
+
 def kind_of(part: Json) -> str:
     """The first character of a part, which tells an object, an array or a text; empty for one that is not there."""
     return bytes(memoryview(part)[:1]).decode()

@@ -10,7 +10,20 @@ import msgspec
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError
 from shared.keys import is_id
-from shared.parts import MISSING, MOST_ELEMENTS, Json, Part, elements, fields, kind_of, number, read_json, restore, text
+from shared.parts import (
+    MISSING,
+    MOST_ELEMENTS,
+    Json,
+    Part,
+    elements,
+    fields,
+    is_array,
+    kind_of,
+    number,
+    read_json,
+    restore,
+    text,
+)  # fmt: skip
 
 TRANSCRIPTION = "post_call_transcription"
 AUDIO = "post_call_audio"
@@ -57,10 +70,10 @@ class WebhookEvent:
 
 
 def split(body: bytes) -> list[bytes] | None:
-    """The elements of an array body, as they stand there; None if the body is one event. Raises PoisonError."""
-    found = elements(_read_json(body))
-    if found is None:
+    """The elements of an array body, as they stand there; None if the body is none. Raises PoisonError."""
+    if not is_array(body):
         return None
+    found = elements(_read_json(body))
     if not found:
         raise PoisonError("webhook", "The body is an empty array.")
     if len(found) > MOST_ELEMENTS:

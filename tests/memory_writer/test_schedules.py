@@ -7,17 +7,20 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.exceptions import ReadTimeoutError
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from botocore.exceptions import ClientError, ReadTimeoutError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from moto.core.models import botocore_stubber
 
+import archiver.handler
 import memory_writer.handler
 from memory_writer.handler import Invocation, make_backend, write
 from memory_writer.memory import Memory
 from scripts.ops_replay import doubt
 from shared.errors import LeaseError
-from tests.conftest import Stack, close_clients, forget
+from tests.archiver.conftest import stage, staged_key
+from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
 from tests.schedules import Worker, before_call, run_all, watch
 
@@ -187,3 +190,94 @@ def test_what_is_forced_while_mem0_may_not_show_it_yet_is_not_written_twice(aws,
 
     assert mem0.adds(conversation_id, "factual") == 1
     assert aws.items()[conversation_id, "memory#factual"]["state"] == "done"
+
+
+CALLERS = ("+12025550123", "+12025550199")
+
+
+def told(conversation_id: str, caller: int, at: int) -> dict[str, Any]:
+    """A transcript in which each word, and the summary, names its caller."""
+    data = {
+        "conversation_id": conversation_id, "transcript": [{"role": "user", "message": f"I am {CALLERS[caller]}."}],
+        "analysis": {"transcript_summary": f"{CALLERS[caller]} called."},
+        "metadata": {"phone_call": {"external_number": CALLERS[caller]}},
+    }  # fmt: skip
+    return {"type": "post_call_transcription", "event_timestamp": at, "data": data}
+
+
+def record_of(message: str) -> SQSRecord:
+    return SQSRecord(sqs_event(message)["Records"][0])
+
+
+def archiving(check: str, crash_before: int | None = None) -> Worker:
+    return Worker(lambda: archiver.handler.handle_record(record_of(check)), crash_before)
+
+
+def remembering(message: str, clock: Clock, crash_before: int | None = None) -> Worker:
+    invocation = Invocation(f"request-{next(owners)}", lambda: clock.now, lambda: 120.0)
+    return Worker(lambda: memory_writer.handler.handle_record(record_of(message), invocation), crash_before)
+
+
+class FinalsRefused:
+    """S3 takes no final object so many times, so that calls are announced from their staged bodies."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        archiver.handler.aws().bucket._s3.meta.events.register("before-call.s3.PutObject", self._refuse)
+
+    def _refuse(self, params: dict[str, Any], **_: Any) -> None:
+        if self.times and "/staging/" not in params["url"]:
+            self.times -= 1
+            raise ClientError({"Error": {"Code": "InternalError"}}, "PutObject")
+
+
+@given(
+    times=st.permutations([1772550278, 1772550279]),
+    refused=st.integers(0, 4),
+    expired=st.booleans(),  # the staged bodies, by when the last announcements are read
+    rounds=st.lists(st.lists(st.tuples(st.integers(0, 5), worker), min_size=1, max_size=3), min_size=1, max_size=4),
+    turns=st.lists(st.integers(0, 4), max_size=40),
+)
+@settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def check_callers(
+    aws: Stack, mem0: HostedMem0, clock: Clock, finals: FinalsRefused, times: list[int], refused: int, expired: bool,
+    rounds: list[list[tuple[int, int | None]]], turns: list[int],
+) -> None:  # fmt: skip
+    conversation_id = f"conv_{next(conversations)}"
+    checks = [stage(aws, told(conversation_id, caller, at)) for caller, at in enumerate(times)]
+    announced: list[str] = []
+    finals.times = refused
+    for planned in rounds:
+        workers = [
+            archiving(checks[act], crash) if act < 2 else remembering(announced[act % len(announced)], clock, crash)
+            for act, crash in planned
+            if act < 2 or announced
+        ]
+        run_all(workers, turns)
+        announced += [message["Body"] for message in aws.take("Announcements")]
+        clock.now += timedelta(minutes=12)
+    finals.times = 0
+    for check in checks:
+        run_all([archiving(check)], [])
+        if expired:
+            aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check))
+    announced += [message["Body"] for message in aws.take("Announcements")]
+
+    for message in announced * 2:  # SQS brings them back
+        clock.now += timedelta(minutes=61)
+        last = remembering(message, clock)
+        run_all([last], [])
+
+        assert last.error is None
+    told_of = [(each["user_id"], each["memory"]) for number in CALLERS for each in mem0.memories(number)]
+    assert all(number in memory for number, memory in told_of)
+    assert {aws.items()[conversation_id, f"memory#{kind}"]["state"] for kind in ("factual", "semantic")} == {"done"}
+    assert sorted(mem0.adds(conversation_id, kind) for kind in ("factual", "semantic")) == [1, 1]
+
+
+def test_no_schedule_gives_one_callers_words_to_another(aws, mem0, clock):
+    ours, theirs = memory_writer.handler.aws(), archiver.handler.aws()
+    watch(ours.bucket._s3, theirs.bucket._s3, theirs.archiver._records._table.meta.client, theirs.sqs)
+    watch(theirs.archiver._announcer._sns)
+
+    check_callers(aws, mem0, clock, FinalsRefused())

@@ -101,7 +101,7 @@ def stage(stack: Stack, delivery_id: str, raw: bytes) -> str:
 
 
 def test_announcements_that_cannot_be_remembered_end_in_the_memory_dlq(faults):
-    announcement = {"version": 1, "event": "transcript_archived", "conversation_id": "conv_gone"}
+    announcement = {"version": 2, "event": "transcript_archived", "conversation_id": "conv_gone", "order": "1-1"}
     unreadable, gone = json.dumps(announcement), json.dumps(
         announcement | {"agent_id": None, "external_number": None, "source_key": "no-phone/conv_gone.json",
                         "json_key": "no-phone/conv_gone.json", "mp3_key": None, "audio": "none"}

@@ -126,7 +126,7 @@ def call(conversation_id: str) -> dict[str, Any]:
 def announcement(conversation_id: str) -> str:
     key = f"{FOLDER}/{conversation_id}.json"
     return Announcement(
-        "transcript_archived", conversation_id, "agent_1", f"+{FOLDER}", key, key, None, "pending"
+        "transcript_archived", conversation_id, "agent_1", f"+{FOLDER}", "1-1", key, key, None, "pending"
     ).to_json()
 
 
@@ -155,8 +155,9 @@ def test_the_archivers_package_archives_a_call_and_its_audio_and_sets_aside_what
 
 def test_the_memory_writers_package_remembers_a_call_on_the_hosted_platform(invoke, stack, mem0):
     stack.s3.put_object(
-        Bucket=stack.bucket, Key=f"{FOLDER}/conv_told.json", Body=json.dumps(call("conv_told")).encode()
-    )
+        Bucket=stack.bucket, Key=f"{FOLDER}/conv_told.json", Body=json.dumps(call("conv_told")).encode(),
+        Metadata={"external_number": f"+{FOLDER}", "order": "1-1"},
+    )  # fmt: skip
 
     answer = invoke("MemoryWriterFunction", sqs_event(announcement("conv_told")))
 

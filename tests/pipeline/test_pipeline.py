@@ -164,9 +164,9 @@ def test_each_call_is_announced(archived, fixture):
         json_key = f"{record['folder']}/{conversation_id}.json"
         mp3_key = record.get("mp3_key") if each["audio"] == "archived" else None
         assert each == {
-            "version": 1, "event": each["event"], "conversation_id": conversation_id, "agent_id": AGENT,
-            "external_number": record.get("external_number"), "source_key": json_key, "json_key": json_key,
-            "mp3_key": mp3_key, "audio": each["audio"],
+            "version": 2, "event": each["event"], "conversation_id": conversation_id, "agent_id": AGENT,
+            "external_number": record.get("external_number"), "order": archived.call(conversation_id)["t_order"],
+            "source_key": json_key, "json_key": json_key, "mp3_key": mp3_key, "audio": each["audio"],
         }  # fmt: skip
 
 

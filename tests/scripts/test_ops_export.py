@@ -25,7 +25,7 @@ from moto.s3.models import s3_backends
 
 from scripts.ops_app import main
 from scripts.ops_folder import NameRefusedError, open_folder
-from tests.archiver.conftest import stage_recording
+from tests.archiver.conftest import stage, stage_recording
 from tests.conftest import Stack
 from tests.processes import LONGEST, at_most
 from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, modes, note, press_ctrl_c
@@ -62,6 +62,7 @@ def put_call(stack: Stack, conversation_id: str, folder: str = FOLDER, **record:
     key = f"{folder}/{conversation_id}.json"
     put(stack, key, conversation_id.encode())
     fields = {"folder": folder, "json_key": key, "audio": "none", "archived_at": "2026-11-21T12:00:00Z"}
+    fields |= {} if folder == "no-phone" else {"caller": folder, "numbers": {folder}}
     note(stack, conversation_id, **fields | record)
     return key
 
@@ -125,6 +126,27 @@ def test_the_manifest_names_each_file_and_what_it_was(stack, ask, there):
             },
         ],
     }  # fmt: skip
+
+
+def test_an_event_that_came_before_its_call_is_exported_with_it(stack, ask, archive, context, there):
+    event = {"type": "future", "data": {"conversation_id": "conv_1", "note": "Call back."}}
+    archive_checks(context, stage(stack, event, now=NOON))
+    archive("conv_1")
+
+    code, _ = ask("export", str(there), "--caller", CALLER)
+
+    keys = {f"{FOLDER}/conv_1.json", "no-phone/conv_1.future.json"}
+    assert (code, exported(there)) == (0, {*keys, "records/conv_1.json"})
+
+
+def test_an_event_that_the_record_knows_and_s3_does_not_is_missing(stack, ask, there):
+    put_call(stack, "conv_1", event_keys={"no-phone/conv_1.future.json"})
+
+    code, _ = ask("export", str(there), "--caller", CALLER)
+
+    assert (code, manifest(there)["missing"]) == (
+        1, [{"key": "no-phone/conv_1.future.json", "conversation_id": "conv_1"}],
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -151,6 +151,19 @@ def test_choices_narrow_each_other(stack, ask, archive, subtests):
             assert claimed(stack) == sorted(keys[number] for number in chosen)
 
 
+def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, ask, archive, subtests):
+    """By the digits of a SIP URI, and by a number that a later transcript named, whose call stays in its folder."""
+    sip = archive("conv_sip", number="sip:+12025550144@example.com")
+    first = archive("conv_late", number="anonymous")
+    later = archive("conv_late", number="+12025550155", summary="A later version.")
+
+    for caller, chosen in (("+12025550144", [sip]), ("12025550155", [first, later]), ("no-phone", [sip, first, later])):
+        with subtests.test(caller):
+            ask("replay", "--caller", caller, *FAST, "--yes")
+
+            assert claimed(stack) == sorted(chosen)
+
+
 def test_a_caller_of_hundreds_of_calls_is_whole(stack, ask, monkeypatch):
     monkeypatch.setattr("shared.bucket.LISTED", 7)
     keys = []
@@ -166,6 +179,9 @@ def test_a_caller_of_hundreds_of_calls_is_whole(stack, ask, monkeypatch):
                     "conversation_id": f"conv_{number}",
                     "item": "call",
                     "folder": "12025550123",
+                    "caller": "12025550123",
+                    "numbers": {"12025550123"},
+                    "archived_at": "2026-11-21T12:00:00Z",
                     "staged_keys": {key},
                 }
             )

@@ -9,7 +9,7 @@ import pytest
 from memory_writer.memory import Memory
 from memory_writer.platform import PlatformBackend
 from shared.record import Records
-from tests.archiver.conftest import stage_recording, staged_key
+from tests.archiver.conftest import stage, stage_recording, staged_key
 from tests.conftest import Stack, close_clients, forget
 from tests.mem0_stand_in import HostedMem0
 from tests.scripts.conftest import CALLER, INTERRUPTED, NOON, archive_checks, deploy_outputs, note, table
@@ -222,6 +222,17 @@ def test_audio_that_waits_for_its_call_is_named(stack, ask, context):
     assert found["rows"][0]["problems"] == ["its audio is parked, and no transcript came"]
 
 
+def test_all_versions_of_audio_that_waits_for_its_call_may_be_unfinished(stack, ask, context):
+    for at in (1, 2):
+        audio = {"conversation_id": "conv_1", "full_audio": "SUQz"}
+        body = {"type": "post_call_audio", "event_timestamp": 1772550278 + at, "data": audio}
+        archive_checks(context, stage(stack, body, now=NOON))
+
+    _, found = ask("verify", "conv_1")
+
+    assert found["rows"][0]["problems"] == ["its audio is parked, and no transcript came"]
+
+
 def test_a_call_that_was_only_fetched_is_named(stack, ask):
     note(stack, "conv_1", fetches=1)
 
@@ -250,6 +261,16 @@ def test_memories_and_their_receipts_must_agree(stack, ask, mem0, archive, remem
         "conv_2": ["Mem0 has semantic memories that the ledger has no receipt for: 1"],
         "conv_3": [],
     }
+
+
+def test_memories_are_looked_for_under_the_number_that_the_json_names(stack, ask, mem0, archive, remember):
+    archive("conv_1")
+    remember("Announcements")
+    note(stack, "conv_1", external_number="+12025550199")
+
+    code, found = ask("verify", "conv_1")
+
+    assert (code, found["rows"][0]["problems"]) == (0, [])
 
 
 class Kept(PlatformBackend):
