@@ -357,7 +357,7 @@ def test_a_call_that_is_erased_while_it_is_fetched_is_not_archived(aws, elevenla
 def test_a_message_that_is_no_announcement_is_set_aside(aws, elevenlabs, context):
     assert lambda_handler(sqs_event("not json"), context) == {"batchItemFailures": []}
 
-    assert aws.reasons("AudioDlqUrl") == [("announcement", "The message is not an announcement of version 1.")]
+    assert aws.reasons("AudioDlqUrl") == [("announcement", "The message is not an announcement of version 2.")]
 
 
 def test_what_is_announced_and_not_archived_is_nothing_to_fetch_for(aws, elevenlabs, announced):
