@@ -23,6 +23,7 @@ class Announcer:
             call.conversation_id,
             call.agent_id,
             call.external_number,
+            order=str(call.t_order),
             source_key=source_key or str(call.json_key),
             json_key=call.json_key,
             mp3_key=call.mp3_key,

@@ -2,9 +2,7 @@
 
 import os
 from io import BytesIO
-from typing import Any, BinaryIO
-
-import simplejson
+from typing import BinaryIO
 
 from shared import keys
 from shared.bucket import Bucket, Outcome
@@ -20,12 +18,11 @@ class Finals:
     def __init__(self, bucket: Bucket, *, gzip_json: bool) -> None:
         self._bucket, self._gzip_json = bucket, gzip_json
 
-    def put_json(self, call: Call, event: WebhookEvent, order: str, *, drop_audio: bool, force: bool) -> None:
-        """The call as ElevenLabs told it, compact; without `full_audio` if that is safe in the MP3, or not kept."""
+    def put_json(self, call: Call, body: bytes, event: WebhookEvent, order: str, *, force: bool) -> None:
+        """The call as ElevenLabs told it, byte for byte."""
         key = keys.call_json(str(call.folder), call.conversation_id)
-        data = {name: value for name, value in event.data.items() if not (drop_audio and name == "full_audio")}
         logger.info(f"Saving JSON to S3: s3://{self._bucket.name}/{mask_key(key)}")
-        outcome = self._put(key, BytesIO(dump(data)), "application/json", describe(event, call, order), force)
+        outcome = self._put(key, BytesIO(body), "application/json", describe(event, call, order), force)
         _say(outcome, f"Successfully saved JSON for conversation {call.conversation_id}")
 
     def put_mp3(self, call: Call, event: WebhookEvent, audio: BinaryIO, order: str, *, force: bool) -> None:
@@ -66,11 +63,3 @@ def describe(event: WebhookEvent, call: Call, order: str) -> dict[str, str]:
         "order": order,
     }
     return {name: value for name, value in values.items() if value is not None}
-
-
-def dump(value: Any) -> bytes:
-    """Compact JSON in UTF-8 with every digit of a number; half an emoji, which UTF-8 cannot hold, stays an escape."""
-    try:
-        return bytes(simplejson.dumps(value, use_decimal=True, ensure_ascii=False, separators=(",", ":")).encode())
-    except UnicodeEncodeError:
-        return bytes(simplejson.dumps(value, use_decimal=True, separators=(",", ":")).encode())

@@ -4,6 +4,8 @@ Audio names no caller. It meets its transcript in the call's record, in whicheve
 the transcript enters the call's S3 folder in the record; audio that finds no folder there is parked in the record, and
 its message is done. Whoever comes second puts the audio into the folder and tags its staged body.
 
+An array body is split first (`archiver.splitter`): from there on a body holds one event.
+
 A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
 without harm: records are updated conditionally, objects written only over those of an older event. One about a call
 that is erased, or left out by the stack's parameters, is deleted instead.
@@ -27,7 +29,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from archiver.announcer import Announcer
 from archiver.archive import Archiver, Delivery, Fate
-from archiver.staged import discard, open_staged
+from archiver.splitter import Splitter
+from archiver.staged import Staged, discard, open_staged
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import PoisonError
@@ -37,10 +40,11 @@ from shared.observability import count, logger, metrics
 from shared.record import Records
 from shared.selection import read_selection
 from shared.settings import is_on_lambda, read_settings
-from shared.webhooks import read_event
+from shared.tombstones import Tombstones
+from shared.webhooks import split
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
-# fails after 22 s, and a whole batch of five such calls after 110 s of the function's 120.
+# fails after 22 s of the function's 120.
 _PATIENCE = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
 _CLAIM_CHECK = TypeAdapter(ClaimCheck)
 
@@ -50,6 +54,8 @@ class Settings:
     bucket_name: str
     conversation_table_name: str
     call_archived_topic_arn: str
+    archive_queue_url: str
+    erasure_secret_arn: str
     dlq_url: str
     keep_audio: bool
     gzip_json: bool
@@ -64,6 +70,7 @@ class Aws:
     bucket: Bucket
     records: Records
     archiver: Archiver
+    splitter: Splitter
     sqs: Any
 
 
@@ -77,12 +84,19 @@ def aws() -> Aws:
     bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
     announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
-    records = Records(table)
+    records, sqs = Records(table), boto3.client("sqs", config=_PATIENCE)
     archiver = Archiver(
-        bucket, records, announcer, read_selection(settings().agent_ids, settings().minimum_call_seconds),
+        bucket, records, Tombstones(table, read_erasure_key), announcer,
+        read_selection(settings().agent_ids, settings().minimum_call_seconds),
         keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
     )  # fmt: skip
-    return Aws(bucket, records, archiver, boto3.client("sqs", config=_PATIENCE))
+    return Aws(bucket, records, archiver, Splitter(bucket, sqs, settings().archive_queue_url), sqs)
+
+
+def read_erasure_key() -> str:
+    """Asked for by the first call with a number, not at the start: without it such a call is retried, others go on."""
+    client = boto3.client("secretsmanager", config=_PATIENCE)
+    return str(client.get_secret_value(SecretId=settings().erasure_secret_arn)["SecretString"])
 
 
 def handle_record(record: SQSRecord) -> None:
@@ -93,11 +107,21 @@ def handle_record(record: SQSRecord) -> None:
             if aws().records.is_discarded(check.delivery_id):
                 return count("DiscardedDropped")
             raise PoisonError("staged body", "There is no staged body under the claim check's key.")
-        fate = archive_all(Delivery(check, staged), datetime.now(timezone.utc))
+        fate = split_or_archive(staged, check)
     if fate in ("erased", "left_out"):
         discard(aws().bucket, aws().records, check.staged_key)
     elif fate == "done":
         aws().bucket.tag_archived(check.staged_key)
+
+
+def split_or_archive(staged: Staged, check: ClaimCheck) -> Fate:
+    elements = None if staged.recording else split(staged.body)
+    if elements is None:
+        return aws().archiver.archive(Delivery(check, staged), datetime.now(timezone.utc))
+    aws().splitter.split(elements, staged, check)
+    count("ArraySplit")
+    logger.info("Array split", elements=len(elements))
+    return "done"
 
 
 def read_claim_check(body: str) -> ClaimCheck:
@@ -109,25 +133,6 @@ def read_claim_check(body: str) -> ClaimCheck:
     if staged_delivery_id(check.staged_key) != check.delivery_id:
         raise PoisonError("claim check", "The staged_key is not that of the delivery_id's staged body.")
     return check
-
-
-def archive_all(delivery: Delivery, now: datetime) -> Fate:
-    """Archive every element of the body; says what is to become of it: one that is parked needs it most.
-
-    One element's trouble does not hold back the others: all are tried, then the first error that may heal is raised,
-    else the first.
-    """
-    fates: set[Fate] = set()
-    errors = []
-    for index, element in delivery.staged.elements():
-        try:
-            fates.add(aws().archiver.archive(read_event(element, index), delivery, now))
-        except Exception as error:
-            errors.append(error)
-    if errors:
-        raise next((error for error in errors if not isinstance(error, PoisonError)), errors[0])
-    ranked: tuple[Fate, ...] = ("parked", "erased", "left_out", "done")
-    return next(fate for fate in ranked if fate in fates)
 
 
 @metrics.log_metrics

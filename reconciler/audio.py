@@ -53,7 +53,7 @@ def announcement(call: Call) -> str:
     """As the archiver announced this call; sent to AudioQueue alone, for no other subscriber is to hear of it again."""
     return Announcement(
         "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-        source_key=str(call.json_key), json_key=call.json_key, mp3_key=None, audio="pending",
+        order=str(call.t_order), source_key=str(call.json_key), json_key=call.json_key, mp3_key=None, audio="pending",
     ).to_json()  # fmt: skip
 
 

@@ -16,11 +16,12 @@ import httpx
 from httpx_retries import Retry, RetryTransport
 from pydantic import ValidationError
 
-from shared.conversation import Conversation, Loose, Seconds, Sent
+from reconciler.loose import Loose, Seconds, Sent
+from shared.conversation import Conversation, read_conversation
 from shared.errors import AnswerError, ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
 from shared.hosts import may_get_key, open_client, read_json, read_pieces
 from shared.keys import is_id
-from shared.webhooks import TRANSCRIPTION, read_event, read_webhook
+from shared.webhooks import TRANSCRIPTION, read_event
 
 PAGE = 100  # the most that the API lists at once
 PAGES = 20_000  # of one list: more than a scheduled pass has time for at PER_SECOND
@@ -114,12 +115,12 @@ class ElevenLabs:
         """The call as JSON, byte for byte as ElevenLabs tells it, and what we use of it."""
         body = self._ask(f"{_CONVERSATIONS}/{conversation_id}", read=_read_conversation)
         try:
-            event = read_event(*(element for _, element in read_webhook(body)))
-        except (PoisonError, TypeError):
+            event = read_event(body)
+        except PoisonError:
             raise ElevenLabsError("the conversation is none") from None
         if event.type != TRANSCRIPTION or event.conversation_id != conversation_id:
             raise ElevenLabsError("the conversation is another one")
-        return body, Conversation.model_validate(event.data)
+        return body, read_conversation(event.data)
 
     def download(self, conversation_id: str, file: BinaryIO) -> None:
         """Write the call's recording into `file`, piece by piece. NotFoundError too for what is no MP3."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from shared.conversation import Loose, Seconds, Sent
+from reconciler.loose import Loose, Seconds, Sent
 
 TOO_LARGE = 413
 RECENT = timedelta(hours=2)  # two passes: a failure is seen by one of them

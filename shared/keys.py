@@ -30,6 +30,11 @@ def staged(received_at: datetime, delivery_id: str, extension: Literal["json", "
     return f"{STAGING}/{received_at:%Y/%m/%d/%H}/{delivery_id}.{extension}"
 
 
+def beside(staged_key: str, delivery_id: str) -> str:
+    """Another body in the same hour's folder: an element of the array under that key, or the array of an element."""
+    return f"{staged_key.rpartition('/')[0]}/{delivery_id}.json"
+
+
 def is_recording(staged_key: str) -> bool:
     """Whether the staged object is audio, not JSON."""
     return staged_key.endswith(".mp3")
@@ -50,7 +55,6 @@ def event_json(folder: str, conversation_id: str, event: str) -> str:
     return f"{folder}/{conversation_id}.{event}.json"
 
 
-def other_event(event: str, delivery_id: str, index: int | None) -> str:
-    """An event that names no conversation; `index` is its place in an array body."""
-    suffix = "" if index is None else f"-{index}"
-    return f"other-events/{event}/{delivery_id}{suffix}.json"
+def other_event(event: str, delivery_id: str) -> str:
+    """An event that names no conversation."""
+    return f"other-events/{event}/{delivery_id}.json"

@@ -1,0 +1,45 @@
+"""Splits an array body, so that all else knows one event a body: each has its own trouble, tag and erasure."""
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from io import BytesIO
+from typing import Any
+
+from archiver.staged import Staged
+from shared import keys
+from shared.bucket import Bucket
+from shared.errors import PoisonError, RetryError
+from shared.messages import ClaimCheck
+
+_AT_ONCE = 10  # puts to S3
+_BATCH = 10  # messages that SQS takes at once
+
+
+class Splitter:
+    """First durable, then passed on. Both may be done again: the same element has the same name."""
+
+    def __init__(self, bucket: Bucket, sqs: Any, archive_queue_url: str) -> None:
+        self._bucket, self._sqs, self._queue_url = bucket, sqs, archive_queue_url
+
+    def split(self, elements: list[bytes], staged: Staged, check: ClaimCheck) -> None:
+        """Stage each element beside its array and hand it on. Raises PoisonError for an array in an array."""
+        if "part_of" in staged.metadata:
+            raise PoisonError("webhook", "The body is an array in an array.")
+        metadata = {"origin": staged.origin, "part_of": check.delivery_id}
+
+        def stage(element: bytes) -> ClaimCheck:
+            delivery_id = hashlib.sha256(element).hexdigest()
+            key = keys.beside(check.staged_key, delivery_id)
+            self._bucket.stage(key, BytesIO(element), "application/json", metadata)
+            return replace(check, delivery_id=delivery_id, staged_key=key)
+
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            checks = list(pool.map(stage, dict.fromkeys(elements)))
+        for start in range(0, len(checks), _BATCH):
+            self._hand_on(checks[start : start + _BATCH])
+
+    def _hand_on(self, checks: list[ClaimCheck]) -> None:
+        entries = [{"Id": str(number), "MessageBody": check.to_json()} for number, check in enumerate(checks)]
+        if self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries).get("Failed"):
+            raise RetryError("SQS did not take all of an array's claim checks")
