@@ -8,10 +8,10 @@ from typing import Annotated, get_args
 
 import typer
 
-from archiver.caller import normalise
 from scripts.aws_session import OpsError
 from scripts.ops_stack import Stack
 from scripts.ops_view import moment
+from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
 from shared.record import Call

@@ -9,7 +9,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache, cached_property, partial
@@ -24,9 +24,8 @@ from scripts.ops_logs import last_reasons
 from scripts.ops_stack import Stack
 from scripts.ops_view import View, moment, undisturbed
 from scripts.private_files import open_private
-from shared.errors import PoisonError
 from shared.keys import is_recording
-from shared.webhooks import read_event, read_webhook
+from shared.webhooks import read_events
 
 HOLD_SECONDS = 900  # how long what is looked at stays hidden from others, should this process die
 WAIT_SECONDS = 1  # for messages; an answer at once may overlook some
@@ -354,9 +353,4 @@ def _object(text: str) -> dict[str, Any]:
 
 def _calls(body: bytes) -> list[str]:
     """The calls in a staged body, as far as it can be read."""
-    found: dict[str, None] = {}
-    with suppress(PoisonError):
-        for _, element in read_webhook(body):
-            with suppress(PoisonError):
-                found[read_event(element).conversation_id or ""] = None
-    return [call for call in found if call]
+    return list(dict.fromkeys(event.conversation_id for event in read_events(body) if event.conversation_id))
