@@ -211,7 +211,7 @@ def test_deleting_the_stack_leaves_calls_records_and_what_opens_them():
 
     kept = {name for name, policy in deletion.items() if policy == "RetainExceptOnCreate"}
     assert kept == {
-        "Bucket", "BucketPolicy", "ConversationTable", "WebhookSecret",
+        "Bucket", "BucketPolicy", "ConversationTable", "WebhookSecret", "ErasureSecret",
         "Key", "AccessLogBucket", "AccessLogBucketPolicy",
     }  # fmt: skip
 
@@ -231,7 +231,41 @@ def test_by_default_the_other_functions_leave_ingest_two_of_the_ten_that_a_new_a
     assert sum(most.values()) <= 10 - 2
 
 
+def test_a_body_that_kills_the_archiver_takes_no_other_along():
+    (mapping,) = (
+        each for each in Deployed().of("AWS::Lambda::EventSourceMapping").values()
+        if each["FunctionName"] == "ArchiverFunction"
+    )  # fmt: skip
+
+    assert mapping["BatchSize"] == 1
+
+
 # ---------------------------------------------------------------- how long calls are kept
+
+
+def test_the_table_forgets_by_itself_only_what_says_when_it_expires_and_finds_calls_by_their_numbers():
+    (table,) = Deployed().of("AWS::DynamoDB::Table").values()
+    (by_caller,) = (each for each in table["GlobalSecondaryIndexes"] if each["IndexName"] == "by-caller")
+
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
+    assert [each["AttributeName"] for each in by_caller["KeySchema"]] == ["caller", "archived_at"]
+    assert by_caller["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+    defined = {each["AttributeName"] for each in table["AttributeDefinitions"]}
+    keyed = {
+        key["AttributeName"]
+        for schema in [table["KeySchema"], *(each["KeySchema"] for each in table["GlobalSecondaryIndexes"])]
+        for key in schema
+    }
+    assert defined == keyed  # CloudFormation refuses one too many, the emulator does not
+
+
+def test_the_key_of_the_tombstones_is_random_and_never_rotates():
+    stack = Deployed()
+    secret = stack.of("AWS::SecretsManager::Secret")["ErasureSecret"]
+
+    assert secret["GenerateSecretString"]["PasswordLength"] == 64
+    assert "SecretString" not in secret
+    assert not stack.of("AWS::SecretsManager::RotationSchedule")
 
 
 def test_finished_calls_are_kept_for_ever_with_all_their_versions_unless_told_otherwise():

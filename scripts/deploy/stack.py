@@ -31,7 +31,7 @@ STUCK = {
 }
 STACK_TYPE = "AWS::CloudFormation::Stack"
 KEPT = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::SecretsManager::Secret")
-NEVER_REMOVED = ("Bucket", "ConversationTable", "WebhookSecret")
+NEVER_REMOVED = ("Bucket", "ConversationTable", "WebhookSecret", "ErasureSecret")
 _UNCHANGED = ("didn't contain changes", "No updates are to be performed")
 
 

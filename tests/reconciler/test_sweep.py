@@ -1,6 +1,8 @@
 """The sweep over staged bodies that nobody finished."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import pytest
@@ -53,6 +55,32 @@ def test_a_poison_message_does_not_come_back_for_ever(aws):
     assert [run(NOW + hours * HOUR)["swept"] for hours in range(4)] == [1, 0, 0, 0]
 
 
+def unfinished(aws) -> set[str]:
+    """The staged bodies that an erasure is told to look at."""
+    return {item for conversation_id, item in aws.items() if conversation_id == "#unfinished"}
+
+
+def test_what_nobody_finished_is_noted_for_erasures_before_it_is_handed_on(aws, context, archive_all):
+    poison = staged_key(stage(aws, b"not json", now=NOW - 2 * HOUR))
+    parked = staged_key(stage(aws, audio(), now=NOW - 2 * HOUR))
+    done = stage(aws, transcript("conv_2"), now=NOW - 2 * HOUR)
+    archiver.handler.lambda_handler(sqs_event(done), context)
+
+    run()
+
+    assert unfinished(aws) == {poison, parked}
+    assert handed_on(aws) == sorted([poison, parked])
+
+
+def test_a_body_is_noted_even_if_sqs_does_not_take_its_claim_check(aws):
+    key = staged_key(stage(aws, b"not json", now=NOW - 2 * HOUR))
+
+    with refusing_sqs(), pytest.raises(ClientError):
+        run()
+
+    assert unfinished(aws) == {key}
+
+
 def test_a_missed_run_is_caught_up(aws):
     run()
     keys = [staged_key(stage(aws, transcript(f"conv_{hours}"), now=NOW + hours * HOUR)) for hours in range(6)]
@@ -100,13 +128,20 @@ def test_bodies_are_swept_page_by_page_and_a_run_that_is_out_of_time_goes_on_wit
 def test_a_claim_check_that_sqs_does_not_take_is_sent_by_the_next_run(aws):
     stage(aws, transcript(), now=NOW - 2 * HOUR)
 
+    with refusing_sqs(), pytest.raises(ClientError):
+        run()
+
+    assert run()["swept"] == 1
+
+
+@contextmanager
+def refusing_sqs() -> Iterator[None]:
+    """SQS takes no messages of the reconciler's."""
+
     def refuse(**_):
         raise ClientError({"Error": {"Code": "InternalError", "Message": ""}}, "SendMessage")
 
     sqs = reconciler.handler.aws().sqs
     sqs.meta.events.register("before-call.sqs.SendMessage", refuse, unique_id="refuse")
-    with pytest.raises(ClientError):
-        run()
+    yield
     sqs.meta.events.unregister("before-call.sqs.SendMessage", unique_id="refuse")
-
-    assert run()["swept"] == 1
