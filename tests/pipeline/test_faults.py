@@ -124,4 +124,4 @@ def test_the_functions_run_under_their_own_roles(emulator, faults):
     assert faults.post(body("12025550120")).status_code == 503
 
     iam.put_role_policy(RoleName=role, PolicyName="ingest", PolicyDocument=json.dumps(policy))
-    assert faults.post(body("12025550120")).status_code == 200
+    wait_until(lambda: faults.post(body("12025550120")).status_code == 200)  # it asks for the secret now and then
