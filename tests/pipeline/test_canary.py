@@ -28,7 +28,9 @@ def kept(pipeline: Pipeline, mem0: HostedMem0) -> tuple[Any, ...]:
     """All objects and memories, and of the records what is more than a tombstone."""
     pages = pipeline.s3.get_paginator("list_object_versions").paginate(Bucket=pipeline.bucket)
     versions = [each for page in pages for each in page.get("Versions", []) + page.get("DeleteMarkers", [])]
-    records = [item for item in pipeline.items().values() if item.keys() > {"conversation_id", "item", "erased_at"}]
+    records = [
+        item for item in pipeline.items().values() if item.keys() - {"conversation_id", "item", "erased_at", "expires"}
+    ]
     return versions, records, mem0.memories(f"user:{USER}")
 
 
