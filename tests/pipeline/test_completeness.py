@@ -116,7 +116,8 @@ def test_100_mb_of_audio_pass_through_both_functions_in_under_200_mb(pipeline, e
     }  # fmt: skip
     environment = {
         "BUCKET_NAME": pipeline.bucket, "CONVERSATION_TABLE_NAME": pipeline.outputs["ConversationTableName"],
-        "ARCHIVE_QUEUE_URL": queue, "AUDIO_QUEUE_URL": queue, "DLQ_URL": queue, "ERASURE_SECRET_ARN": "none", "HTTP_API_ID": "api",
+        "ARCHIVE_QUEUE_URL": queue, "AUDIO_QUEUE_URL": queue, "DLQ_URL": queue, "HTTP_API_ID": "api",
+        "ERASURE_SECRET_ARN": "none",
         "CALL_ARCHIVED_TOPIC_ARN": pipeline.outputs["CallArchivedTopicArn"], "ELEVENLABS_HOST": elevenlabs.url,
         "ELEVENLABS_SECRET_ARN": pipeline.outputs["ElevenLabsSecretArn"], "RECONCILE_AFTER_MINUTES": "0",
         "KEEP_AUDIO": "true", "GZIP_JSON": "false", "MINIMUM_CALL_SECONDS": "0", "AGENT_IDS": "",
