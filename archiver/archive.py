@@ -27,6 +27,7 @@ from shared.record import MOST_STAGED, Call, Parked, Records
 from shared.selection import Selection
 from shared.times import utc
 from shared.tombstones import Tombstones
+from shared.unnamed import Unnamed
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent
 
 SUMMARY_BYTES = 4096
@@ -63,10 +64,11 @@ class Archiver:
     """Archives events, one at a time: what `selection` and `keep_audio` say is to be kept."""
 
     def __init__(
-        self, bucket: Bucket, records: Records, tombstones: Tombstones, announcer: Announcer, selection: Selection,
-        *, keep_audio: bool, gzip_json: bool,
+        self, bucket: Bucket, records: Records, unnamed: Unnamed, tombstones: Tombstones, announcer: Announcer,
+        selection: Selection, *, keep_audio: bool, gzip_json: bool,
     ) -> None:  # fmt: skip
         self._bucket, self._records, self._tombstones, self._announcer = bucket, records, tombstones, announcer
+        self._unnamed = unnamed
         self._finals = Finals(bucket, gzip_json=gzip_json)
         self._selection, self._keep_audio = selection, keep_audio
 
@@ -270,6 +272,7 @@ class Archiver:
         if conversation_id is None:
             key = keys.other_event(event.type, delivery.check.delivery_id)
             nobody = Call("", external_number=caller.number)
+            self._unnamed.note(delivery.check.staged_key)
             self._finals.put_event(key, delivery.staged.body, event, nobody, order, force=force)
         else:
             call = self._records.get(conversation_id) or Call(conversation_id)

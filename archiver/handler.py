@@ -41,6 +41,7 @@ from shared.record import Records
 from shared.selection import read_selection
 from shared.settings import is_on_lambda, read_settings
 from shared.tombstones import Tombstones
+from shared.unnamed import Unnamed
 from shared.webhooks import split
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
@@ -86,7 +87,7 @@ def aws() -> Aws:
     announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
     records, sqs = Records(table), boto3.client("sqs", config=_PATIENCE)
     archiver = Archiver(
-        bucket, records, Tombstones(table, read_erasure_key), announcer,
+        bucket, records, Unnamed(table), Tombstones(table, read_erasure_key), announcer,
         read_selection(settings().agent_ids, settings().minimum_call_seconds),
         keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
     )  # fmt: skip

@@ -29,7 +29,6 @@ from reconciler.calls import WINDOW, CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from reconciler.sweep import sweep
-from reconciler.unfinished import Unfinished
 from reconciler.watchdog import ADVICE, find_troubles
 from shared.announcements import read_announcement
 from shared.aws_errors import AwsError
@@ -41,6 +40,7 @@ from shared.record import Call, Records
 from shared.selection import read_selection
 from shared.settings import is_on_lambda, read_settings
 from shared.times import utc
+from shared.unnamed import Unnamed
 
 _PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 PARKED_LONG = timedelta(days=1)
@@ -71,7 +71,7 @@ class Aws:
     bucket: Bucket
     records: Records
     bookmarks: Bookmarks
-    unfinished: Unfinished
+    unnamed: Unnamed
     staging: Staging
     sqs: Any
     secrets_manager: Any
@@ -89,7 +89,7 @@ def aws() -> Aws:
     sqs = boto3.client("sqs", config=_PATIENCE)
     staging = Staging(bucket, sqs, settings().archive_queue_url)
     secrets_manager = boto3.client("secretsmanager", config=_PATIENCE)
-    return Aws(bucket, Records(table), Bookmarks(table), Unfinished(table), staging, sqs, secrets_manager)
+    return Aws(bucket, Records(table), Bookmarks(table), Unnamed(table), staging, sqs, secrets_manager)
 
 
 def elevenlabs() -> ElevenLabs:
@@ -122,7 +122,7 @@ def refuse_key() -> None:
 
 def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
     """One scheduled pass; returns what it found and did."""
-    swept = sweep(aws().bucket, aws().staging, aws().bookmarks, aws().unfinished, now, has_time)
+    swept = sweep(aws().bucket, aws().staging, aws().bookmarks, aws().unnamed, now, has_time)
     metrics.add_metric("StagedSwept", MetricUnit.Count, swept)
     parked = aws().records.count("by-state", "parked", until=utc(now - PARKED_LONG))
     metrics.add_metric("AudioParkedLong", MetricUnit.Count, parked)

@@ -1,8 +1,9 @@
 """The sweep: staged bodies that nobody finished get their claim check again, once.
 
 Whoever crashes between S3 and SQS strands a body; what is parked, or failed for good, carries no tag either, and is
-handled once more without harm. Each is noted before, so that an erasure can look at it. The bookmark is the last key that was looked at. Keys sort by hour, so that a missed run
-is caught up, and a poison message does not come back for ever.
+handled once more without harm. Each is noted before, so that an erasure can look at it. The bookmark is the last key
+that was looked at. Keys sort by hour, so that a missed run is caught up, and a poison message does not come back for
+ever.
 """
 
 from collections.abc import Callable
@@ -13,15 +14,15 @@ from typing import Any
 
 from reconciler.bookmarks import Bookmarks
 from reconciler.staging import Staging
-from reconciler.unfinished import Unfinished
 from shared.bucket import Bucket
 from shared.keys import STAGING
+from shared.unnamed import Unnamed
 
 _AT_ONCE = 10  # tags asked for at the same time
 
 
 def sweep(
-    bucket: Bucket, staging: Staging, bookmarks: Bookmarks, unfinished: Unfinished, now: datetime,
+    bucket: Bucket, staging: Staging, bookmarks: Bookmarks, unnamed: Unnamed, now: datetime,
     has_time: Callable[[], bool],
 ) -> int:  # fmt: skip
     """Sweep up to the hour before last, which no delivery writes into any more; returns how many were handed on."""
@@ -31,7 +32,7 @@ def sweep(
         due = list(takewhile(lambda item: item["Key"] < end, page))
         untagged = _untagged(bucket, due)
         for key, _ in untagged:
-            unfinished.note(key)
+            unnamed.note(key)
         handed_on += staging.hand_on(untagged)
         if due:
             bookmarks.write("swept", due[-1]["Key"])

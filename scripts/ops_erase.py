@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -12,10 +11,11 @@ from typing import Annotated, Any
 import typer
 from botocore.exceptions import ClientError
 
-from archiver.caller import normalise
 from reconciler.elevenlabs import ElevenLabs
 from scripts.aws_session import OpsError
-from scripts.erasure import AT_ONCE, Eraser, Found, Subject
+from scripts.erasure import Eraser
+from scripts.erasure_reading import Subject
+from scripts.erasure_search import Found
 from scripts.ops_calls import CallId
 from scripts.ops_logs import FUNCTIONS, log_group
 from scripts.ops_stack import Stack
@@ -23,13 +23,22 @@ from scripts.ops_view import View, undisturbed
 from scripts.private_files import open_private
 from scripts.terminal import Terminal
 from shared.bucket import Version
+from shared.caller import normalise
 from shared.errors import ElevenLabsError
 from shared.keys import is_id
 from shared.observability import mask, mask_key
+from shared.record import DISCARDED_FOR
 from shared.times import utc
+from shared.tombstones import KEPT
 
 Asked = dict[str, str | None]  # calls, and why ElevenLabs has not deleted them; empty if it has
 BACKUP_DAYS = 35  # of the table's point-in-time recovery, where AWS does not say
+MOST_WAITS = 2  # after the first, no function is at work that had read before there was a tombstone
+NOTHING_OF_CALL = "nothing is kept of this call; with --yes a tombstone keeps it from coming (back)"
+NOTHING_OF_CALLER = (
+    "nothing is kept of this caller: is the number as the calls had it, with its country's code? With --yes a "
+    "tombstone keeps out what comes late of calls until now"
+)
 
 
 def erase(
@@ -46,10 +55,10 @@ def erase(
 ) -> int:
     """Erase a caller, or one call, as a privacy law (GDPR, CCPA) gives people a right to.
 
-    All versions of objects, staged bodies, records, memories and messages are deleted for good, and a tombstone keeps
-    them from coming back. Functions that began before are waited out, two minutes by default. Then it looks again, and
-    writes a certificate: as JSON, and beside it as text. Calls that are held later are new ones. Interrupted, run the
-    same command again. Exit code 1 if something is left.
+    All versions of objects, staged bodies, records, memories and messages are deleted for good, and tombstones keep
+    them from coming back, however late. Functions that began before are waited out, two minutes by default. Then it
+    looks again, and writes a certificate: as JSON, and beside it as text. Calls that begin after this command are kept.
+    Interrupted, run the same command again. Exit code 1 if something is left, or a person must look at something.
 
     Example: ops erase +12025550123 --elevenlabs --yes
     """
@@ -60,16 +69,11 @@ def erase(
     eraser = Eraser(stack, subject)
     with view.progress.status("Looking for all that is kept ..."):
         found = eraser.find()
-    if subject.caller and not (found.calls or found.versions or found.memories):
-        whom = mask(f"+{subject.caller}")
-        raise OpsError(
-            f"Nothing is kept of {whom} (any more): is the number as the calls had it, with its country's code?"
-        )
     if not yes:
         advice = "the same command with --yes deletes it for good; ops export keeps a copy"
-        if not (found.known or found.versions or found.memories):
-            advice = "nothing is kept of this call; with --yes a tombstone keeps it from coming (back)"
-        shown = preview(found, subject, elevenlabs=elevenlabs, has_mem0=eraser.has_mem0)
+        if not (found.known or found.shared or found.versions or found.memories):
+            advice = NOTHING_OF_CALLER if subject.caller else NOTHING_OF_CALL
+        shown = preview(found, subject, elevenlabs=elevenlabs, has_mem0=eraser.memories.has_mem0)
         view.show(shown | {"takes": f"{eraser.patience} s at least"}, "To be erased", advice)
         return 0
     file = certificate or Path(f"erasure-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json")
@@ -105,6 +109,7 @@ def preview(found: Found, subject: Subject, *, elevenlabs: bool, has_mem0: bool)
     memories = "all of the user's memories, whoever wrote them" if subject.caller else "the memories of this call"
     return found.numbers() | {
         "conversations": sorted(found.calls),
+        "shared_calls": len(found.shared),
         "in_mem0": memories if has_mem0 else "the stack has no Mem0",
         "at_elevenlabs": "their copy too" if elevenlabs else "stays, without --elevenlabs",
     }
@@ -142,24 +147,26 @@ def carry_out(view: View, eraser: Eraser, found: Found, client: ElevenLabs | Non
     began = datetime.now(timezone.utc)
     found = settle(view, eraser, found)
     with view.progress.status("Deleting messages, memories, and what is elsewhere ..."):
-        doubts = eraser.doubts(found)
+        doubts = eraser.memories.doubts(found)
         messages = eraser.drop_messages(found)
-        eraser.forget(found)
+        eraser.memories.forget(found)
     locked = delete(view, eraser, found)
     with view.progress.status("Deleting what the table knows, and looking again ..."):
         kept = set(found.calls) if locked else set(doubts)
         eraser.bury(found, kept)
-        left = eraser.find().numbers()
+        left = eraser.find_again()
+        eraser.tidy(left)
         asked = delete_at_elevenlabs(client, sorted(found.calls)) if client else {}
     return {
         "began_at": utc(began), "finished_at": utc(datetime.now(timezone.utc)),
-        "complete": not (any(left.values()) or doubts or any(asked.values())),
+        "complete": not (any(left.numbers().values()) or left.doubtful or doubts or any(asked.values())),
         "conversations": sorted(found.calls),
+        "shared_conversations": sorted(found.shared),
         "deleted": found.without(kept, locked).numbers()
         | {"messages": messages, "elevenlabs": list(asked.values()).count("")},
         "deleted_versions": [named_version(each) for each in found.versions if each not in locked],
-        "found_afterwards": left,
-        "remains": list(remains(view.stack, eraser, locked, doubts, asked if client else None)),
+        "found_afterwards": left.numbers(),
+        "remains": list(remains(view.stack, eraser, locked, doubts, left.doubtful, asked if client else None)),
     }  # fmt: skip
 
 
@@ -175,14 +182,17 @@ def delete_at_elevenlabs(client: ElevenLabs, conversation_ids: list[str]) -> Ask
 
 
 def settle(view: View, eraser: Eraser, found: Found) -> Found:
-    """Put up tombstones, and wait, until nothing more has come meanwhile; returns what there is then."""
-    while True:
+    """Put up tombstones and wait, once more if calls of before came meanwhile; returns what there is then."""
+    eraser.close_caller()
+    for _ in range(MOST_WAITS):
         wait(view, eraser.entomb(found))
         with view.progress.status("Looking for what came meanwhile ..."):
-            now_found = eraser.find()
+            now_found = eraser.find_again()
         if now_found.calls.keys() <= found.calls.keys():
             return now_found
         found = now_found
+    eraser.entomb(found)
+    return found
 
 
 def wait(view: View, until: datetime) -> None:
@@ -194,15 +204,9 @@ def wait(view: View, until: datetime) -> None:
 
 def delete(view: View, eraser: Eraser, found: Found) -> list[Version]:
     """Delete every version; returns those that may not be deleted yet."""
-    locked = []
-    with view.bar() as bar, ThreadPoolExecutor(AT_ONCE) as pool, undisturbed():
-        for _ in pool.map(lambda key: eraser.discard(key, found), found.staged):
-            pass
-        deleted = zip(found.versions, pool.map(eraser.delete, found.versions), strict=True)
-        for version, is_gone in bar.track(deleted, total=len(found.versions), description="Deleting"):
-            if not is_gone:
-                locked.append(version)
-    return locked
+    with view.bar() as bar, undisturbed():
+        deleted = bar.track(eraser.delete_objects(found), total=len(found.versions), description="Deleting")
+        return [version for version, is_gone in deleted if not is_gone]
 
 
 def named(subject: Subject) -> dict[str, str]:
@@ -219,6 +223,7 @@ def remains(
     eraser: Eraser,
     locked: list[Version],
     doubts: dict[str, datetime],
+    doubtful: dict[str, str],
     asked: Asked | None,
 ) -> Iterator[dict[str, str]]:
     """What is not, or cannot be, deleted now; why, and until when."""
@@ -230,12 +235,17 @@ def remains(
     for conversation_id, moment in doubts.items():
         why = "Mem0 may still show a memory whose answer was lost"
         yield {"what": conversation_id, "why": why, "until": f"{utc(moment)}; run this again then"}
+    for key, why in doubtful.items():
+        yield {"what": mask_key(key), "why": why, "until": "a person looks at it; run this again then"}
     yield {"what": "backups of the table (point-in-time recovery)", "why": "AWS deletes them by age alone",
            "until": utc(now + timedelta(days=backup_days(stack)))}  # fmt: skip
     yield {"what": "logs: ids of conversations, masked numbers", "why": "they hold neither number nor words",
            "until": log_end(stack, now)}  # fmt: skip
-    yield {"what": "tombstones: ids of conversations, and of deliveries", "why": "they keep the calls from coming back",
+    yield {"what": "tombstones of calls: ids of conversations", "why": "they keep the calls from coming back",
            "until": "for ever"}  # fmt: skip
+    yield {"what": "marks: ids of deliveries, and for a caller a keyed hash of the number",
+           "why": "they keep out what is delivered late",
+           "until": f"{DISCARDED_FOR.days} days, and {KEPT.days} for a caller"}  # fmt: skip
     yield {"what": "messages that were delayed or at work", "why": "the functions drop them when they come",
            "until": "their queue's visibility timeout"}  # fmt: skip
     for conversation_id, fault in (asked or {}).items():
@@ -249,7 +259,7 @@ def remains(
     if asked is None:
         yield {"what": "ElevenLabs' own copy of the calls", "why": "--elevenlabs was not given",
                "until": "the end of the agent's retention there"}  # fmt: skip
-    if not eraser.has_mem0:
+    if not eraser.memories.has_mem0:
         yield {"what": "memories in a Mem0 of earlier times", "why": "the stack has no key of it", "until": "-"}
     if logs := stack.outputs.get("AccessLogBucketName"):
         why = "they name keys, and keys the number; so does each deletion of this run"

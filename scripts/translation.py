@@ -78,7 +78,7 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
-            resources[name] = without_tls(plain_secret(resource))
+            resources[name] = without_tls(with_batches(plain_secret(resource)))
     return template | {"Resources": resources}
 
 
@@ -126,6 +126,16 @@ def plain_secret(node: Any) -> Any:
         return node
     excluded = {"ExcludeCharacters": string.punctuation} if node.get("ExcludePunctuation") else {}
     return {name: plain_secret(value) for name, value in node.items()} | excluded
+
+
+def with_batches(node: Any) -> Any:
+    """On AWS the right to send a message covers batches of them; the emulator asks for a right of its own."""
+    if isinstance(node, list):
+        return [with_batches(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    more = {"Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]} if node.get("Action") == "sqs:SendMessage" else {}
+    return {name: with_batches(value) for name, value in node.items()} | more
 
 
 def without_tls(resource: Template) -> Template:

@@ -6,7 +6,7 @@ import random
 import time
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Any, BinaryIO, Literal
 
@@ -32,6 +32,7 @@ class Version:
     key: str
     version_id: str
     size: int = 0
+    is_latest: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,7 @@ class Bucket:
         try:
             for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix):
                 for each in page.get("Versions", []) + page.get("DeleteMarkers", []):
-                    yield Version(each["Key"], each["VersionId"], each.get("Size", 0))
+                    yield Version(each["Key"], each["VersionId"], each.get("Size", 0), each["IsLatest"])
         except AwsError as error:
             raise _storage_error(error) from None
 

@@ -43,7 +43,8 @@ class Call:
     """What the record says of a call. All but the id may be missing: audio may come before its call.
 
     `caller` is the digits by which the call is found first, `numbers` those of all its events. `waiting` holds the
-    tickets of all parked audio that is not tagged yet; `parked` is the newest.
+    tickets of all parked audio that is not tagged yet; `parked` is the newest. `users` are those of Mem0 that may
+    remember the call, known while it is being erased.
     """
 
     conversation_id: str
@@ -74,6 +75,7 @@ class Call:
     event_keys: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
     waiting: frozenset[str] = frozenset()
+    users: frozenset[str] = frozenset()
 
     @property
     def is_known(self) -> bool:
@@ -117,19 +119,6 @@ class Records:
         keys = [{"conversation_id": conversation_id, "item": item} for item in MEMORIES]
         answers = [self._table.get_item(Key=key, ConsistentRead=True) for key in keys]
         return {answer["Item"]["item"]: answer["Item"] for answer in answers if "Item" in answer}
-
-    def all(self) -> Iterator[Call]:
-        """Every call that has a record. This reads the whole table."""
-        scan: dict[str, Any] = {
-            "FilterExpression": "#item = :call", "ConsistentRead": True,
-            "ExpressionAttributeNames": {"#item": "item"}, "ExpressionAttributeValues": {":call": ITEM},
-        }  # fmt: skip
-        while True:
-            answer = self._table.scan(**scan)
-            yield from map(_call, answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            scan["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
         """Calls whose `audio` is so, and that were archived between the two times, oldest first."""
@@ -337,12 +326,15 @@ class Records:
             {":now": now, ":reason": reason},
         )
 
-    def erase(self, conversation_id: str, now: str) -> Call:
+    def erase(self, conversation_id: str, now: str, users: Iterable[str] = ()) -> Call:
         """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`."""
+        add, added = _adding(users=set(users)) if users else ("", {})
+        names = {"#erased_at": "erased_at"} | ({"#users": "users"} if users else {})
         answer = self._table.update_item(
             Key=_key(conversation_id),
-            UpdateExpression="SET erased_at = if_not_exists(erased_at, :now)",
-            ExpressionAttributeValues={":now": now},
+            UpdateExpression=f"SET #erased_at = if_not_exists(#erased_at, :now) {add}",
+            ExpressionAttributeNames=names,
+            ExpressionAttributeValues={":now": now} | added,
             ReturnValues="ALL_NEW",
         )
         return _call(answer["Attributes"])
@@ -353,6 +345,23 @@ class Records:
             self._table.delete_item(Key={"conversation_id": call.conversation_id, "item": item})
         kept = {"erased_at": call.erased_at} | ({"expires": int(expires.timestamp())} if expires else {})
         self._table.put_item(Item=_key(call.conversation_id) | kept)
+
+    def leave_out_number(
+        self, conversation_id: str, digits: str, staged_keys: Iterable[str], event_keys: Iterable[str]
+    ) -> None:
+        """Forget that a call has this number too, and what was kept of it. By `remove_number` it is still found."""
+        gone = {"numbers": {digits}, "staged_keys": set(staged_keys), "event_keys": set(event_keys)}
+        gone = {name: values for name, values in gone.items() if values}
+        self._update(
+            conversation_id,
+            f"DELETE {', '.join(f'#{name} :{name}' for name in gone)}",
+            "attribute_exists(#item)",
+            {f":{name}": values for name, values in gone.items()},
+        )
+
+    def remove_number(self, conversation_id: str, digits: str) -> None:
+        """Let the call not be found by this number any more."""
+        self._table.delete_item(Key={"conversation_id": conversation_id, "item": f"number#{digits}"})
 
     def note_discarded(self, delivery_id: str, now: datetime) -> None:
         """A staged body is about to be deleted, its call is erased or left out: its claim check may come once more."""
@@ -393,7 +402,7 @@ def _key(conversation_id: str) -> dict[str, str]:
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
     known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
-    sets = ("staged_keys", "event_keys", "numbers", "waiting")
+    sets = ("staged_keys", "event_keys", "numbers", "waiting", "users")
     return Call(**known | {name: frozenset(item.get(name, ())) for name in sets})
 
 

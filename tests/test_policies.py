@@ -26,6 +26,7 @@ from scripts.deployment import TEMPLATE
 from scripts.elevenlabs_stand_in import ElevenLabs
 from shared.messages import ClaimCheck
 from shared.record import MEMORIES
+from shared.tombstones import Tombstones
 from tests.alarms import Deployed
 from tests.archiver.conftest import stage, stage_recording, staged_key
 from tests.archiver.test_handler import audio, envelope, transcript
@@ -109,9 +110,28 @@ def another_event(world: World) -> None:
     world.work(stage(world.aws, envelope({"conversation_id": "conv_1"}, "call_initiation_failure")))
 
 
+def a_call_of_two_numbers(world: World) -> None:
+    world.work(stage(world.aws, envelope({"conversation_id": "conv_1", "external_number": "+12025550124"}, "mood")))
+
+
+def an_event_about_no_call(world: World) -> None:
+    world.work(stage(world.aws, envelope({"external_number": "+12025550124"}, "voice_removed")))
+
+
+def an_array(world: World) -> None:
+    world.work(stage(world.aws, [transcript("conv_4"), transcript("conv_5")]))
+
+
 def a_late_body_of_an_erased_call(world: World) -> None:
     world.change("conv_3", erased_at="2026-11-22T10:00:00Z")
     world.work(stage(world.aws, transcript("conv_3")))
+
+
+def a_call_of_an_erased_caller(world: World) -> None:
+    table = boto3.Session().resource("dynamodb").Table("ConversationTable")
+    Tombstones(table, lambda: SECRET).erase("12025550125", datetime.now(timezone.utc))
+    number = {"metadata": {"phone_call": {"external_number": "+12025550125"}}}
+    world.work(stage(world.aws, transcript("conv_6", **number)))
 
 
 def a_claim_check_without_its_body(world: World) -> None:
@@ -223,7 +243,8 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     "IngestFunction": [a_webhook],
     "ArchiverFunction": [
         a_call_in_two_versions, audio_before_its_call, a_recording_that_was_fetched, another_event,
-        a_late_body_of_an_erased_call, a_claim_check_without_its_body,
+        a_call_of_two_numbers, an_event_about_no_call, an_array,
+        a_late_body_of_an_erased_call, a_call_of_an_erased_caller, a_claim_check_without_its_body,
     ],
     "MemoryWriterFunction": [
         a_call_to_remember_and_to_forget, a_call_to_remember_from_its_staged_body, an_announced_call_that_is_gone,
@@ -247,9 +268,10 @@ FUNCTIONS = [
     for name, parameters in STACKS.items() for function in Deployed(**parameters).of("AWS::Lambda::Function")
 ]  # fmt: skip
 HANDLERS = sorted({handler_of(EVERYTHING, function) for function in SCENES})
-# Reached by a name only that something else has too: bookmarks are read, ElevenLabs' recordings downloaded, and all of
-# a user's memories got from mem0.
+# Reached by a name only that something else has too: calls are erased, bookmarks are read, ElevenLabs' recordings
+# downloaded, and all of a user's memories got from mem0.
 SAME_NAME = {
+    "archiver/handler.py": {("shared/tombstones.py", "Tombstones.erase", "PutItem")},
     "memory_writer/handler.py": {("shared/record.py", "Records.read_items", "BatchGetItem")},
     "reconciler/handler.py": {
         ("shared/bucket.py", "Bucket.read", "GetObject"), ("shared/bucket.py", "Bucket.download", "GetObject"),
@@ -312,7 +334,8 @@ def create(stack: Deployed) -> Stack:
     for table in stack.of("AWS::DynamoDB::Table"):
         create_table(table)
     for secret, properties in stack.of("AWS::SecretsManager::Secret").items():
-        boto3.client("secretsmanager").create_secret(Name=f"{secret}.Id", SecretString=properties["SecretString"])
+        value = properties.get("SecretString", SECRET)  # or a random one
+        boto3.client("secretsmanager").create_secret(Name=f"{secret}.Id", SecretString=value)
     outputs = {"BucketName": BUCKET, "ConversationTableName": "ConversationTable"}
     return Stack(boto3.Session().client, outputs)  # not watched
 
@@ -353,6 +376,7 @@ def test_the_canary_writes_its_own_items_and_marks_of_what_it_took_away_alone(ac
 
 def test_the_reconciler_overwrites_its_bookmarks_alone():
     assert may("ReconcilerFunction", "PutItem", "#reconciler")
+    assert may("ReconcilerFunction", "PutItem", "#unnamed")  # where nothing is that it could destroy
     assert not may("ReconcilerFunction", "PutItem", "conv_1")
     assert may("ReconcilerFunction", "UpdateItem", "conv_1")  # notes what it fetched
 
@@ -449,7 +473,7 @@ def test_a_new_call_in_the_code_is_found_though_no_scene_comes_by(handler, call,
 
 
 def test_a_call_in_shared_code_is_found_once_a_handler_makes_use_of_it():
-    assert new_sites("archiver/handler.py", "x.all()") == {("shared/record.py", "Records.all", "Scan")}
+    assert new_sites("archiver/handler.py", "x.ledger()") == {("shared/record.py", "Records.ledger", "GetItem")}
 
 
 def test_code_that_no_handler_comes_to_asks_for_no_right():

@@ -1,6 +1,7 @@
 """The canary as its schedule calls it."""
 
 import json
+import time
 
 import pytest
 from botocore.client import BaseClient
@@ -43,7 +44,9 @@ def test_a_flight_leaves_nothing_but_a_tombstone(aws, context, fly, capsys):
     assert "WebhookStaged" not in found  # which says that ElevenLabs sends
     assert versions(aws) == []
     calls = [item for (_, kind), item in aws.items().items() if kind == "call"]
-    assert [set(item) for item in calls] == [{"conversation_id", "item", "erased_at"}]
+    assert [set(item) for item in calls] == [{"conversation_id", "item", "erased_at", "expires"}]
+    days_left = (float(calls[0]["expires"]) - time.time()) / 86400
+    assert 29 < days_left <= 30
     assert aws.reasons() == []
 
 

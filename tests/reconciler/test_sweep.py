@@ -57,7 +57,7 @@ def test_a_poison_message_does_not_come_back_for_ever(aws):
 
 def unfinished(aws) -> set[str]:
     """The staged bodies that an erasure is told to look at."""
-    return {item for conversation_id, item in aws.items() if conversation_id == "#unfinished"}
+    return {item for conversation_id, item in aws.items() if conversation_id == "#unnamed"}
 
 
 def test_what_nobody_finished_is_noted_for_erasures_before_it_is_handed_on(aws, context, archive_all):

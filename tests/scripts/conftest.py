@@ -6,6 +6,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,7 @@ class Wire:
         self._codes: dict[str, str] = {}
         self._acts: dict[str, Callable[[], None]] = {}
         self._instead: dict[str, Any] = {}
+        self._is_paused = False
         do = BaseClient._make_api_call
 
         def meddle(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
@@ -103,7 +105,9 @@ class Wire:
             if operation in self._instead:
                 return self._instead.pop(operation)
             answer = do(client, operation, parameters)
-            self._acts.get(operation, lambda: None)()
+            act = self._acts.get(operation)
+            if act and not self._is_paused:
+                act()
             return answer
 
         monkeypatch.setattr(BaseClient, "_make_api_call", meddle)
@@ -128,6 +132,13 @@ class Wire:
                 press_ctrl_c()
 
         self.after(operation, press)
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """What is done meanwhile is done undisturbed."""
+        self._is_paused = True
+        yield
+        self._is_paused = False
 
     def calm(self) -> None:
         self._codes.clear()

@@ -1,7 +1,7 @@
-"""Staged bodies that were not finished in their hours: parked, failed, or such that nobody can read them.
+"""Staged bodies that no record of a call names, so that an erasure must look at each of them.
 
-They may be about somebody whom no record names, so that an erasure looks at each. A line is left when its body is
-finished or gone; an erasure that comes by removes it.
+Those of events without a conversation, and those that were not finished in their hours: failed, or such that nobody can
+read them. A line stays until an erasure comes by and finds its body gone, or named by a record after all.
 """
 
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from typing import Any
 
 from boto3.dynamodb.conditions import Key
 
-_KEY = "#unfinished"  # no id of a conversation: those hold no #
+_KEY = "#unnamed"  # no id of a conversation: those hold no #
 
 
-class Unfinished:
+class Unnamed:
     def __init__(self, table: Any) -> None:
         self._table = table
 
