@@ -97,7 +97,7 @@ def aws() -> Aws:
 def read_erasure_key() -> str:
     """Asked for by the first call with a number, not at the start: without it such a call is retried, others go on."""
     client = boto3.client("secretsmanager", config=_PATIENCE)
-    return str(client.get_secret_value(SecretId=settings().erasure_secret_arn)["SecretString"])
+    return str(client.get_secret_value(SecretId=settings().erasure_secret_arn)["SecretString"]).strip()
 
 
 def handle_record(record: SQSRecord) -> None:
