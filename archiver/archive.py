@@ -9,7 +9,7 @@ archived: then it stays whole. The mark keeps out what else comes about the call
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, BinaryIO, Literal
 
 from archiver.announcer import Announcer
@@ -31,6 +31,7 @@ from shared.unnamed import Unnamed
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent
 
 SUMMARY_BYTES = 4096
+UNNAMED_FOR = timedelta(days=60)  # a finished body expires after 30
 Fate = Literal["done", "waits", "tagged", "erased", "left_out"]
 
 
@@ -195,10 +196,9 @@ class Archiver:
             audio = staged.audio(event) if staged and event else None
             if event and audio:
                 return self._finish(call, call.parked, event, audio, force=False)
-        if self._records.is_discarded(str(keys.staged_delivery_id(call.parked.staged_key))):
-            # It was dropped when the call did not fit yet.
-            return self._records.unpark(call.conversation_id, call.parked.staged_key, {call.parked.ticket}) or call
-        raise PoisonError("parked audio", "The staged body of the parked audio is gone.")
+        # Dropped when the call did not fit yet, or expired: the audio counts as pending, and is fetched.
+        logger.warning("The staged body of the parked audio is gone", conversation_id=call.conversation_id)
+        return self._records.unpark(call.conversation_id, call.parked.staged_key, {call.parked.ticket}) or call
 
     # Audio
 
@@ -272,7 +272,7 @@ class Archiver:
         if conversation_id is None:
             key = keys.other_event(event.type, delivery.check.delivery_id)
             nobody = Call("", external_number=caller.number)
-            self._unnamed.note(delivery.check.staged_key)
+            self._unnamed.note(delivery.check.staged_key, until=now + UNNAMED_FOR)
             self._finals.put_event(key, delivery.staged.body, event, nobody, order, force=force)
         else:
             call = self._records.get(conversation_id) or Call(conversation_id)
@@ -323,7 +323,9 @@ class Archiver:
         if call is None:
             known = self._records.get(conversation_id)
             if known and not known.erased_at:
-                raise PoisonError("record", f"The call has {MOST_STAGED:,} staged bodies: its record holds no more.")
+                raise PoisonError(
+                    "record", f"The call has {MOST_STAGED:,} staged bodies, or as much else: its record holds no more."
+                )
         return self._noted(call, now)
 
     def _noted(self, call: Call | None, now: datetime) -> Call | None:

@@ -17,7 +17,7 @@ the same, from its staged body, so that S3 does not hold its memories back.
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache
+from functools import cache, partial
 from typing import Any, Literal
 
 import boto3
@@ -25,7 +25,7 @@ from aws_lambda_powertools.utilities.batch.types import PartialItemFailureRespon
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from archiver.announcer import Announcer
 from archiver.archive import Archiver, Delivery, Fate
@@ -86,17 +86,17 @@ def aws() -> Aws:
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
     announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
     records, sqs = Records(table), boto3.client("sqs", config=_PATIENCE)
+    tombstones = Tombstones(table, partial(read_erasure_key, boto3.client("secretsmanager", config=_PATIENCE)))
     archiver = Archiver(
-        bucket, records, Unnamed(table), Tombstones(table, read_erasure_key), announcer,
+        bucket, records, Unnamed(table), tombstones, announcer,
         read_selection(settings().agent_ids, settings().minimum_call_seconds),
         keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
     )  # fmt: skip
     return Aws(bucket, records, archiver, Splitter(bucket, sqs, settings().archive_queue_url), sqs)
 
 
-def read_erasure_key() -> str:
+def read_erasure_key(client: Any) -> str:
     """Asked for by the first call with a number, not at the start: without it such a call is retried, others go on."""
-    client = boto3.client("secretsmanager", config=_PATIENCE)
     return str(client.get_secret_value(SecretId=settings().erasure_secret_arn)["SecretString"]).strip()
 
 
@@ -130,7 +130,8 @@ def read_claim_check(body: str) -> ClaimCheck:
     """Raises PoisonError for what is no claim check of ours."""
     try:
         check = _CLAIM_CHECK.validate_json(body)
-    except ValidationError:
+        datetime.fromisoformat(check.received_at)
+    except ValueError:  # pydantic's ValidationError is one
         raise PoisonError("claim check", "The message is not a claim check of version 1.") from None
     if staged_delivery_id(check.staged_key) != check.delivery_id:
         raise PoisonError("claim check", "The staged_key is not that of the delivery_id's staged body.")

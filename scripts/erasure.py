@@ -34,6 +34,7 @@ class Eraser:
     def __init__(self, stack: Stack, subject: Subject) -> None:
         self._stack, self._subject, self._bucket, self._records = stack, subject, stack.bucket, stack.records
         self.memories = Memories(stack, subject)
+        self.unseen: dict[str, str] = {}  # the queues that were not seen to their end, and why
         self._unnamed = Unnamed(stack.table)
         self._tombstones = Tombstones(stack.table, lambda: stack.secret("ErasureSecretArn"))
 
@@ -120,7 +121,8 @@ class Eraser:
         """A queue's messages, hidden from others; those that are still there afterwards come back at once."""
         hold = Hold(self._stack.client("sqs"), self._stack.outputs[queue])
         try:
-            hold.receive()
+            if not hold.receive():
+                self.unseen[queue.removesuffix("Url")] = "it fills faster than it can be looked through"
             yield hold, [Dead(self._stack, "", message, dict) for message in hold.messages]
         finally:
             with undisturbed():

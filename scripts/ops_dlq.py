@@ -113,8 +113,11 @@ class Hold:
     def messages(self) -> list[dict[str, Any]]:
         return list(self._held.values())
 
-    def receive(self) -> None:
-        """A queue that is not empty may say once that it is; one that fills all the time is left at half the hold."""
+    def receive(self) -> bool:
+        """A queue that is not empty may say once that it is; one that fills all the time is left at half the hold.
+
+        Says whether it was seen to its end.
+        """
         silent, end = 0, time.monotonic() + HOLD_SECONDS / 2
         while silent < 2 and time.monotonic() < end:
             with undisturbed():
@@ -125,6 +128,7 @@ class Hold:
                 known = len(self._held)
                 self._held |= {each["MessageId"]: each for each in answer.get("Messages", [])}
             silent = 0 if len(self._held) > known else silent + 1
+        return silent >= 2
 
     def delete(self, message: dict[str, Any]) -> None:
         self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])

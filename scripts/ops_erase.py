@@ -156,17 +156,18 @@ def carry_out(view: View, eraser: Eraser, found: Found, client: ElevenLabs | Non
         eraser.bury(found, kept)
         left = eraser.find_again()
         eraser.tidy(left)
+        doubtful = left.doubtful | eraser.unseen
         asked = delete_at_elevenlabs(client, sorted(found.calls)) if client else {}
     return {
         "began_at": utc(began), "finished_at": utc(datetime.now(timezone.utc)),
-        "complete": not (any(left.numbers().values()) or left.doubtful or doubts or any(asked.values())),
+        "complete": not (any(left.numbers().values()) or doubtful or doubts or any(asked.values())),
         "conversations": sorted(found.calls),
         "shared_conversations": sorted(found.shared),
         "deleted": found.without(kept, locked).numbers()
         | {"messages": messages, "elevenlabs": list(asked.values()).count("")},
         "deleted_versions": [named_version(each) for each in found.versions if each not in locked],
         "found_afterwards": left.numbers(),
-        "remains": list(remains(view.stack, eraser, locked, doubts, left.doubtful, asked if client else None)),
+        "remains": list(remains(view.stack, eraser, locked, doubts, doubtful, asked if client else None)),
     }  # fmt: skip
 
 

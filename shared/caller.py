@@ -7,9 +7,11 @@ from typing import Any
 
 import msgspec
 
+from shared.errors import PoisonError
 from shared.keys import NO_PHONE
 from shared.parts import MISSING, Json, Part, fields, objects, scalar, text
 
+MOST_NUMBERS = 20
 # Words on a keypad that carriers send for "anonymous", "restricted", "unavailable", "blocked" and "unknown".
 _WITHHELD = {"266696687", "7378742833", "86282452253", "2562533", "8656696"}
 _EXTENSION = re.compile(r"[;,xX]")
@@ -103,10 +105,15 @@ class Caller:
 
 
 def find_caller(part: Json) -> Caller:
-    """The other party, by an event's `data`; the first usable number is its number, the surest place first."""
+    """The other party, by an event's `data`; the first usable number is its number, the surest place first.
+
+    Raises PoisonError for more than MOST_NUMBERS: each is looked up, and one in the index.
+    """
     candidates = [each if isinstance(each, str) else scalar(each) for each in _candidates(part)]
     numbers = [number for each in candidates if (number := normalise(each))]
     found = [number.lstrip("+") for number in numbers] + [digits for each in candidates if (digits := _in_uri(each))]
+    if len(set(found)) > MOST_NUMBERS:  # to forget some would be to overlook them in an erasure
+        raise PoisonError("webhook", f"The event names more than {MOST_NUMBERS} numbers of its caller.")
     return Caller(numbers[0] if numbers else None, tuple(dict.fromkeys(found)))
 
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from botocore.exceptions import ClientError
 
+from shared.aws_errors import error_code
 from shared.errors import RetryError
 from shared.messages import Audio
 from shared.times import utc
@@ -163,7 +164,7 @@ class Records:
     ) -> Call | None:  # fmt: skip
         """Write `fields` (None removes one) and, where nothing is yet, `defaults`, unless a newer one was here.
 
-        None also for an erased call, and one that has MOST_STAGED bodies.
+        None also for an erased call, and one that has MOST_STAGED bodies or else no room.
         """
         given = {name: value for name, value in fields.items() if value is not None} | {"t_order": order}
         sets = [f"#{name} = :{name}" for name in given]
@@ -184,7 +185,7 @@ class Records:
     ) -> Call | None:
         """Remember a staged body, and what is about to be written of it, so that an erasure finds both.
 
-        None: the call is erased, or it has MOST_STAGED bodies.
+        None: the call is erased, or it has MOST_STAGED bodies, or else no room.
         """
         add, added = _adding(
             staged_keys={staged_key}, numbers=set(numbers), event_keys={event_key} if event_key else set()
@@ -389,7 +390,7 @@ class Records:
                 ReturnValues="ALL_NEW",
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException":
+            if error.response["Error"]["Code"] == "ConditionalCheckFailedException" or _is_too_large(error):
                 return None
             raise
         return _call(answer["Attributes"])
@@ -410,6 +411,11 @@ def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:
     """An expression that adds to sets, and its values. DynamoDB knows no empty set."""
     filled = {name: values for name, values in sets.items() if values}
     return f"ADD {', '.join(f'#{name} :{name}' for name in filled)}", {f":{n}": v for n, v in filled.items()}
+
+
+def _is_too_large(error: ClientError) -> bool:
+    """Whether DynamoDB refuses the update, for the item would have more than 400 KB."""
+    return error_code(error) == "ValidationException" and "maximum allowed size" in str(error)
 
 
 def _room(staged_key: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ read them. A line stays until an erasure comes by and finds its body gone, or na
 """
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from boto3.dynamodb.conditions import Key
@@ -16,8 +17,10 @@ class Unnamed:
     def __init__(self, table: Any) -> None:
         self._table = table
 
-    def note(self, staged_key: str) -> None:
-        self._table.put_item(Item={"conversation_id": _KEY, "item": staged_key})
+    def note(self, staged_key: str, until: datetime | None = None) -> None:
+        """`until` is when the body has expired; one that nobody finished does not."""
+        expires = {"expires": int(until.timestamp())} if until else {}
+        self._table.put_item(Item={"conversation_id": _KEY, "item": staged_key} | expires)
 
     def keys(self) -> Iterator[str]:
         query: dict[str, Any] = {"KeyConditionExpression": Key("conversation_id").eq(_KEY), "ConsistentRead": True}

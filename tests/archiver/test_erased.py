@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from botocore.exceptions import ClientError
 
 import archiver.handler
 from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
@@ -175,10 +176,39 @@ def test_a_call_has_1000_staged_bodies_and_one_more_is_refused(aws, archive, wha
 
     assert archive(stage(aws, one_more)) == []
 
-    assert aws.reasons() == [("record", "The call has 1,000 staged bodies: its record holds no more.")]
+    assert aws.reasons() == [("record", "The call has 1,000 staged bodies, or as much else: its record holds no more.")]
     assert aws.call("conv_1") == before
     assert archive(stage(aws, transcript(at=5))) == []  # what is there already may be handled again
     assert archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z").erased_at
+
+
+def test_what_would_make_a_record_too_large_for_dynamodb_is_refused(aws, archive):
+    archive(stage(aws, transcript(at=5)))
+    error = {"Code": "ValidationException", "Message": "Item size to update has exceeded the maximum allowed size"}
+
+    def refuse(**_: object) -> None:  # moto measures the item before the update
+        raise ClientError({"Error": error}, "UpdateItem")
+
+    found = archiver.handler.aws().records._table.meta.client.meta.events
+    found.register("before-call.dynamodb.UpdateItem", refuse)
+
+    assert archive(stage(aws, transcript(at=9))) == []
+
+    assert [step for step, _ in aws.reasons()] == ["record"]
+
+
+@pytest.mark.parametrize("kind", ["post_call_transcription", "post_call_transcription_otel"])
+def test_an_event_with_more_numbers_than_a_caller_has_is_refused(aws, archive, kind):
+    numbers = [
+        {"key": "elevenlabs.telephony.external_number", "value": {"stringValue": f"+120255501{number:02}"}}
+        for number in range(21)
+    ]
+    traces = {"resourceSpans": [{"scopeSpans": [{"spans": [{"attributes": numbers}]}]}]}
+
+    assert archive(stage(aws, envelope({"conversation_id": "conv_1", "otlp_traces": traces}, kind))) == []
+
+    assert aws.reasons() == [("webhook", "The event names more than 20 numbers of its caller.")]
+    assert aws.items() == {}
 
 
 def test_no_number_of_another_caller_makes_a_call_his(aws, archive):

@@ -511,16 +511,17 @@ def test_a_fault_in_parked_audio_does_not_hold_its_transcript_back(aws, archive)
     assert aws.call("conv_1")["audio"] == "archived"
 
 
-def test_parked_audio_whose_body_is_gone_goes_to_the_dlq_and_costs_the_transcript_nothing(aws, archive):
+def test_parked_audio_whose_body_is_gone_is_pending_again_and_costs_the_transcript_nothing(aws, archive):
     parked = stage(aws, audio())
     archive(parked)
     aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(parked))
 
     assert archive(stage(aws, transcript())) == []
 
-    assert aws.reasons() == [("parked audio", "The staged body of the parked audio is gone.")]
+    assert aws.reasons() == []
     assert aws.object_keys() == {f"{FULL}/conv_1.json"}
-    assert [each["event"] for each in aws.announcements()] == ["transcript_archived"]
+    assert [(each["event"], each["audio"]) for each in aws.announcements()] == [("transcript_archived", "pending")]
+    assert not {"parked", "waiting"} & set(aws.call("conv_1"))
 
 
 def test_a_message_that_the_dlq_refuses_is_not_lost(aws, archive, capsys):
