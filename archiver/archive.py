@@ -58,7 +58,7 @@ class Delivery:
             return conversation.started_at
         if event.time_ms is not None:
             return datetime.fromtimestamp(event.time_ms / 1000, timezone.utc)
-        return datetime.fromisoformat(self.check.received_at)
+        return datetime.fromisoformat(self.check.received_at).astimezone(timezone.utc)
 
 
 class Archiver:

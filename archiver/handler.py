@@ -85,14 +85,15 @@ def aws() -> Aws:
     bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
     table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
     announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
-    records, sqs = Records(table), boto3.client("sqs", config=_PATIENCE)
+    records, unnamed, sqs = Records(table), Unnamed(table), boto3.client("sqs", config=_PATIENCE)
     tombstones = Tombstones(table, partial(read_erasure_key, boto3.client("secretsmanager", config=_PATIENCE)))
     archiver = Archiver(
-        bucket, records, Unnamed(table), tombstones, announcer,
+        bucket, records, unnamed, tombstones, announcer,
         read_selection(settings().agent_ids, settings().minimum_call_seconds),
         keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
     )  # fmt: skip
-    return Aws(bucket, records, archiver, Splitter(bucket, sqs, settings().archive_queue_url), sqs)
+    splitter = Splitter(bucket, unnamed, sqs, settings().archive_queue_url)
+    return Aws(bucket, records, archiver, splitter, sqs)
 
 
 def read_erasure_key(client: Any) -> str:
@@ -117,10 +118,11 @@ def handle_record(record: SQSRecord) -> None:
 
 def split_or_archive(staged: Staged, check: ClaimCheck) -> Fate | Literal["split"]:
     """An array is deleted once it is split: it would keep for longer what one of its elements may not."""
+    now = datetime.now(timezone.utc)
     elements = None if staged.recording else split(staged.body)
     if elements is None:
-        return aws().archiver.archive(Delivery(check, staged), datetime.now(timezone.utc))
-    aws().splitter.split(elements, staged, check)
+        return aws().archiver.archive(Delivery(check, staged), now)
+    aws().splitter.split(elements, staged, check, now)
     count("ArraySplit")
     logger.info("Array split", elements=len(elements))
     return "split"

@@ -3,6 +3,7 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -11,6 +12,7 @@ from shared import keys
 from shared.bucket import Bucket
 from shared.errors import PoisonError, RetryError
 from shared.messages import ClaimCheck
+from shared.unnamed import Unnamed
 
 _AT_ONCE = 10  # puts to S3
 _BATCH = 10  # messages that SQS takes at once
@@ -19,18 +21,24 @@ _BATCH = 10  # messages that SQS takes at once
 class Splitter:
     """First durable, then passed on. Both may be done again: the same element has the same name."""
 
-    def __init__(self, bucket: Bucket, sqs: Any, archive_queue_url: str) -> None:
-        self._bucket, self._sqs, self._queue_url = bucket, sqs, archive_queue_url
+    def __init__(self, bucket: Bucket, unnamed: Unnamed, sqs: Any, archive_queue_url: str) -> None:
+        self._bucket, self._unnamed, self._sqs, self._queue_url = bucket, unnamed, sqs, archive_queue_url
 
-    def split(self, elements: list[bytes], staged: Staged, check: ClaimCheck) -> None:
-        """Stage each element beside its array and hand it on. Raises PoisonError for an array in an array."""
+    def split(self, elements: list[bytes], staged: Staged, check: ClaimCheck, now: datetime) -> None:
+        """Stage each element beside its array and hand it on. Raises PoisonError for an array in an array.
+
+        An hour that is over the sweep may have passed: it would not note what is staged there and never finished.
+        """
         if "part_of" in staged.metadata:
             raise PoisonError("webhook", "The body is an array in an array.")
+        is_late = keys.staged(now, check.delivery_id) != check.staged_key
         metadata = {"origin": staged.origin, "part_of": check.delivery_id}
 
         def stage(element: bytes) -> ClaimCheck:
             delivery_id = hashlib.sha256(element).hexdigest()
             key = keys.beside(check.staged_key, delivery_id)
+            if is_late:
+                self._unnamed.note(key)
             self._bucket.stage(key, BytesIO(element), "application/json", metadata)
             return replace(check, delivery_id=delivery_id, staged_key=key)
 

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -14,9 +15,9 @@ from shared.parts import MISSING, Json, Part, fields, objects, scalar, text
 MOST_NUMBERS = 20
 # Words on a keypad that carriers send for "anonymous", "restricted", "unavailable", "blocked" and "unknown".
 _WITHHELD = {"266696687", "7378742833", "86282452253", "2562533", "8656696"}
-_EXTENSION = re.compile(r"[;,xX]")
+_EXTENSION = re.compile(r"[;,xX#]|\bext", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9(][0-9 ().-]*")
-_URI = re.compile(r"(?:sips?|tel):(?://)?([^@;?:]*)", re.IGNORECASE)
+_URI = re.compile(r"\b(?:sips?|tel|whatsapp):(?://)?([^@;?:>]*)", re.IGNORECASE)
 Raw = msgspec.Raw
 
 
@@ -132,8 +133,8 @@ def normalise(raw: Any) -> str | None:
 
 def _in_uri(raw: Any) -> str | None:
     """The digits of the number that a SIP or tel URI names, if it names one."""
-    uri = _URI.match(raw.strip()) if isinstance(raw, str) else None
-    number = normalise(uri[1]) if uri else None
+    uri = _URI.search(raw) if isinstance(raw, str) else None
+    number = normalise(unquote(uri[1])) if uri else None
     return number.lstrip("+") if number else None
 
 

@@ -1,7 +1,7 @@
 """Array bodies: split into bodies of their own, each with its own trouble, tag and erasure."""
 
 import json
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -119,6 +119,16 @@ def test_an_array_in_an_array_is_refused(aws, archive, nested, error):
 
     assert aws.object_keys() == {f"{FULL}/conv_1.json"}
     assert aws.reasons() == [("webhook", error)]
+
+
+@pytest.mark.parametrize("hours", [0, 5])
+def test_an_erasure_finds_what_is_staged_in_an_hour_that_the_sweep_has_passed(aws, archive, hours):
+    received = datetime.now(timezone.utc) - timedelta(hours=hours)
+
+    archive(stage(aws, [transcript("conv_1"), 7], now=received))
+
+    noted = {item for partition, item in aws.items() if partition == "#unnamed"}
+    assert noted == (aws.object_keys("staging/") if hours else set())
 
 
 def test_a_claim_check_that_sqs_does_not_take_fails_the_array(aws, archive):

@@ -18,6 +18,8 @@ from tests.conftest import fixture_body
         ("+12025550123;ext=4", "+12025550123"),
         ("+12025550123,,77#", "+12025550123"),
         ("+12025550123x77", "+12025550123"),
+        ("+1 (202) 555-0123 ext. 7", "+12025550123"),
+        ("+1 202 555 0123 #7", "+12025550123"),
         ("1234567", "1234567"),
         ("+123456789012345", "+123456789012345"),
     ],
@@ -95,6 +97,8 @@ def test_the_number_is_found_wherever_elevenlabs_puts_it(data, number):
     [
         (call(external_number="sip:+12025550123@example.com;transport=tls"), ("12025550123",)),
         (call(external_number="tel:+1-202-555-0123;phone-context=x"), ("12025550123",)),
+        (call(external_number='"Ann" <sip:%2B12025550123@example.com>;tag=1'), ("12025550123",)),
+        (call(external_number="whatsapp:+12025550123"), ("12025550123",)),
         (call(external_number="+1 (202) 555-0123", direction="inbound"), ("12025550123", "12025550111")),
         ({"metadata": {"caller_id": "sips:reception@example.com"}}, ()),
         (otel(**{"elevenlabs.telephony.external_number": "sip:12025550188@10.0.0.1"}), ("12025550188",)),
