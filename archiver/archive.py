@@ -106,7 +106,7 @@ class Archiver:
         if self._leave_call_out(event, conversation_id, conversation):
             return "left_out"
         if self._is_erased(caller, delivery.began(event, conversation)):
-            return self._entomb(conversation_id, now)
+            return self._entomb(conversation_id, caller, delivery, now)
         order, force = delivery.order(event, conversation), delivery.check.force
         audio = self._inline_audio(event, conversation_id)
         drops_audio = bool(event.full_audio) and not self._keep_audio
@@ -266,7 +266,7 @@ class Archiver:
     def _archive_other(self, event: WebhookEvent, delivery: Delivery, now: datetime) -> Fate:
         """Keep any other event: in its call's folder if the record knows it, else under its own number."""
         conversation_id, caller = event.conversation_id, find_caller(event.data)
-        if self._is_erased(caller, delivery.began(event)):
+        if self._is_erased(caller, delivery.began(event, read_conversation(event.data))):
             return _drop(conversation_id)
         order, force = delivery.order(event), delivery.check.force
         if conversation_id is None:
@@ -334,15 +334,25 @@ class Archiver:
         return call
 
     def _is_erased(self, caller: Caller, began: datetime) -> bool:
-        """Whether the caller was erased since then."""
-        erased_at = self._tombstones.erased_at(caller.numbers)
+        """Whether the caller was erased since then. A number in a less sure place may be somebody else's."""
+        erased_at = self._tombstones.erased_at(caller.numbers[:1])
         return erased_at is not None and began <= erased_at
 
-    def _entomb(self, conversation_id: str, now: datetime) -> Fate:
-        """A call of before its caller's erasure comes late: nothing more of it is to come, nor to be fetched."""
-        call = self._records.get(conversation_id)
-        if call is None or call.t_order is None:
-            self._drop_parked(self._records.erase(conversation_id, utc(now)))
+    def _entomb(self, conversation_id: str, caller: Caller, delivery: Delivery, now: datetime) -> Fate:
+        """A call of before its caller's erasure comes late: delete what came of it earlier, and let no more come.
+
+        What is archived already, or another caller's too, is left to an erasure, which finds it by the number.
+        """
+        call = self._records.get(conversation_id) or Call(conversation_id)
+        if call.t_order or call.numbers - set(caller.numbers):
+            self._enter(conversation_id, delivery, now, caller)
+        else:
+            call = self._records.erase(conversation_id, utc(now))
+            for key in call.staged_keys:
+                discard(self._bucket, self._records, key)
+            for version in (each for key in call.event_keys for each in self._bucket.versions(key)):
+                self._bucket.delete_for_good(version)
+            self._records.bury(call)  # last, for a retry finds the rest by it
         return _drop(conversation_id)
 
 

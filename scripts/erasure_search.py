@@ -90,7 +90,7 @@ class Search:
             self._meet(self._subject.conversation, found)
         else:
             for call in self._records.find_by_caller(self._subject.caller):
-                self._sort(call, began(call), found)
+                self._sort(call, self._began(call), found)
             self._find_folder(found)
         self._find_events(found)
         self._find_unnamed(found)
@@ -107,7 +107,7 @@ class Search:
         """A call that something else than the index names."""
         if not any(conversation_id in calls for calls in (found.calls, found.shared, found.later)):
             call = self._records.get(conversation_id) or Call(conversation_id)
-            self._sort(call, began(call) or event_at, found)
+            self._sort(call, self._began(call) or event_at, found)
 
     def _sort(self, call: Call, began: datetime | None, found: Found) -> None:
         kind = found.calls
@@ -124,6 +124,16 @@ class Search:
 
     def _is_before(self, began: datetime | None) -> bool:
         return began is None or began <= self._subject.at
+
+    def _began(self, call: Call) -> datetime | None:
+        """When the call began; else when it was first told of, or the hour of that. None if nobody knows."""
+        if call.started_at:
+            return datetime.fromisoformat(call.started_at)
+        if told_ms := int((call.t_order or "-0").split("-")[1]):
+            return datetime.fromtimestamp(told_ms / 1000, timezone.utc)
+        bodies = sorted(bodies_of(call))
+        told = [each.began for events in self._each(self._reader.read_staged, bodies) for each in events if each.began]
+        return min(told or map(received_at, bodies), default=None)
 
     # Objects
 
@@ -219,15 +229,6 @@ class Search:
     def _each(self, act: Callable[[Item], Answer], items: Iterable[Item]) -> list[Answer]:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             return list(pool.map(act, items))
-
-
-def began(call: Call) -> datetime | None:
-    """When the call began; else when it was told of, or the hour in which that came. None if nobody knows."""
-    if call.started_at:
-        return datetime.fromisoformat(call.started_at)
-    if told_ms := int((call.t_order or "-0").split("-")[1]):
-        return datetime.fromtimestamp(told_ms / 1000, timezone.utc)
-    return min(map(received_at, bodies_of(call)), default=None)
 
 
 def bodies_of(call: Call) -> set[str]:

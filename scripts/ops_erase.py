@@ -23,7 +23,7 @@ from scripts.ops_view import View, undisturbed
 from scripts.private_files import open_private
 from scripts.terminal import Terminal
 from shared.bucket import Version
-from shared.caller import normalise
+from shared.caller import found_by, normalise
 from shared.errors import ElevenLabsError
 from shared.keys import is_id
 from shared.observability import mask, mask_key
@@ -96,7 +96,7 @@ def read_subject(caller: str, conversation: str) -> Subject:
     number = normalise(caller) if caller else ""
     if number is None:
         raise OpsError(f"{caller!r} is no phone number: write it as +12025550123.")
-    return Subject(number.lstrip("+"), conversation)
+    return Subject(found_by(number) if number else "", conversation)
 
 
 def elevenlabs_of(stack: Stack) -> ElevenLabs:

@@ -15,9 +15,12 @@ from shared.parts import MISSING, Json, Part, fields, objects, scalar, text
 MOST_NUMBERS = 20
 # Words on a keypad that carriers send for "anonymous", "restricted", "unavailable", "blocked" and "unknown".
 _WITHHELD = {"266696687", "7378742833", "86282452253", "2562533", "8656696"}
+_BLANKS = re.compile(r"[\u00a0\u2000-\u200f\u202a-\u202f]")
+_HYPHENS = re.compile(r"[\u2010-\u2015\u2212]")
 _EXTENSION = re.compile(r"[;,xX#]|\bext", re.IGNORECASE)
 _NUMBER = re.compile(r"\+?[0-9(][0-9 ().-]*")
 _URI = re.compile(r"\b(?:sips?|tel|whatsapp):(?://)?([^@;?:>]*)", re.IGNORECASE)
+_PREFIX = re.compile(r"^(?:00(?=[1-9]\d{7})|011(?=[1-9]\d{9}))")
 Raw = msgspec.Raw
 
 
@@ -112,17 +115,25 @@ def find_caller(part: Json) -> Caller:
     """
     candidates = [each if isinstance(each, str) else scalar(each) for each in _candidates(part)]
     numbers = [number for each in candidates if (number := normalise(each))]
-    found = [number.lstrip("+") for number in numbers] + [digits for each in candidates if (digits := _in_uri(each))]
+    found = [*numbers, *(number for each in candidates if (number := _in_uri(each)))]
+    found = [found_by(number) for number in found]
     if len(set(found)) > MOST_NUMBERS:  # to forget some would be to overlook them in an erasure
         raise PoisonError("webhook", f"The event names more than {MOST_NUMBERS} numbers of its caller.")
     return Caller(numbers[0] if numbers else None, tuple(dict.fromkeys(found)))
+
+
+def found_by(number: str) -> str:
+    """The digits by which a number is found: 00 and 011 stand for the + of an international number."""
+    digits = number.lstrip("+")
+    return digits if number.startswith("+") else _PREFIX.sub("", digits)
 
 
 def normalise(raw: Any) -> str | None:
     """`+1 (202) 555-0123;ext=7` as `+12025550123`; None for withheld numbers, SIP URIs, short codes and other words."""
     if not isinstance(raw, str | int) or isinstance(raw, bool):
         return None
-    text = _EXTENSION.split(str(raw).strip(), maxsplit=1)[0].strip()
+    text = _HYPHENS.sub("-", _BLANKS.sub(" ", str(raw)))
+    text = _EXTENSION.split(text.strip(), maxsplit=1)[0].strip()
     if not _NUMBER.fullmatch(text):
         return None
     digits = re.sub(r"[^0-9]", "", text)
@@ -132,10 +143,9 @@ def normalise(raw: Any) -> str | None:
 
 
 def _in_uri(raw: Any) -> str | None:
-    """The digits of the number that a SIP or tel URI names, if it names one."""
+    """The number that a SIP or tel URI names, if it names one."""
     uri = _URI.search(raw) if isinstance(raw, str) else None
-    number = normalise(unquote(uri[1])) if uri else None
-    return number.lstrip("+") if number else None
+    return normalise(unquote(uri[1])) if uri else None
 
 
 def _candidates(part: Json) -> Iterator[Json | str]:

@@ -119,7 +119,7 @@ def read_conversation(part: Json) -> Conversation:
         status=text(data.status),
         client_user_id=text(data.user_id) or text(client.user_id) or None,
         has_audio=has_audio if isinstance(has_audio, bool) else None,
-        started_at=None if started is None else datetime.fromtimestamp(started, timezone.utc),
+        started_at=None if not started else datetime.fromtimestamp(started, timezone.utc),
         duration_secs=None if duration is None else int(duration),
         call_successful=text(analysis.call_successful),
         summary=text(analysis.transcript_summary or analysis.summary),

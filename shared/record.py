@@ -328,17 +328,17 @@ class Records:
         )
 
     def erase(self, conversation_id: str, now: str, users: Iterable[str] = ()) -> Call:
-        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`."""
+        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`.
+
+        So do `users`, whose memories the call's may be; without them a full record still takes the tombstone.
+        """
         add, added = _adding(users=set(users)) if users else ("", {})
-        names = {"#erased_at": "erased_at"} | ({"#users": "users"} if users else {})
-        answer = self._table.update_item(
-            Key=_key(conversation_id),
-            UpdateExpression=f"SET #erased_at = if_not_exists(#erased_at, :now) {add}",
-            ExpressionAttributeNames=names,
-            ExpressionAttributeValues={":now": now} | added,
-            ReturnValues="ALL_NEW",
-        )
-        return _call(answer["Attributes"])
+        expression = "SET #erased_at = if_not_exists(#erased_at, :now)"
+        call = self._update(conversation_id, f"{expression} {add}".strip(), "", {":now": now} | added)
+        call = call or self._update(conversation_id, expression, "", {":now": now})
+        if call is None:
+            raise RetryError("the record has no room for a tombstone")
+        return call
 
     def bury(self, call: Call, expires: datetime | None = None) -> None:
         """Of an erased call nothing stays but its tombstone, without personal data, and that until `expires`."""
@@ -382,7 +382,7 @@ class Records:
             answer = self._table.update_item(
                 Key=_key(conversation_id),
                 UpdateExpression=expression,
-                ConditionExpression=condition,
+                **({"ConditionExpression": condition} if condition else {}),
                 ExpressionAttributeNames={
                     f"#{name}": name for name in re.findall(r"#(\w+)", f"{expression} {condition}")
                 },

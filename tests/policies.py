@@ -1,7 +1,8 @@
 """What the template's roles allow, what the functions call on AWS at work, and where their code calls it.
 
 A right is an action with its resource, under its name in the template as `Deployed` has it. Keys of S3 count as their
-folder: `Bucket.Arn/staging/*`, or `Bucket.Arn/*` for callers' folders, whose names are digits; the canary's as its own.
+folder: `Bucket.Arn/staging/*`, or `Bucket.Arn/*` for callers' folders, whose names are digits; the canary's as its own,
+and other events about calls, whose names alone have two dots.
 Items of DynamoDB that are no call's have their key in brackets: `ConversationTable.Arn[canary_*]`.
 """
 
@@ -221,6 +222,8 @@ def s3_resource(params: Mapping[str, Any]) -> str:
     if "Key" not in params:
         return arn
     folder, _, name = str(params["Key"]).partition("/")
+    if name.count(".") > 1:
+        return f"{arn}/*/*.*.json"
     own = PREFIX if name.startswith(PREFIX) else ""
     return f"{arn}/*" if folder.isdigit() else f"{arn}/{folder}/{own}*"
 

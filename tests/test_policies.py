@@ -131,12 +131,17 @@ def a_call_of_an_erased_caller(world: World) -> None:
     table = boto3.Session().resource("dynamodb").Table("ConversationTable")
     Tombstones(table, lambda: SECRET).erase("12025550125", datetime.now(timezone.utc))
     number = {"metadata": {"phone_call": {"external_number": "+12025550125"}}}
+    world.work(stage(world.aws, envelope({"conversation_id": "conv_6"}, "mood")))
     world.work(stage(world.aws, transcript("conv_6", **number)))
 
 
 def a_claim_check_without_its_body(world: World) -> None:
     delivery_id = "0" * 64
-    world.work(ClaimCheck(delivery_id, f"staging/2026/11/22/10/{delivery_id}.json", "", "webhook").to_json())
+    world.work(
+        ClaimCheck(
+            delivery_id, f"staging/2026/11/22/10/{delivery_id}.json", "2026-11-22T10:00:00Z", "webhook"
+        ).to_json()
+    )
 
 
 def a_call_to_remember_and_to_forget(world: World) -> None:

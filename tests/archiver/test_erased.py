@@ -75,6 +75,47 @@ def test_the_audio_of_a_call_from_before_goes_with_it(aws, archive, audio_first)
     assert "erased_at" in aws.call("conv_1")
 
 
+def test_what_came_of_a_late_call_before_its_number_goes_too(aws, archive):
+    mood = envelope({"conversation_id": "conv_1", "words": "Secret."}, "post_call_transcription_otel", AFTER)
+    archive(stage(aws, mood), stage(aws, audio(at=AFTER)))
+    erase_caller()
+
+    assert archive(stage(aws, transcript(at=BEFORE))) == []
+
+    assert nothing_is_left(aws)
+    assert set(aws.call("conv_1")) == {"conversation_id", "item", "erased_at"}
+
+
+def test_a_late_call_that_is_another_callers_too_is_left_to_an_erasure(aws, archive):
+    failure = {"conversation_id": "conv_1", "metadata": {"body": {"To": "+12025550188"}}}
+    archive(stage(aws, envelope(failure, "call_initiation_failure", AFTER)))
+    erase_caller()
+
+    assert archive(stage(aws, transcript(at=BEFORE))) == []
+
+    assert aws.object_keys() == {"12025550188/conv_1.call_initiation_failure.json"}
+    assert "erased_at" not in aws.call("conv_1")
+
+
+def test_a_call_that_was_archived_before_its_number_was_known_is_found_by_it_later(aws, archive):
+    archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=1)))
+    erase_caller()
+
+    assert archive(stage(aws, transcript(at=BEFORE))) == []
+
+    assert aws.object_keys() == {"no-phone/conv_1.json"}
+    assert [each.conversation_id for each in archiver.handler.aws().records.find_by_caller(CALLER)] == ["conv_1"]
+
+
+def test_another_callers_call_is_kept_though_the_number_stands_in_it_in_second_place(aws, archive):
+    erase_caller()
+    other = {"metadata": {"phone_call": {"external_number": "+12025550188"}, "caller_id": "+12025550123"}}
+
+    assert archive(stage(aws, transcript(at=BEFORE, **other))) == []
+
+    assert aws.object_keys() == {"12025550188/conv_1.json"}
+
+
 def test_the_time_is_that_of_the_call_not_of_its_webhook(aws, archive):
     erase_caller()
     late = envelope({"conversation_id": "conv_1", **transcript()["data"]}, at=AFTER)

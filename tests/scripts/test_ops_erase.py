@@ -610,6 +610,19 @@ def test_the_erasure_of_a_number_that_calls_all_the_time_ends_and_keeps_the_late
     assert not any(stack.call(name).get("erased_at") for name in kept_calls)
 
 
+def test_a_later_call_of_which_only_an_event_came_yet_stays(stack, keep, erase):
+    keep(call("conv_1"))
+    failure = {"conversation_id": "later_1", "metadata": {"body": {"To": CALLER}}}
+    later = datetime.now(timezone.utc) + timedelta(minutes=1)
+    keep({"type": "call_initiation_failure", "event_timestamp": later.timestamp(), "data": failure})
+
+    code, certificate = erase(CALLER)
+
+    assert (code, certificate["complete"], certificate["conversations"]) == (0, True, ["conv_1"])
+    assert stack.object_keys() == {f"{CALLER[1:]}/later_1.call_initiation_failure.json"}
+    assert "erased_at" not in stack.call("later_1")
+
+
 def test_a_message_about_a_later_call_stays(stack, keep, erase):
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
     keep(call("conv_1"), began(call("conv_2"), later))

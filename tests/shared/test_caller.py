@@ -20,6 +20,7 @@ from tests.conftest import fixture_body
         ("+12025550123x77", "+12025550123"),
         ("+1 (202) 555-0123 ext. 7", "+12025550123"),
         ("+1 202 555 0123 #7", "+12025550123"),
+        ("\u202a+1\u00a0202\u2011555\u20110123\u202c", "+12025550123"),
         ("1234567", "1234567"),
         ("+123456789012345", "+123456789012345"),
     ],
@@ -99,6 +100,9 @@ def test_the_number_is_found_wherever_elevenlabs_puts_it(data, number):
         (call(external_number="tel:+1-202-555-0123;phone-context=x"), ("12025550123",)),
         (call(external_number='"Ann" <sip:%2B12025550123@example.com>;tag=1'), ("12025550123",)),
         (call(external_number="whatsapp:+12025550123"), ("12025550123",)),
+        (call(external_number="0012025550123"), ("12025550123",)),
+        (call(external_number="sip:01112025550123@example.com"), ("12025550123",)),
+        (call(external_number="0112025550"), ("0112025550",)),  # a national number
         (call(external_number="+1 (202) 555-0123", direction="inbound"), ("12025550123", "12025550111")),
         ({"metadata": {"caller_id": "sips:reception@example.com"}}, ()),
         (otel(**{"elevenlabs.telephony.external_number": "sip:12025550188@10.0.0.1"}), ("12025550188",)),
