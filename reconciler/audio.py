@@ -13,10 +13,13 @@ from shared.record import Call, Records
 from shared.times import utc
 
 PATIENCE = timedelta(days=1)  # with one recording, since it was first asked for in vain
+DOWNLOAD_SHARE = 2 / 3  # of the function's time; the rest is for S3 and the notes
 UNDER_WAY = timedelta(hours=3)  # until a message of AudioQueue has failed for good: 5 attempts, every 30 minutes
 
 
-def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime) -> str:
+def fetch_audio(
+    conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime, seconds_left: float
+) -> str:
     """Stage the call's recording, if it is still missing; returns the metric of what became of it.
 
     A recording that cannot be had stays pending, whatever the fault, and the hourly pass asks for it again. After a day
@@ -27,7 +30,7 @@ def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging
         return "AudioNotNeeded"
     try:
         with tempfile.TemporaryFile() as file:
-            api.download(conversation_id, file)
+            api.download(conversation_id, file, seconds_left * DOWNLOAD_SHARE)
             staging.stage_recording(conversation_id, call.agent_id, file, now)
     except ElevenLabsError as error:
         if error.status == 401:

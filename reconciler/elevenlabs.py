@@ -30,7 +30,6 @@ CURSOR_LENGTH = 4000  # characters
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
 PARTS = 10  # requests for one recording, if it breaks off
-DOWNLOAD_SECONDS = 200  # for all of them, of the function's 300: the rest is for S3
 # Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
 # function and the archiver have.
 CONVERSATION_BYTES = 16 * 2**20
@@ -127,20 +126,19 @@ class ElevenLabs:
             raise ElevenLabsError("the conversation is another one")
         return body, read_conversation(event.data)
 
-    def download(self, conversation_id: str, file: BinaryIO) -> None:
+    def download(self, conversation_id: str, file: BinaryIO, seconds: float) -> None:
         """Write the call's recording into `file`; where it breaks off it goes on, as long as each part brings more.
 
-        Raises NotFoundError too for what is no MP3.
+        No part begins after so many seconds. Raises NotFoundError too for what is no MP3.
         """
-        headers: dict[str, str] = {}
-        deadline = time.monotonic() + DOWNLOAD_SECONDS
+        recording, deadline = _Recording(file), time.monotonic() + seconds
         for left in reversed(range(PARTS)):
             had = file.tell()
             try:
-                self._download_part(conversation_id, file, headers, deadline)
+                self._download_part(conversation_id, recording, deadline)
                 break
             except httpx.HTTPError as error:
-                if left == 0 or file.tell() <= had:
+                if left == 0 or file.tell() <= had or time.monotonic() > deadline:
                     raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
             except AnswerError as error:
                 raise ElevenLabsError(f"the recording: {error}") from None
@@ -148,29 +146,16 @@ class ElevenLabs:
         if not _is_mp3(file.read(3)):
             raise NotFoundError("the recording is no MP3")
 
-    def _download_part(self, conversation_id: str, file: BinaryIO, headers: dict[str, str], deadline: float) -> None:
-        """Write what follows in `file`, or all of it anew if ElevenLabs sends all. Leaves the next part's headers."""
-        with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio", headers=headers) as response:
-            _raise_for(response)
-            if not response.headers.get("Content-Type", "").startswith("audio/"):
-                raise NotFoundError("the recording is no MP3")
-            asked = rf"206 bytes {file.tell()}-\d+/(\d+)"
-            part = re.fullmatch(asked, f"{response.status_code} {response.headers.get('Content-Range')}", re.ASCII)
-            if part is None:
-                if response.status_code == 206:
-                    raise AnswerError("another part than was asked for")
-                file.seek(0)
-                file.truncate()
-            try:
-                for piece in read_pieces(response, RECORDING_BYTES - file.tell()):
-                    if time.monotonic() > deadline:
-                        raise AnswerError("it takes too long")
-                    file.write(piece)
-            finally:
-                headers.clear()
-                headers.update(_next_part(response, file.tell()))
-        if part and file.tell() < int(part[1]):
-            raise httpx.ReadError("the part is not the last one")
+    def _download_part(self, conversation_id: str, recording: "_Recording", deadline: float) -> None:
+        path, headers = f"{_CONVERSATIONS}/{conversation_id}/audio", recording.next_part()
+        with self._http.stream("GET", path, headers=headers) as response:
+            if response.status_code != 416 or not headers:
+                _raise_for(response)
+                return recording.write(response, deadline)
+            if recording.ends_with(response):
+                return None
+        recording.etag = ""
+        return self._download_part(conversation_id, recording, deadline)
 
     def delete(self, conversation_id: str) -> bool:
         """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""
@@ -213,6 +198,63 @@ class ElevenLabs:
             raise ElevenLabsError(str(error)) from None
 
 
+class _Recording:
+    """A recording on its way into a file. Its parts are joined only under one strong ETag: else each begins anew."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.etag = file, ""
+        self._total: int | None = None
+
+    def next_part(self) -> dict[str, str]:
+        """The headers that ask for what follows in the file."""
+        if self.etag:
+            return {"Range": f"bytes={self._file.tell()}-", "If-Range": self.etag}
+        self._empty()
+        return {}
+
+    def ends_with(self, refusal: httpx.Response) -> bool:
+        """Whether nothing follows because the file has all of it."""
+        return self._total is None and refusal.headers.get("Content-Range") == f"bytes */{self._file.tell()}"
+
+    def write(self, response: httpx.Response, deadline: float) -> None:
+        """Write what follows, or all of it anew if that is what came."""
+        if not response.headers.get("Content-Type", "").startswith("audio/"):
+            raise NotFoundError("the recording is no MP3")
+        if response.status_code == 206:
+            self._total = self._total_of(response)
+        else:
+            self._begin(response)
+        try:
+            for piece in read_pieces(response, RECORDING_BYTES - self._file.tell()):
+                if time.monotonic() > deadline:
+                    raise AnswerError("it takes too long")
+                self._file.write(piece)
+        except httpx.HTTPError:
+            if self._file.tell() != self._total:
+                raise
+        if self._total is not None and self._file.tell() < self._total:
+            raise httpx.ReadError("the part is not the last one")
+
+    def _begin(self, response: httpx.Response) -> None:
+        """What is compressed has no parts, and its length is not the recording's."""
+        self._empty()
+        is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        etag, length = (response.headers.get(name, "") if is_plain else "" for name in ("ETag", "Content-Length"))
+        self.etag = etag if etag.startswith('"') else ""
+        self._total = int(length) if re.fullmatch("[0-9]{1,15}", length) else None
+
+    def _total_of(self, part: httpx.Response) -> int:
+        asked = rf"bytes {self._file.tell()}-[0-9]+/([0-9]{{1,15}})"
+        said = re.fullmatch(asked, part.headers.get("Content-Range", ""))
+        if said is None or not self.etag or part.headers.get("ETag", self.etag) != self.etag:
+            raise AnswerError("another part than was asked for")
+        return int(said[1])
+
+    def _empty(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
+
+
 class SafeRetry(Retry):
     """Waits as usual where Retry-After is no number of seconds. A date is none: the library logs it as it stands."""
 
@@ -248,14 +290,6 @@ def _raise_for(response: httpx.Response) -> None:
         raise NotFoundError(f"not found ({status})", status)
     if not response.is_success:
         raise ElevenLabsError(f"answered {status}", status)
-
-
-def _next_part(response: httpx.Response, begin: int) -> dict[str, str]:
-    """Asks for what follows, if it is still the same. What is compressed has no such parts."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        return {}
-    etag = response.headers.get("ETag", "")
-    return {"Range": f"bytes={begin}-"} | ({"If-Range": etag} if etag.startswith('"') else {})
 
 
 def _listed(item: Any) -> Listed | None:

@@ -103,12 +103,12 @@ def _elevenlabs(key: str) -> ElevenLabs:
     return ElevenLabs(settings().elevenlabs_host, key)
 
 
-def handle_record(record: SQSRecord, now: datetime) -> None:
+def handle_record(record: SQSRecord, now: datetime, seconds_left: float) -> None:
     """Fetch the recording of one announced call."""
     conversation_id = read_announcement(record.body).conversation_id
     logger.append_keys(conversation_id=conversation_id)
     try:
-        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, aws().staging, now)
+        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, aws().staging, now, seconds_left)
     except KeyRefusedError:
         return refuse_key()
     count(outcome)
@@ -215,7 +215,7 @@ def watch_webhook(now: datetime) -> set[str]:
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     now = datetime.now(timezone.utc)
     if "Records" in event:
-        handle = partial(handle_record, now=now)
+        handle = partial(handle_record, now=now, seconds_left=context.get_remaining_time_in_millis() / 1000)
         return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
     return reconcile(now, lambda: context.get_remaining_time_in_millis() > _SPARE_SECONDS * 1000)
 
