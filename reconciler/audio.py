@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from shared.errors import ElevenLabsError, NotFoundError
-from shared.messages import Announcement, Audio
+from shared.messages import Audio
 from shared.observability import logger
 from shared.record import Call, Records
 from shared.times import utc
@@ -52,14 +52,6 @@ def find_missing(records: Records, ended_before: datetime, audio: Audio = "pendi
 def is_asked_for(call: Call, now: datetime) -> bool:
     """Whether AudioQueue may still hold the call from an earlier pass."""
     return call.audio_asked_at is not None and datetime.fromisoformat(call.audio_asked_at) > now - UNDER_WAY
-
-
-def announcement(call: Call) -> str:
-    """As the archiver announced this call; sent to AudioQueue alone, for no other subscriber is to hear of it again."""
-    return Announcement(
-        "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-        order=str(call.t_order), source_key=str(call.json_key), json_key=call.json_key, mp3_key=None, audio="pending",
-    ).to_json()  # fmt: skip
 
 
 def awaits_audio(call: Call, audio: Audio = "pending") -> bool:

@@ -23,7 +23,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from reconciler.audio import announcement, ended_at, fetch_audio, find_missing, is_asked_for
+from reconciler.audio import ended_at, fetch_audio, find_missing, is_asked_for
 from reconciler.bookmarks import Bookmarks
 from reconciler.calls import WINDOW, CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
@@ -35,6 +35,7 @@ from shared.aws_errors import AwsError
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import ElevenLabsError, KeyRefusedError
+from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.record import Call, Records
 from shared.selection import read_selection
@@ -183,11 +184,15 @@ def keep_place(*times: datetime) -> None:
 
 
 def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
-    """Queue the calls whose recording is still missing. Noted first: what was noted and not sent is asked for later."""
+    """Queue the calls whose recording is still missing, for AudioQueue alone: other subscribers heard of them.
+
+    Noted first: what was noted and not sent is asked for later.
+    """
     silent = list(find_missing(aws().records, now - grace()))
     for call in silent:
         if not is_asked_for(call, now) and has_time() and aws().records.note_asked(call.conversation_id, utc(now)):
-            aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
+            message = Announcement.of(call).to_json()
+            aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=message, DelaySeconds=0)
     return silent
 
 
