@@ -9,19 +9,20 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from threading import Lock
 from typing import Any, BinaryIO
 
 import httpx
+import msgspec
 from httpx_retries import Retry, RetryTransport
-from pydantic import ValidationError
 
-from reconciler.loose import Loose, Seconds, Sent
-from shared.conversation import Conversation, read_conversation
+from shared.conversation import Conversation, read_conversation, read_seconds
 from shared.errors import AnswerError, ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
-from shared.hosts import may_get_key, open_client, read_json, read_pieces
+from shared.hosts import JSON_BYTES, may_get_key, open_client, read_pieces
 from shared.keys import is_id
+from shared.parts import MISSING, Json, Part, elements, fields, read_json, scalar, text
 from shared.webhooks import TRANSCRIPTION, read_event
 
 PAGE = 100  # the most that the API lists at once
@@ -36,18 +37,34 @@ CONVERSATION_BYTES = 16 * 2**20
 RECORDING_BYTES = 500_000_000  # /tmp has 512 MB
 _TIMEOUT = httpx.Timeout(15, connect=5)
 _CONVERSATIONS = "/v1/convai/conversations"
+Raw = msgspec.Raw
 _CURSOR_REFUSED = (400, 404, 422)
 logging.getLogger("httpx_retries").setLevel(logging.CRITICAL)  # it logs what the host answered
 
 
-class Listed(Sent):
+class _Page(Part):
+    conversations: Raw = MISSING
+    has_more: Raw = MISSING
+    next_cursor: Raw = MISSING
+
+
+class _Item(Part):
+    conversation_id: Raw = MISSING
+    agent_id: Raw = MISSING
+    status: Raw = MISSING
+    start_time_unix_secs: Raw = MISSING
+    call_duration_secs: Raw = MISSING
+
+
+@dataclass(frozen=True)
+class Listed:
     """A call as the listing names it."""
 
     conversation_id: str
-    agent_id: Loose[str] = None
-    status: Loose[str] = None
-    start_time_unix_secs: Loose[Seconds] = None
-    call_duration_secs: Loose[Seconds] = None
+    agent_id: str | None
+    status: str | None
+    start_time_unix_secs: float | None
+    call_duration_secs: float | None
 
     @property
     def is_final(self) -> bool:
@@ -165,33 +182,33 @@ class ElevenLabs:
             return False
         return True
 
-    def webhooks(self) -> Any:
-        """The workspace's webhooks, as ElevenLabs tells of them."""
-        return self._ask("/v1/workspace/webhooks", {"include_usages": "true"})
+    def webhooks(self) -> bytes:
+        """The workspace's webhooks as JSON, as ElevenLabs tells of them."""
+        answer: bytes = self._ask("/v1/workspace/webhooks", {"include_usages": "true"})
+        return answer
 
     def _page(self, query: dict[str, Any]) -> tuple[list[Listed], str | None]:
         """The calls of one page whose ids are ids, and the cursor of the next page."""
-        answer = self._ask(_CONVERSATIONS, query)
-        conversations = answer.get("conversations") if isinstance(answer, dict) else None
-        if not isinstance(conversations, list):
+        page = fields(_Page, self._ask(_CONVERSATIONS, query))
+        items = elements(page.conversations)
+        if items is None:
             raise ElevenLabsError("the list of conversations is none")
-        if len(conversations) > PAGE:
+        if len(items) > PAGE:
             raise ElevenLabsError("the list of conversations holds more than was asked for")
-        items = [_listed(each) for each in conversations]
-        following = answer.get("next_cursor") if answer.get("has_more") else None
-        if answer.get("has_more") and not _is_cursor(following):
+        following = text(page.next_cursor) if scalar(page.has_more) else None
+        if scalar(page.has_more) and not _is_cursor(following):
             raise ElevenLabsError("the list of conversations breaks off")
-        return [each for each in items if each and is_id(each.conversation_id)], following
+        return [each for each in map(_listed, items) if each], following
 
     def _ask(
         self, path: str, query: dict[str, Any] | None = None, method: str = "GET",
-        read: Callable[[httpx.Response], Any] = read_json,
+        read: Callable[[httpx.Response], Any] | None = None,
     ) -> Any:  # fmt: skip
         """What `read` makes of a 2xx answer; the body of any other is not read."""
         try:
             with self._http.stream(method, path, params=query) as response:
                 _raise_for(response)
-                return read(response)
+                return (read or _read_json)(response)
         except httpx.HTTPError as error:
             raise ElevenLabsError(f"no answer: {type(error).__name__}") from None
         except AnswerError as error:
@@ -292,15 +309,25 @@ def _raise_for(response: httpx.Response) -> None:
         raise ElevenLabsError(f"answered {status}", status)
 
 
-def _listed(item: Any) -> Listed | None:
-    try:
-        return Listed.model_validate(item)
-    except ValidationError:
+def _listed(part: Json) -> Listed | None:
+    """None for what has no id. Any other odd field is as good as absent: it never costs the call."""
+    item = fields(_Item, part)
+    conversation_id = text(item.conversation_id)
+    if not is_id(conversation_id):
         return None
+    start, duration = read_seconds(item.start_time_unix_secs), read_seconds(item.call_duration_secs)
+    return Listed(conversation_id, text(item.agent_id), text(item.status), start, duration)
 
 
-def _is_cursor(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and len(value) <= CURSOR_LENGTH
+def _read_json(response: httpx.Response) -> bytes:
+    try:
+        return read_json(b"".join(read_pieces(response, JSON_BYTES)))
+    except ValueError:
+        raise AnswerError("the answer is no JSON") from None
+
+
+def _is_cursor(value: str | None) -> bool:
+    return value is not None and value.isascii() and len(value) <= CURSOR_LENGTH
 
 
 def _is_mp3(head: bytes) -> bool:
