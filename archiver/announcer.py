@@ -1,10 +1,10 @@
 """Says on CallArchivedTopic what is archived."""
 
 from dataclasses import replace
-from typing import Any, Literal, cast
+from typing import Any
 
 from shared import keys
-from shared.messages import Announcement, Audio
+from shared.messages import Announcement, Event
 from shared.record import Call
 
 
@@ -14,21 +14,9 @@ class Announcer:
     def __init__(self, sns: Any, topic_arn: str) -> None:
         self._sns, self._topic_arn = sns, topic_arn
 
-    def say(
-        self, event: Literal["transcript_archived", "audio_archived"], call: Call, source_key: str | None = None
-    ) -> None:
+    def say(self, event: Event, call: Call, source_key: str | None = None) -> None:
         """Announce the call as its record has it, to be read from `source_key` if not from its JSON."""
-        announcement = Announcement(
-            event,
-            call.conversation_id,
-            call.agent_id,
-            call.external_number,
-            order=str(call.t_order),
-            source_key=source_key or str(call.json_key),
-            json_key=call.json_key,
-            mp3_key=call.mp3_key,
-            audio=cast(Audio, call.audio or "pending"),
-        )
+        announcement = Announcement.of(call, event, source_key)
         attributes = announcement.attributes().items()
         self._sns.publish(
             TopicArn=self._topic_arn,

@@ -21,7 +21,7 @@ from shared.aws_errors import AwsError, error_code
 from shared.bucket import Bucket
 from shared.errors import AgenticMemoryError
 from shared.messages import Announcement
-from shared.record import DISCARDED_FOR, Call, Records
+from shared.record import DISCARDED_FOR, Records
 from shared.signature import signed_headers
 from shared.times import utc
 
@@ -129,7 +129,7 @@ class Canary:
         prefixes = (f"{keys.NO_PHONE}/{conversation_id}.", *call.staged_keys)
         gone = [self.bucket.delete_for_good(each) for prefix in prefixes for each in self.bucket.versions(prefix)]
         if self._has_memories(conversation_id) and self.memory_queue_url:
-            self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=announcement(call))
+            self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=Announcement.of(call).to_json())
             self._wait(lambda: not self._has_memories(conversation_id))
         self.records.bury(call, expires=now + DISCARDED_FOR)
         if not all(gone):
@@ -165,12 +165,3 @@ class Canary:
 def agent_of(agent_ids: str) -> str:
     """One of the agents whose calls are kept; an agent of the canary's own if all are."""
     return agent_ids.split(",")[0].strip() or AGENT
-
-
-def announcement(call: Call) -> str:
-    """To the memory writer alone, which forgets an erased call that it hears of."""
-    return Announcement(
-        "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-        order=str(call.t_order), source_key=str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key,
-        audio="archived",
-    ).to_json()  # fmt: skip

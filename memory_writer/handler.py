@@ -13,7 +13,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import boto3
@@ -204,10 +204,7 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
         clock=lambda: datetime.now(timezone.utc),
         seconds_left=lambda: context.get_remaining_time_in_millis() / 1000,
     )
-
-    def handle(record: SQSRecord) -> None:
-        handle_record(record, invocation)
-
+    handle = partial(handle_record, invocation=invocation)
     return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
 
 

@@ -1,7 +1,6 @@
 """What a call leaves to be remembered: its facts, and what was said."""
 
 import re
-from collections.abc import Iterator
 from typing import Literal
 from urllib.parse import quote
 
@@ -53,15 +52,8 @@ def facts(conversation: Conversation) -> list[Message]:
 
 def turns(conversation: Conversation) -> list[Message]:
     """The transcript, without the turns in which nothing was said or understood ("...")."""
-    return list(_spoken(conversation))
-
-
-def _spoken(conversation: Conversation) -> Iterator[Message]:
-    for turn in conversation.turns():
-        role = _ROLES.get(turn.role or "")
-        text = _whole((turn.message or "").strip()) if role else ""
-        if role and text.strip(".… "):
-            yield {"role": role, "content": text}
+    said = ((_ROLES.get(turn.role or ""), _whole((turn.message or "").strip())) for turn in conversation.turns())
+    return [{"role": role, "content": text} for role, text in said if role and text.strip(".… ")]
 
 
 def _criterion(criterion: Criterion) -> str:

@@ -189,15 +189,12 @@ def _empty(memory: "Mem0") -> None:
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(f"{path}.lock")
     try:
-        lock.acquire(timeout=LOCK_SECONDS)
+        lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS).acquire()
     except Timeout:
         raise NotSentError("others write to the embedded Mem0 all the time") from None
-    try:
+    with lock:
         yield
-    finally:
-        lock.release()
 
 
 def _folder(config: dict[str, Any]) -> Path | None:

@@ -7,16 +7,19 @@ from datetime import datetime, timedelta
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from shared.errors import ElevenLabsError, NotFoundError
-from shared.messages import Announcement, Audio
+from shared.messages import Audio
 from shared.observability import logger
 from shared.record import Call, Records
 from shared.times import utc
 
 PATIENCE = timedelta(days=1)  # with one recording, since it was first asked for in vain
+DOWNLOAD_SHARE = 2 / 3  # of the function's time; the rest is for S3 and the notes
 UNDER_WAY = timedelta(hours=3)  # until a message of AudioQueue has failed for good: 5 attempts, every 30 minutes
 
 
-def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime) -> str:
+def fetch_audio(
+    conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime, seconds_left: float
+) -> str:
     """Stage the call's recording, if it is still missing; returns the metric of what became of it.
 
     A recording that cannot be had stays pending, whatever the fault, and the hourly pass asks for it again. After a day
@@ -27,7 +30,7 @@ def fetch_audio(conversation_id: str, api: ElevenLabs, records: Records, staging
         return "AudioNotNeeded"
     try:
         with tempfile.TemporaryFile() as file:
-            api.download(conversation_id, file)
+            api.download(conversation_id, file, seconds_left * DOWNLOAD_SHARE)
             staging.stage_recording(conversation_id, call.agent_id, file, now)
     except ElevenLabsError as error:
         if error.status == 401:
@@ -49,14 +52,6 @@ def find_missing(records: Records, ended_before: datetime, audio: Audio = "pendi
 def is_asked_for(call: Call, now: datetime) -> bool:
     """Whether AudioQueue may still hold the call from an earlier pass."""
     return call.audio_asked_at is not None and datetime.fromisoformat(call.audio_asked_at) > now - UNDER_WAY
-
-
-def announcement(call: Call) -> str:
-    """As the archiver announced this call; sent to AudioQueue alone, for no other subscriber is to hear of it again."""
-    return Announcement(
-        "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-        order=str(call.t_order), source_key=str(call.json_key), json_key=call.json_key, mp3_key=None, audio="pending",
-    ).to_json()  # fmt: skip
 
 
 def awaits_audio(call: Call, audio: Audio = "pending") -> bool:

@@ -9,19 +9,20 @@ import math
 import re
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from threading import Lock
 from typing import Any, BinaryIO
 
 import httpx
+import msgspec
 from httpx_retries import Retry, RetryTransport
-from pydantic import ValidationError
 
-from reconciler.loose import Loose, Seconds, Sent
-from shared.conversation import Conversation, read_conversation
+from shared.conversation import Conversation, read_conversation, read_seconds
 from shared.errors import AnswerError, ElevenLabsError, KeyRefusedError, NotFoundError, PoisonError
-from shared.hosts import may_get_key, open_client, read_json, read_pieces
+from shared.hosts import JSON_BYTES, may_get_key, open_client, read_pieces
 from shared.keys import is_id
+from shared.parts import MISSING, Json, Part, elements, fields, read_json, scalar, text
 from shared.webhooks import TRANSCRIPTION, read_event
 
 PAGE = 100  # the most that the API lists at once
@@ -30,25 +31,40 @@ CURSOR_LENGTH = 4000  # characters
 PAGES_IN_VAIN = 10  # one after the other with nothing new; a few come about when the list changes
 PER_SECOND = 20
 PARTS = 10  # requests for one recording, if it breaks off
-DOWNLOAD_SECONDS = 200  # for all of them, of the function's 300: the rest is for S3
 # Three times what a webhook can bring. A transcript takes five times its size in memory: 80 MB of the 512 MB that this
 # function and the archiver have.
 CONVERSATION_BYTES = 16 * 2**20
 RECORDING_BYTES = 500_000_000  # /tmp has 512 MB
 _TIMEOUT = httpx.Timeout(15, connect=5)
 _CONVERSATIONS = "/v1/convai/conversations"
+Raw = msgspec.Raw
 _CURSOR_REFUSED = (400, 404, 422)
 logging.getLogger("httpx_retries").setLevel(logging.CRITICAL)  # it logs what the host answered
 
 
-class Listed(Sent):
+class _Page(Part):
+    conversations: Raw = MISSING
+    has_more: Raw = MISSING
+    next_cursor: Raw = MISSING
+
+
+class _Item(Part):
+    conversation_id: Raw = MISSING
+    agent_id: Raw = MISSING
+    status: Raw = MISSING
+    start_time_unix_secs: Raw = MISSING
+    call_duration_secs: Raw = MISSING
+
+
+@dataclass(frozen=True)
+class Listed:
     """A call as the listing names it."""
 
     conversation_id: str
-    agent_id: Loose[str] = None
-    status: Loose[str] = None
-    start_time_unix_secs: Loose[Seconds] = None
-    call_duration_secs: Loose[Seconds] = None
+    agent_id: str | None
+    status: str | None
+    start_time_unix_secs: float | None
+    call_duration_secs: float | None
 
     @property
     def is_final(self) -> bool:
@@ -127,20 +143,19 @@ class ElevenLabs:
             raise ElevenLabsError("the conversation is another one")
         return body, read_conversation(event.data)
 
-    def download(self, conversation_id: str, file: BinaryIO) -> None:
+    def download(self, conversation_id: str, file: BinaryIO, seconds: float) -> None:
         """Write the call's recording into `file`; where it breaks off it goes on, as long as each part brings more.
 
-        Raises NotFoundError too for what is no MP3.
+        No part begins after so many seconds. Raises NotFoundError too for what is no MP3.
         """
-        headers: dict[str, str] = {}
-        deadline = time.monotonic() + DOWNLOAD_SECONDS
+        recording, deadline = _Recording(file), time.monotonic() + seconds
         for left in reversed(range(PARTS)):
             had = file.tell()
             try:
-                self._download_part(conversation_id, file, headers, deadline)
+                self._download_part(conversation_id, recording, deadline)
                 break
             except httpx.HTTPError as error:
-                if left == 0 or file.tell() <= had:
+                if left == 0 or file.tell() <= had or time.monotonic() > deadline:
                     raise ElevenLabsError(f"the recording broke off: {type(error).__name__}") from None
             except AnswerError as error:
                 raise ElevenLabsError(f"the recording: {error}") from None
@@ -148,29 +163,16 @@ class ElevenLabs:
         if not _is_mp3(file.read(3)):
             raise NotFoundError("the recording is no MP3")
 
-    def _download_part(self, conversation_id: str, file: BinaryIO, headers: dict[str, str], deadline: float) -> None:
-        """Write what follows in `file`, or all of it anew if ElevenLabs sends all. Leaves the next part's headers."""
-        with self._http.stream("GET", f"{_CONVERSATIONS}/{conversation_id}/audio", headers=headers) as response:
-            _raise_for(response)
-            if not response.headers.get("Content-Type", "").startswith("audio/"):
-                raise NotFoundError("the recording is no MP3")
-            asked = rf"206 bytes {file.tell()}-\d+/(\d+)"
-            part = re.fullmatch(asked, f"{response.status_code} {response.headers.get('Content-Range')}", re.ASCII)
-            if part is None:
-                if response.status_code == 206:
-                    raise AnswerError("another part than was asked for")
-                file.seek(0)
-                file.truncate()
-            try:
-                for piece in read_pieces(response, RECORDING_BYTES - file.tell()):
-                    if time.monotonic() > deadline:
-                        raise AnswerError("it takes too long")
-                    file.write(piece)
-            finally:
-                headers.clear()
-                headers.update(_next_part(response, file.tell()))
-        if part and file.tell() < int(part[1]):
-            raise httpx.ReadError("the part is not the last one")
+    def _download_part(self, conversation_id: str, recording: "_Recording", deadline: float) -> None:
+        path, headers = f"{_CONVERSATIONS}/{conversation_id}/audio", recording.next_part()
+        with self._http.stream("GET", path, headers=headers) as response:
+            if response.status_code != 416 or not headers:
+                _raise_for(response)
+                return recording.write(response, deadline)
+            if recording.ends_with(response):
+                return None
+        recording.etag = ""
+        return self._download_part(conversation_id, recording, deadline)
 
     def delete(self, conversation_id: str) -> bool:
         """Delete ElevenLabs' own copy of the call. False: it has none (any more), or the key is of elsewhere."""
@@ -180,37 +182,94 @@ class ElevenLabs:
             return False
         return True
 
-    def webhooks(self) -> Any:
-        """The workspace's webhooks, as ElevenLabs tells of them."""
-        return self._ask("/v1/workspace/webhooks", {"include_usages": "true"})
+    def webhooks(self) -> bytes:
+        """The workspace's webhooks as JSON, as ElevenLabs tells of them."""
+        answer: bytes = self._ask("/v1/workspace/webhooks", {"include_usages": "true"})
+        return answer
 
     def _page(self, query: dict[str, Any]) -> tuple[list[Listed], str | None]:
         """The calls of one page whose ids are ids, and the cursor of the next page."""
-        answer = self._ask(_CONVERSATIONS, query)
-        conversations = answer.get("conversations") if isinstance(answer, dict) else None
-        if not isinstance(conversations, list):
+        page = fields(_Page, self._ask(_CONVERSATIONS, query))
+        items = elements(page.conversations)
+        if items is None:
             raise ElevenLabsError("the list of conversations is none")
-        if len(conversations) > PAGE:
+        if len(items) > PAGE:
             raise ElevenLabsError("the list of conversations holds more than was asked for")
-        items = [_listed(each) for each in conversations]
-        following = answer.get("next_cursor") if answer.get("has_more") else None
-        if answer.get("has_more") and not _is_cursor(following):
+        following = text(page.next_cursor) if scalar(page.has_more) else None
+        if scalar(page.has_more) and not _is_cursor(following):
             raise ElevenLabsError("the list of conversations breaks off")
-        return [each for each in items if each and is_id(each.conversation_id)], following
+        return [each for each in map(_listed, items) if each], following
 
     def _ask(
         self, path: str, query: dict[str, Any] | None = None, method: str = "GET",
-        read: Callable[[httpx.Response], Any] = read_json,
+        read: Callable[[httpx.Response], Any] | None = None,
     ) -> Any:  # fmt: skip
         """What `read` makes of a 2xx answer; the body of any other is not read."""
         try:
             with self._http.stream(method, path, params=query) as response:
                 _raise_for(response)
-                return read(response)
+                return (read or _read_json)(response)
         except httpx.HTTPError as error:
             raise ElevenLabsError(f"no answer: {type(error).__name__}") from None
         except AnswerError as error:
             raise ElevenLabsError(str(error)) from None
+
+
+class _Recording:
+    """A recording on its way into a file. Its parts are joined only under one strong ETag: else each begins anew."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self.etag = file, ""
+        self._total: int | None = None
+
+    def next_part(self) -> dict[str, str]:
+        """The headers that ask for what follows in the file."""
+        if self.etag:
+            return {"Range": f"bytes={self._file.tell()}-", "If-Range": self.etag}
+        self._empty()
+        return {}
+
+    def ends_with(self, refusal: httpx.Response) -> bool:
+        """Whether nothing follows because the file has all of it."""
+        return self._total is None and refusal.headers.get("Content-Range") == f"bytes */{self._file.tell()}"
+
+    def write(self, response: httpx.Response, deadline: float) -> None:
+        """Write what follows, or all of it anew if that is what came."""
+        if not response.headers.get("Content-Type", "").startswith("audio/"):
+            raise NotFoundError("the recording is no MP3")
+        if response.status_code == 206:
+            self._total = self._total_of(response)
+        else:
+            self._begin(response)
+        try:
+            for piece in read_pieces(response, RECORDING_BYTES - self._file.tell()):
+                if time.monotonic() > deadline:
+                    raise AnswerError("it takes too long")
+                self._file.write(piece)
+        except httpx.HTTPError:
+            if self._file.tell() != self._total:
+                raise
+        if self._total is not None and self._file.tell() < self._total:
+            raise httpx.ReadError("the part is not the last one")
+
+    def _begin(self, response: httpx.Response) -> None:
+        """What is compressed has no parts, and its length is not the recording's."""
+        self._empty()
+        is_plain = response.headers.get("Content-Encoding", "identity") == "identity"
+        etag, length = (response.headers.get(name, "") if is_plain else "" for name in ("ETag", "Content-Length"))
+        self.etag = etag if etag.startswith('"') else ""
+        self._total = int(length) if re.fullmatch("[0-9]{1,15}", length) else None
+
+    def _total_of(self, part: httpx.Response) -> int:
+        asked = rf"bytes {self._file.tell()}-[0-9]+/([0-9]{{1,15}})"
+        said = re.fullmatch(asked, part.headers.get("Content-Range", ""))
+        if said is None or not self.etag or part.headers.get("ETag", self.etag) != self.etag:
+            raise AnswerError("another part than was asked for")
+        return int(said[1])
+
+    def _empty(self) -> None:
+        self._file.seek(0)
+        self._file.truncate()
 
 
 class SafeRetry(Retry):
@@ -250,23 +309,25 @@ def _raise_for(response: httpx.Response) -> None:
         raise ElevenLabsError(f"answered {status}", status)
 
 
-def _next_part(response: httpx.Response, begin: int) -> dict[str, str]:
-    """Asks for what follows, if it is still the same. What is compressed has no such parts."""
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        return {}
-    etag = response.headers.get("ETag", "")
-    return {"Range": f"bytes={begin}-"} | ({"If-Range": etag} if etag.startswith('"') else {})
-
-
-def _listed(item: Any) -> Listed | None:
-    try:
-        return Listed.model_validate(item)
-    except ValidationError:
+def _listed(part: Json) -> Listed | None:
+    """None for what has no id. Any other odd field is as good as absent: it never costs the call."""
+    item = fields(_Item, part)
+    conversation_id = text(item.conversation_id)
+    if not is_id(conversation_id):
         return None
+    start, duration = read_seconds(item.start_time_unix_secs), read_seconds(item.call_duration_secs)
+    return Listed(conversation_id, text(item.agent_id), text(item.status), start, duration)
 
 
-def _is_cursor(value: Any) -> bool:
-    return isinstance(value, str) and value.isascii() and len(value) <= CURSOR_LENGTH
+def _read_json(response: httpx.Response) -> bytes:
+    try:
+        return read_json(b"".join(read_pieces(response, JSON_BYTES)))
+    except ValueError:
+        raise AnswerError("the answer is no JSON") from None
+
+
+def _is_cursor(value: str | None) -> bool:
+    return value is not None and value.isascii() and len(value) <= CURSOR_LENGTH
 
 
 def _is_mp3(head: bytes) -> bool:

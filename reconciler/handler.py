@@ -23,7 +23,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
-from reconciler.audio import announcement, ended_at, fetch_audio, find_missing, is_asked_for
+from reconciler.audio import ended_at, fetch_audio, find_missing, is_asked_for
 from reconciler.bookmarks import Bookmarks
 from reconciler.calls import WINDOW, CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
@@ -35,6 +35,7 @@ from shared.aws_errors import AwsError
 from shared.batch import process_batch
 from shared.bucket import Bucket
 from shared.errors import ElevenLabsError, KeyRefusedError
+from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.record import Call, Records
 from shared.selection import read_selection
@@ -103,12 +104,12 @@ def _elevenlabs(key: str) -> ElevenLabs:
     return ElevenLabs(settings().elevenlabs_host, key)
 
 
-def handle_record(record: SQSRecord, now: datetime) -> None:
+def handle_record(record: SQSRecord, now: datetime, seconds_left: float) -> None:
     """Fetch the recording of one announced call."""
     conversation_id = read_announcement(record.body).conversation_id
     logger.append_keys(conversation_id=conversation_id)
     try:
-        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, aws().staging, now)
+        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, aws().staging, now, seconds_left)
     except KeyRefusedError:
         return refuse_key()
     count(outcome)
@@ -183,11 +184,15 @@ def keep_place(*times: datetime) -> None:
 
 
 def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
-    """Queue the calls whose recording is still missing. Noted first: what was noted and not sent is asked for later."""
+    """Queue the calls whose recording is still missing, for AudioQueue alone: other subscribers heard of them.
+
+    Noted first: what was noted and not sent is asked for later.
+    """
     silent = list(find_missing(aws().records, now - grace()))
     for call in silent:
         if not is_asked_for(call, now) and has_time() and aws().records.note_asked(call.conversation_id, utc(now)):
-            aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=announcement(call), DelaySeconds=0)
+            message = Announcement.of(call).to_json()
+            aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=message, DelaySeconds=0)
     return silent
 
 
@@ -215,7 +220,7 @@ def watch_webhook(now: datetime) -> set[str]:
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
     now = datetime.now(timezone.utc)
     if "Records" in event:
-        handle = partial(handle_record, now=now)
+        handle = partial(handle_record, now=now, seconds_left=context.get_remaining_time_in_millis() / 1000)
         return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
     return reconcile(now, lambda: context.get_remaining_time_in_millis() > _SPARE_SECONDS * 1000)
 

@@ -2,9 +2,13 @@
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
-from reconciler.loose import Loose, Seconds, Sent
+import msgspec
+
+from shared.conversation import read_seconds
+from shared.parts import MISSING, Json, Part, elements, fields, number, scalar, text
+
+Raw = msgspec.Raw
 
 TOO_LARGE = 413
 RECENT = timedelta(hours=2)  # two passes: a failure is seen by one of them
@@ -17,37 +21,36 @@ ADVICE = {
 }
 
 
-class Webhook(Sent):
-    """A webhook of the workspace. What it does not say is well."""
-
-    webhook_url: Loose[str] = None
-    is_disabled: Loose[bool] = None
-    is_auto_disabled: Loose[bool] = None
-    retry_enabled: Loose[bool] = None
-    most_recent_failure_error_code: Loose[int] = None
-    most_recent_failure_timestamp: Loose[Seconds] = None
+class _Answer(Part):
+    webhooks: Raw = MISSING
 
 
-class Webhooks(Sent):
-    webhooks: Loose[list[Loose[Webhook]]] = None
+class _Webhook(Part):
+    webhook_url: Raw = MISSING
+    is_disabled: Raw = MISSING
+    is_auto_disabled: Raw = MISSING
+    retry_enabled: Raw = MISSING
+    most_recent_failure_error_code: Raw = MISSING
+    most_recent_failure_timestamp: Raw = MISSING
 
 
-def find_troubles(answer: Any, api_id: str, now: datetime) -> set[str]:
+def find_troubles(answer: Json, api_id: str, now: datetime) -> set[str]:
     """The keys of ADVICE that hold for the webhooks whose URL leads to the HTTP API `api_id`."""
-    found = Webhooks.model_validate(answer if isinstance(answer, dict) else {})
-    ours = [each for each in found.webhooks or [] if each and api_id in (each.webhook_url or "")]
+    found = [fields(_Webhook, each) for each in elements(fields(_Answer, answer).webhooks) or []]
+    ours = [each for each in found if api_id in (text(each.webhook_url) or "")]
     return {trouble for webhook in ours for trouble in _troubles(webhook, now)} if ours else {"not_found"}
 
 
-def _troubles(webhook: Webhook, now: datetime) -> Iterator[str]:
-    if webhook.is_disabled:
+def _troubles(webhook: _Webhook, now: datetime) -> Iterator[str]:
+    """What a webhook does not say is well."""
+    if scalar(webhook.is_disabled) is True:
         yield "disabled"
-    if webhook.is_auto_disabled:
+    if scalar(webhook.is_auto_disabled) is True:
         yield "auto_disabled"
-    if webhook.retry_enabled is False:
+    if scalar(webhook.retry_enabled) is False:
         yield "retries_off"
-    failed = webhook.most_recent_failure_timestamp
-    if webhook.most_recent_failure_error_code == TOO_LARGE:  # a recording that is fetched instead
+    failed = read_seconds(webhook.most_recent_failure_timestamp)
+    if number(webhook.most_recent_failure_error_code) == TOO_LARGE:  # a recording that is fetched instead
         return
     if failed and datetime.fromtimestamp(failed, timezone.utc) > now - RECENT:
         yield "failing"

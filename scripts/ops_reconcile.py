@@ -10,12 +10,13 @@ from typing import Annotated, Any
 import typer
 from botocore.config import Config
 
-from reconciler.audio import announcement, ended_at, find_missing
+from reconciler.audio import ended_at, find_missing
 from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from scripts.aws_session import OpsError
 from scripts.ops_view import View, moment
+from shared.messages import Announcement
 from shared.record import Call
 from shared.selection import read_selection
 from shared.times import utc
@@ -137,8 +138,8 @@ class Gap:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
         for call in silent:
             now = utc(datetime.now(timezone.utc))
-            if self.view.stack.records.note_asked_anew(call.conversation_id, now):
-                sqs.send_message(QueueUrl=queue, MessageBody=announcement(call), DelaySeconds=0)
+            if asked := self.view.stack.records.note_asked_anew(call.conversation_id, now):
+                sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(asked).to_json(), DelaySeconds=0)
 
 
 def flat(report: dict[str, Any]) -> dict[str, Any]:

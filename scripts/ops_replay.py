@@ -126,12 +126,7 @@ def remember(view: View, force: bool) -> Callable[[Call], None]:
     def act(call: Call) -> None:
         if force:
             doubt(view.stack.table, call.conversation_id)
-        message = Announcement(
-            "transcript_archived", call.conversation_id, call.agent_id, call.external_number,
-            order=str(call.t_order), source_key=str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key,
-            audio=call.audio or "pending",  # type: ignore[arg-type]
-        )  # fmt: skip
-        sqs.send_message(QueueUrl=queue, MessageBody=message.to_json())
+        sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(call).to_json())
 
     return act
 

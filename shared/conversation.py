@@ -111,8 +111,8 @@ def read_conversation(part: Json) -> Conversation:
     data = fields(_Data, part)
     metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)
     client = fields(_ClientData, data.conversation_initiation_client_data)
-    started, duration = _seconds(metadata.start_time_unix_secs), _seconds(metadata.call_duration_secs)
-    duration = _seconds(data.call_duration) if duration is None else duration
+    started, duration = read_seconds(metadata.start_time_unix_secs), read_seconds(metadata.call_duration_secs)
+    duration = read_seconds(data.call_duration) if duration is None else duration
     has_audio = scalar(data.has_audio)
     return Conversation(
         agent_id=text(data.agent_id),
@@ -134,6 +134,7 @@ def _criterion(name: str, part: Json) -> Criterion:
     return Criterion(name, text(found.result), text(found.rationale))
 
 
-def _seconds(part: Json) -> float | None:
+def read_seconds(part: Json) -> float | None:
+    """Unix seconds, or a duration; None for what is neither."""
     found = number(part)
     return found if found is not None and 0 <= found <= _LAST_SECOND else None

@@ -3,8 +3,12 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
 
+if TYPE_CHECKING:
+    from shared.record import Call
+
+Event = Literal["transcript_archived", "audio_archived"]
 Audio = Literal["none", "pending", "archived", "unavailable"]
 
 _STRICT = {"extra": "forbid", "strict": True, "hide_input_in_errors": True}
@@ -41,7 +45,7 @@ class Announcement:
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
 
-    event: Literal["transcript_archived", "audio_archived"]
+    event: Event
     conversation_id: str
     agent_id: str | None
     external_number: str | None
@@ -51,6 +55,15 @@ class Announcement:
     mp3_key: str | None
     audio: Audio
     version: Literal[2] = 2
+
+    @classmethod
+    def of(cls, call: "Call", event: Event = "transcript_archived", source_key: str | None = None) -> Self:
+        """Of a call as its record has it, to be read from `source_key` if not from its JSON."""
+        return cls(
+            event, call.conversation_id, call.agent_id, call.external_number, order=str(call.t_order),
+            source_key=source_key or str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key,
+            audio=cast(Audio, call.audio or "pending"),
+        )  # fmt: skip
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self))

@@ -231,6 +231,16 @@ def test_a_recording_that_breaks_off_again_and_again_is_left_to_the_next_pass(aw
     assert len([request for request in elevenlabs.requests if request.route == "audio"]) == PARTS
 
 
+def test_a_download_leaves_a_third_of_the_functions_time_to_s3_and_the_notes(aws, elevenlabs, announced, context):
+    elevenlabs.audio["conv_1"] = MP3
+    elevenlabs.plan("audio", "slow:0.1")
+    context.get_remaining_time_in_millis = lambda: 1500
+
+    assert lambda_handler(sqs_event(announced), context) == {"batchItemFailures": []}
+
+    assert aws.call("conv_1")["audio_missing_reason"] == "ElevenLabs: the recording: it takes too long"
+
+
 @pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
 def test_a_short_fault_is_waited_out_and_a_long_one_left_to_the_next_pass(
     aws, elevenlabs, announced, archive_all, fault

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import logging
+import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from itertools import count
@@ -50,7 +51,7 @@ def test_a_key_is_never_sent_in_the_clear(address):
     assert not isinstance(refused.value, KeyRefusedError)  # whose alarm asks for another key
 
 
-@pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO())])
+@pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO(), 60)])
 def test_a_redirect_is_not_followed_with_the_key(call):
     with (
         RawHost() as elsewhere,
@@ -82,7 +83,7 @@ def test_an_answer_that_cannot_be_used_is_an_error_of_elevenlabs(call, body):
         call(client(host))
 
 
-@pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO())])
+@pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO(), 60)])
 @pytest.mark.parametrize(("coding", "body"), COMPRESSED.items(), ids=COMPRESSED)
 def test_a_compressed_answer_is_refused_before_it_is_decompressed(call, coding, body):
     with (
@@ -103,16 +104,26 @@ def test_a_recording_without_end_is_given_up(monkeypatch):
     monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 1_000_000)
     file = io.BytesIO()
     with RawHost(WITHOUT_END, headers=MP3) as host, pytest.raises(ElevenLabsError, match="larger than 1 MB"):
-        client(host).download("conv_1", file)
+        client(host).download("conv_1", file, 60)
 
     assert file.tell() <= 1_000_000
 
 
 Planned = tuple[int, dict[str, str], bytes]
-BROKEN: Planned = (200, {"Content-Length": "10"}, b"ID3 5")  # the rest does not come
+TAG = {"ETag": '"1"'}
+BROKEN: Planned = (200, {"Content-Length": "10"} | TAG, b"ID3 5")  # the rest does not come
+CHUNKED = {"Transfer-Encoding": "chunked"}
+REST: Planned = (206, {"Content-Range": "bytes 5-9/10"}, b"6789X")
+WHOLE: Planned = (200, {"Content-Length": "10"}, b"ID3 56789X")
+ASKED_ON = {"Range": "bytes=5-", "If-Range": '"1"'}
 
 
-def download(*planned: Planned) -> tuple[bytes, list[dict[str, str | None]]]:
+def chunk(data: bytes) -> bytes:
+    """One chunk, without the empty one that ends an answer."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+def download(*planned: Planned, seconds: float = 60) -> tuple[bytes, list[dict[str, str | None]]]:
     """The recording from a host that answers so, and what was asked for of it in each request."""
     answers = iter(planned)
 
@@ -123,23 +134,23 @@ def download(*planned: Planned) -> tuple[bytes, list[dict[str, str | None]]]:
 
     file = io.BytesIO()
     with RawHost(answer) as host:
-        client(host).download("conv_1", file)
+        client(host).download("conv_1", file, seconds)
     asked = [{name: sent[name] for name in ("Range", "If-Range") if sent[name]} for sent in host.headers_received]
     return file.getvalue(), asked
 
 
-def test_a_recording_goes_on_though_nothing_tells_whether_it_is_still_the_same():
-    found, asked = download(BROKEN, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
-
-    assert (found, asked) == (b"ID3 56789X", [{}, {"Range": "bytes=5-"}])
+def test_a_recording_goes_on_where_it_broke_off():
+    assert download(BROKEN, REST) == (b"ID3 56789X", [{}, ASKED_ON])
 
 
-def test_a_weak_tag_is_not_asked_for_which_says_nothing_of_bytes():
-    weak = (200, {"Content-Length": "10", "ETag": 'W/"1"'}, b"ID3 5")
+@pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"1"'}], ids=["no tag", "a weak tag"])
+def test_a_recording_begins_anew_if_nothing_tells_whether_its_bytes_are_still_the_same(tag):
+    assert download((200, {"Content-Length": "10"} | tag, b"ID3 5"), WHOLE) == (b"ID3 56789X", [{}, {}])
 
-    _, asked = download(weak, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
 
-    assert asked[1] == {"Range": "bytes=5-"}
+def test_a_part_that_was_not_asked_for_is_not_joined_to_what_is_there():
+    with pytest.raises(ElevenLabsError, match="another part"):
+        download((200, {"Content-Length": "10"}, b"ID3 5"), REST)
 
 
 def test_a_part_that_ends_before_the_recording_does_is_not_the_end():
@@ -147,7 +158,31 @@ def test_a_part_that_ends_before_the_recording_does_is_not_the_end():
 
     found, asked = download(BROKEN, short, (206, {"Content-Range": "bytes 7-9/10"}, b"89X"))
 
-    assert (found, asked[2]) == (b"ID3 56789X", {"Range": "bytes=7-"})
+    assert (found, asked[2]) == (b"ID3 56789X", {"Range": "bytes=7-", "If-Range": '"1"'})
+
+
+def test_a_recording_of_which_only_the_end_of_the_answer_was_lost_is_whole():
+    lost = (206, {"Content-Range": "bytes 5-9/10"} | CHUNKED, chunk(b"6789X"))
+
+    assert download(BROKEN, lost) == (b"ID3 56789X", [{}, ASKED_ON])
+
+
+def test_a_recording_with_nothing_behind_it_is_whole():
+    all_of_it = (200, CHUNKED | TAG, chunk(b"ID3 5"))
+
+    assert download(all_of_it, (416, {"Content-Range": "bytes */5"}, b"")) == (b"ID3 5", [{}, ASKED_ON])
+
+
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        pytest.param((200, CHUNKED | TAG, chunk(b"ID3 5")), {}, id="the length is not told"),
+        pytest.param((200, CHUNKED | TAG, chunk(b"ID3 5")), {"Content-Range": "bytes */10"}, id="it is longer"),
+        pytest.param(BROKEN, {"Content-Range": "bytes */5"}, id="it was longer before"),
+    ],
+)
+def test_a_recording_with_nothing_behind_it_that_may_not_be_whole_begins_anew(first, said):
+    assert download(first, (416, said, b""), WHOLE) == (b"ID3 56789X", [{}, ASKED_ON, {}])
 
 
 @pytest.mark.parametrize(
@@ -156,15 +191,15 @@ def test_a_part_that_ends_before_the_recording_does_is_not_the_end():
         pytest.param((206, {"Content-Range": "bytes 4-9/10"}, b"56789X"), id="another part"),
         pytest.param((206, {}, b"6789X"), id="a part of which nothing is said"),
         pytest.param((206, {"Content-Range": "bytes 5-9/*"}, b"6789X"), id="a part of nobody knows how much"),
+        pytest.param((206, {"Content-Range": "bytes 5-9/10", "ETag": '"2"'}, b"6789X"), id="a part of another one"),
         pytest.param((206, {"Content-Range": "bytes 5-9/10", "Content-Length": "5"}, b""), id="a part with nothing"),
         pytest.param((200, {"Content-Length": "10"}, b"ID3 5"), id="whole, and no further than before"),
-        pytest.param((416, {"Content-Range": "bytes */5"}, b""), id="nothing behind it"),
         pytest.param((206, {"Content-Range": "bytes 5-9/10", "Content-Type": "text/html"}, b"6789X"), id="no audio"),
     ],
 )
 def test_a_recording_that_does_not_go_on_where_it_broke_off_is_an_error_of_elevenlabs(second):
     with pytest.raises(ElevenLabsError):
-        download(BROKEN, second, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
+        download(BROKEN, second, REST)
 
 
 def test_a_compressed_recording_that_breaks_off_is_fetched_anew():
@@ -176,18 +211,30 @@ def test_a_compressed_recording_that_breaks_off_is_fetched_anew():
     assert (found, asked) == (gzip.decompress(packed), [{}, {}])
 
 
-def test_a_recording_that_takes_longer_than_the_function_has_is_an_error_of_elevenlabs(monkeypatch):
-    monkeypatch.setattr("reconciler.elevenlabs.DOWNLOAD_SECONDS", -1)
-
+def test_a_recording_that_takes_longer_than_there_is_time_for_is_an_error_of_elevenlabs():
     with pytest.raises(ElevenLabsError, match="takes too long"):
-        download((200, {}, b"ID3 56789X"))
+        download(WHOLE, seconds=-1)
+
+
+def test_no_part_is_asked_for_when_the_time_is_over():
+    def answer(_: str) -> Iterator[bytes]:
+        yield b"ID3 5"
+        time.sleep(0.6)  # and the rest does not come
+
+    with (
+        RawHost(answer, headers=MP3 | TAG | {"Content-Length": "10"}) as host,
+        pytest.raises(ElevenLabsError, match="broke off"),
+    ):
+        client(host).download("conv_1", io.BytesIO(), 0.5)
+
+    assert len(host.requests) == 1
 
 
 def test_all_parts_of_a_recording_together_have_the_limit_of_one(monkeypatch):
     monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 8)
 
     with pytest.raises(ElevenLabsError, match="larger than"):
-        download(BROKEN, (206, {"Content-Range": "bytes 5-9/10"}, b"6789X"))
+        download(BROKEN, REST)
 
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"conversation_id": 7}, {"conversation_id": "../x"}])

@@ -69,6 +69,12 @@ def test_an_answer_of_another_shape_does_no_harm(aws, elevenlabs, archive_all, a
     assert report["outcomes"] == {"fetched": 1}
 
 
+def test_one_odd_webhook_does_not_hide_another(aws, elevenlabs):
+    elevenlabs.webhooks = {"webhooks": [[], 7, None, webhook(is_disabled=True)]}
+
+    assert run()["webhook"] == ["disabled"]
+
+
 @pytest.mark.parametrize("fault", ["401", "403", "404", "html", "empty"])
 def test_an_answer_that_cannot_be_had_does_no_harm(aws, elevenlabs, logs, fault):
     elevenlabs.plan("webhooks", fault)
