@@ -170,7 +170,7 @@ def remember_call(announcement: Announcement, conversation: Conversation, invoca
     """
     user_id = find_user(announcement, conversation)
     if user_id is None:
-        logger.info("Nobody to remember this call for")
+        logger.info("No user id: skipping memory")
         return count("MemorySkipped", reason="no_user")
     memories = build_memories(announcement, conversation, user_id, settings().memory_inference)
     backend = make_backend(read_memory_secret())

@@ -12,7 +12,7 @@ AgenticMemoryError
     ├── LeaseError          another worker has this memory, or nobody knows yet whether it was written
     ├── PendingError        Mem0 has this memory and is not done with it
     ├── EventUnknownError   Mem0 does not know the event of a memory that it took
-    ├── ElevenLabsError     ElevenLabs failed, did not answer, or answered something else
+    ├── ElevenLabsError     ElevenLabs failed or answered something else; recordings: noted in the record instead
     │   ├── KeyRefusedError     its key is wrong, or may not do this
     │   └── NotFoundError       it has no such conversation or recording
     ├── NotSentError        Mem0 has nothing of this memory, or only what the next attempt removes

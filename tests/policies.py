@@ -307,6 +307,10 @@ class Code(ast.NodeVisitor):
         module = str(node.module).replace(".", "/")
         self.imports |= {f"{module}.py", *(f"{module}/{each.name}.py" for each in node.names)}
 
+    def visit_If(self, node: ast.If) -> None:
+        if ast.unparse(node.test) != "TYPE_CHECKING":  # what is imported for types alone never runs
+            self.generic_visit(node)
+
     def visit_Name(self, node: ast.Name) -> None:
         self.names.setdefault(self._place, set()).add(node.id)
 

@@ -463,7 +463,7 @@ def test_a_call_of_nobody_is_remembered_for_nobody(aws, mem0, remember, logs):
     assert remember(announce(aws, small_call(), number=None)) == []
 
     assert aws.items() == {}
-    assert "Nobody to remember this call for" in logs.getvalue()
+    assert "No user id: skipping memory" in logs.getvalue()
 
 
 def test_a_call_of_a_client_with_spaces_in_its_id_is_remembered(aws, mem0, remember):
