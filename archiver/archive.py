@@ -149,8 +149,7 @@ class Archiver:
         staged_key: str, now: datetime,
     ) -> Call | None:  # fmt: skip
         """Enter the call in its record, which says whether this is the newest version, and in which folder it lives."""
-        found_by = caller.numbers[0] if caller.numbers else None
-        learnt = {"external_number": caller.number, "caller": found_by}  # a number is never unlearnt
+        learnt = {"external_number": caller.number, "caller": caller.digits}  # a number is never unlearnt
         defaults = {
             "folder": caller.folder,
             "json_key": keys.call_json(caller.folder, call_id),
@@ -198,7 +197,7 @@ class Archiver:
                 return self._finish(call, call.parked, event, audio, force=False)
         # Dropped when the call did not fit yet, or expired: the audio counts as pending, and is fetched.
         logger.warning("The staged body of the parked audio is gone", conversation_id=call.conversation_id)
-        return self._records.unpark(call.conversation_id, call.parked.staged_key, {call.parked.ticket}) or call
+        return self._records.unpark(call.conversation_id, call.parked.staged_key, {call.parked}) or call
 
     # Audio
 
@@ -240,12 +239,12 @@ class Archiver:
         count("AudioArchived")
         return self._records.finish_audio(call.conversation_id, mp3_key, parked, tagged) or call
 
-    def _tag_waiting(self, call: Call, done: Parked) -> set[str]:
-        """Tag what waits and is not newer, and `done` itself; returns their tickets."""
-        tickets = {ticket for ticket in call.waiting if ticket.split()[0] <= done.order} | {done.ticket}
-        for ticket in tickets:
-            self._bucket.tag_archived(ticket.split()[1])
-        return tickets
+    def _tag_waiting(self, call: Call, done: Parked) -> set[Parked]:
+        """Tag what waits and is not newer, and `done` itself; returns what was tagged."""
+        tagged = {each for each in call.waiting if each.order <= done.order} | {done}
+        for each in tagged:
+            self._bucket.tag_archived(each.staged_key)
+        return tagged
 
     def _forgo_audio(self, call: Call) -> Call:
         """No audio is kept: drop what is parked, and let nobody wait for more."""
@@ -257,8 +256,8 @@ class Archiver:
         """Delete waiting audio for good. `parked` is removed last, for whoever retries finds the work by it."""
         if call.parked is None:
             return
-        for ticket in call.waiting | {call.parked.ticket}:
-            discard(self._bucket, self._records, ticket.split()[1])
+        for each in call.waiting:
+            discard(self._bucket, self._records, each.staged_key)
         self._records.unpark(call.conversation_id, call.parked.staged_key, call.waiting)
 
     # Other events
@@ -335,7 +334,7 @@ class Archiver:
 
     def _is_erased(self, caller: Caller, began: datetime) -> bool:
         """Whether the caller was erased since then. A number in a less sure place may be somebody else's."""
-        erased_at = self._tombstones.erased_at(caller.numbers[:1])
+        erased_at = self._tombstones.erased_at(caller.digits) if caller.digits else None
         return erased_at is not None and began <= erased_at
 
     def _entomb(self, conversation_id: str, caller: Caller, delivery: Delivery, now: datetime) -> Fate:

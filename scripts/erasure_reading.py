@@ -17,7 +17,7 @@ from shared.caller import find_caller
 from shared.conversation import read_conversation
 from shared.errors import PoisonError
 from shared.observability import mask_key
-from shared.parts import read_json
+from shared.parts import is_array, read_json
 from shared.webhooks import read_event, split
 
 _SEPARATORS = r"[\s().\-/\u2010-\u2015]{0,3}"  # between the digits of a number, as people write it
@@ -87,8 +87,8 @@ class Reader:
             return [self._read_event(each) for each in split(body) or [body]]
         except PoisonError:
             is_named = self._subject.is_named_in(body)
-            may_hold_others = body.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"["
-            return [Told(None, is_named), *([Told(None, is_subjects=False)] if may_hold_others else [])]
+            others = [Told(None, is_subjects=False)] if is_array(body) else []
+            return [Told(None, is_named), *others]
 
     def _read_event(self, body: bytes) -> Told:
         """What has no conversation, or cannot be read, is searched for the number. What others say of it is theirs."""

@@ -232,10 +232,8 @@ class Search:
 
 
 def bodies_of(call: Call) -> set[str]:
-    """The keys of a call's staged bodies, as far as they can be any."""
-    waiting = {ticket.split()[-1] for ticket in call.waiting}
-    parked = {call.parked.staged_key} if call.parked else set()
-    return {key for key in call.staged_keys | waiting | parked if is_staged(key)}
+    """The keys of a call's staged bodies, as far as they can be any. Audio that waits is among them."""
+    return set(filter(is_staged, call.staged_keys))
 
 
 def flat(bodies: dict[str, list[Version]]) -> list[Version]:

@@ -114,7 +114,7 @@ class Inspection:
 
     def _staged(self, call: Call) -> list[str]:
         """Staged bodies may be gone after their 30 days; what is there must be finished."""
-        waiting = {ticket.split()[1] for ticket in call.waiting} if call.t_order is None else set()
+        waiting = {each.staged_key for each in call.waiting} if call.t_order is None else set()
         parked = {call.parked.staged_key} if call.parked else set()
         unfinished = [key for key in call.staged_keys - waiting - parked if not self._stack.bucket.is_archived(key)]
         return [f"staged bodies that are not finished: {len(unfinished)}"] if unfinished else []

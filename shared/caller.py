@@ -104,6 +104,11 @@ class Caller:
     numbers: tuple[str, ...] = ()
 
     @property
+    def digits(self) -> str | None:
+        """By which the call is found first."""
+        return self.numbers[0] if self.numbers else None
+
+    @property
     def folder(self) -> str:
         return self.number.lstrip("+") if self.number else NO_PHONE
 

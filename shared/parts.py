@@ -1,7 +1,7 @@
 """JSON in parts: only what is asked for becomes an object, and the rest stays the bytes that came.
 
 So every digit and every blank is kept, and 6 MB of `[{},{},…]` take no memory but their own. A part is a JSON value as
-bytes; None stands for one that is not there.
+bytes, and empty if it is not there.
 """
 
 import re
@@ -32,7 +32,7 @@ Json = bytes | msgspec.Raw
 
 
 class Part(msgspec.Struct, gc=False):
-    """The fields of an object that we look at. Each is a part: `msgspec.Raw`, empty if it is not there."""
+    """The fields of an object that we look at, each a part."""
 
 
 Kind = TypeVar("Kind", bound=Part)

@@ -2,10 +2,10 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from botocore.exceptions import ClientError
 
@@ -28,23 +28,27 @@ _HAS_ROOM = "(attribute_not_exists(#staged_keys) OR size(#staged_keys) < :most O
 
 @dataclass(frozen=True)
 class Parked:
-    """Audio that waits for its call's folder."""
+    """Audio that waits for its call's folder. Its ticket is how `waiting` lists it."""
 
     staged_key: str
     order: str
 
     @property
     def ticket(self) -> str:
-        """As `waiting` lists it, so that texts sort by order."""
         return f"{self.order} {self.staged_key}"
+
+    @classmethod
+    def of_ticket(cls, ticket: str) -> Self:
+        order, staged_key = ticket.split()
+        return cls(staged_key, order)
 
 
 @dataclass(frozen=True)
 class Call:
     """What the record says of a call. All but the id may be missing: audio may come before its call.
 
-    `caller` is the digits by which the call is found first, `numbers` those of all its events. `waiting` holds the
-    tickets of all parked audio that is not tagged yet; `parked` is the newest. `users` are those of Mem0 that may
+    `caller` is the digits by which the call is found first, `numbers` those of all its events. `waiting` is all
+    parked audio that is not tagged yet; `parked` is the newest. `users` are those of Mem0 that may
     remember the call, known while it is being erased.
     """
 
@@ -75,7 +79,7 @@ class Call:
     staged_keys: frozenset[str] = frozenset()
     event_keys: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()
-    waiting: frozenset[str] = frozenset()
+    waiting: frozenset[Parked] = frozenset()
     users: frozenset[str] = frozenset()
 
     @property
@@ -151,12 +155,7 @@ class Records:
             "ExpressionAttributeNames": {"#hash": hash_key, "#range": range_key},
             "ExpressionAttributeValues": {":value": value, ":since": since, ":until": until},
         }  # fmt: skip
-        while True:
-            answer = self._table.query(**query)
-            yield answer["Items"]
-            if "LastEvaluatedKey" not in answer:
-                return
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        yield from query_pages(self._table, query)
 
     def save_transcript(
         self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str,
@@ -232,7 +231,7 @@ class Records:
             | added | _room(parked.staged_key),
         )  # fmt: skip
 
-    def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Iterable[str]) -> Call | None:
+    def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Set[Parked]) -> Call | None:
         """The parked audio is archived, and what was `tagged` waits no more. None: a newer one was."""
         facts, is_newest, values = _facts(mp3_key, done.order)
         ends, is_parked, ended = _ends(done.staged_key, tagged)
@@ -248,14 +247,13 @@ class Records:
         """Audio is archived. None: a newer one was."""
         return self._update(conversation_id, *_facts(mp3_key, order))
 
-    def unpark(self, conversation_id: str, staged_key: str, tagged: Iterable[str]) -> Call | None:
+    def unpark(self, conversation_id: str, staged_key: str, tagged: Set[Parked]) -> Call | None:
         """The parked audio with that key is done with, and so is what was `tagged`, or discarded, of what waits."""
-        tagged = set(tagged)
         parked = self._update(conversation_id, *_ends(staged_key, tagged))
         if parked or not tagged:
             return parked
         condition = "attribute_exists(#waiting) AND attribute_not_exists(#erased_at)"
-        return self._update(conversation_id, "DELETE #waiting :tagged", condition, {":tagged": tagged})
+        return self._update(conversation_id, "DELETE #waiting :tagged", condition, {":tagged": _tickets(tagged)})
 
     def expect_audio(self, conversation_id: str) -> Call | None:
         """A newer transcript says that there is audio after all."""
@@ -350,7 +348,7 @@ class Records:
     def leave_out_number(
         self, conversation_id: str, digits: str, staged_keys: Iterable[str], event_keys: Iterable[str]
     ) -> None:
-        """Forget that a call has this number too, and what was kept of it. By `remove_number` it is still found."""
+        """Forget that a call has this number too, and what was kept of it. The index finds it until `remove_number`."""
         gone = {"numbers": {digits}, "staged_keys": set(staged_keys), "event_keys": set(event_keys)}
         gone = {name: values for name, values in gone.items() if values}
         self._update(
@@ -390,10 +388,21 @@ class Records:
                 ReturnValues="ALL_NEW",
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] == "ConditionalCheckFailedException" or _is_too_large(error):
+            if error_code(error) == "ConditionalCheckFailedException" or _is_too_large(error):
                 return None
             raise
         return _call(answer["Attributes"])
+
+
+def query_pages(table: Any, query: dict[str, Any]) -> Iterator[list[dict[str, Any]]]:
+    """The items that a query finds, page by page."""
+    start: dict[str, Any] = {}
+    while True:
+        answer = table.query(**query | start)
+        yield answer["Items"]
+        if "LastEvaluatedKey" not in answer:
+            return
+        start = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
 
 def _key(conversation_id: str) -> dict[str, str]:
@@ -403,8 +412,8 @@ def _key(conversation_id: str) -> dict[str, str]:
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
     known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
-    sets = ("staged_keys", "event_keys", "numbers", "waiting", "users")
-    return Call(**known | {name: frozenset(item.get(name, ())) for name in sets})
+    known |= {name: frozenset(item.get(name, ())) for name in ("staged_keys", "event_keys", "numbers", "users")}
+    return Call(**known | {"waiting": frozenset(map(Parked.of_ticket, item.get("waiting", ())))})
 
 
 def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:
@@ -430,8 +439,11 @@ def _facts(mp3_key: str, order: str) -> tuple[str, str, dict[str, Any]]:
     )
 
 
-def _ends(staged_key: str, tagged: Iterable[str]) -> tuple[str, str, dict[str, Any]]:
-    done = set(tagged)
-    delete = " DELETE #waiting :tagged" if done else ""
-    values: dict[str, Any] = {":key": staged_key} | ({":tagged": done} if done else {})
+def _tickets(parked: Iterable[Parked]) -> set[str]:
+    return {each.ticket for each in parked}
+
+
+def _ends(staged_key: str, tagged: Set[Parked]) -> tuple[str, str, dict[str, Any]]:
+    delete = " DELETE #waiting :tagged" if tagged else ""
+    values: dict[str, Any] = {":key": staged_key} | ({":tagged": _tickets(tagged)} if tagged else {})
     return f"REMOVE #parked, #state, #started{delete}", "#parked.#staged_key = :key", values

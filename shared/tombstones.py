@@ -6,7 +6,7 @@ never changes, for with another one the tombstones would say nothing.
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
@@ -28,11 +28,10 @@ class Tombstones:
         expires = int((at + KEPT).timestamp())
         self._table.put_item(Item=self._item(digits) | {"erased_at": utc(at), "expires": expires})
 
-    def erased_at(self, numbers: Iterable[str]) -> datetime | None:
-        """When the caller with one of these numbers was erased last; None if that never was."""
-        answers = [self._table.get_item(Key=self._item(digits), ConsistentRead=True) for digits in numbers]
-        times = [datetime.fromisoformat(answer["Item"]["erased_at"]) for answer in answers if "Item" in answer]
-        return max(times, default=None)
+    def erased_at(self, digits: str) -> datetime | None:
+        """When the caller with that number was erased last; None if that never was."""
+        answer = self._table.get_item(Key=self._item(digits), ConsistentRead=True)
+        return datetime.fromisoformat(answer["Item"]["erased_at"]) if "Item" in answer else None
 
     def _item(self, digits: str) -> dict[str, str]:
         hashed = hmac.new(self._key, digits.encode(), hashlib.sha256).hexdigest()

@@ -10,6 +10,8 @@ from typing import Any
 
 from boto3.dynamodb.conditions import Key
 
+from shared.record import query_pages
+
 _KEY = "#unnamed"  # no id of a conversation: those hold no #
 
 
@@ -23,13 +25,8 @@ class Unnamed:
         self._table.put_item(Item={"conversation_id": _KEY, "item": staged_key} | expires)
 
     def keys(self) -> Iterator[str]:
-        query: dict[str, Any] = {"KeyConditionExpression": Key("conversation_id").eq(_KEY), "ConsistentRead": True}
-        while True:
-            answer = self._table.query(**query)
-            yield from (item["item"] for item in answer["Items"])
-            if "LastEvaluatedKey" not in answer:
-                return
-            query["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        query = {"KeyConditionExpression": Key("conversation_id").eq(_KEY), "ConsistentRead": True}
+        return (item["item"] for page in query_pages(self._table, query) for item in page)
 
     def remove(self, staged_key: str) -> None:
         self._table.delete_item(Key={"conversation_id": _KEY, "item": staged_key})

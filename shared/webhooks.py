@@ -23,7 +23,7 @@ from shared.parts import (
     read_json,
     restore,
     text,
-)  # fmt: skip
+)
 
 TRANSCRIPTION = "post_call_transcription"
 AUDIO = "post_call_audio"
@@ -122,10 +122,7 @@ def _event(event: str, part: Json, time_ms: int | None) -> WebhookEvent:
         raise PoisonError("webhook", "The conversation_id is not an id: letters, digits, _ and -, 128 at most.")
     agent_id = text(data.agent_id)
     full_audio = b"" if len(data.full_audio) < 5 and bytes(data.full_audio) in _NOTHING else data.full_audio
-    return WebhookEvent(
-        event, part, time_ms, conversation_id, agent_id if is_id(agent_id) else None,
-        full_audio,
-    )  # fmt: skip
+    return WebhookEvent(event, part, time_ms, conversation_id, agent_id if is_id(agent_id) else None, full_audio)
 
 
 def _read_json(body: bytes) -> bytes:
