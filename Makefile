@@ -20,10 +20,10 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
 demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through the life of five calls
-	@$(BIN)/python -m scripts.demo
+	@$(BIN)/python -m scripts.demo.run
 
 local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...", secrets: Name=ask)
-	@$(BIN)/python -m scripts.local
+	@$(BIN)/python -m scripts.embedded.local
 
 test: .venv/ready .venv-sam/ready  ## all tests
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
@@ -36,7 +36,7 @@ check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, 
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/cfn-lint template.yaml
-	$(BIN)/python -m scripts.local translate > .venv/translated.json
+	$(BIN)/python -m scripts.embedded.local translate > .venv/translated.json
 	$(BIN)/cfn-lint .venv/translated.json
 	AWS_DEFAULT_REGION=us-east-1 .venv-sam/bin/sam validate --lint --template template.yaml
 	$(BIN)/python -m tests.options > .venv/options.json

@@ -61,6 +61,14 @@ def aws_session(otherwise: str = "") -> Session:
     return Session(botocore_session=session, region_name=region)
 
 
+def isolated_session() -> botocore.session.Session:
+    """A session that reads no AWS profile or file, so that a broken one on this machine does no harm."""
+    session = botocore.session.Session({"profile": (None, None, None, None)})
+    session.set_config_variable("config_file", os.devnull)
+    session.set_config_variable("credentials_file", os.devnull)
+    return session
+
+
 def first_client(session: Session, service: str, **options: Any) -> Any:
     """A session's first client. Raises OpsError for settings that cannot be used: an endpoint that is no URL."""
     try:

@@ -36,8 +36,8 @@ try:
     from dotenv import load_dotenv
 
     from scripts.aws_session import OpsError, aws_session
-    from scripts.sample_calls import SampleCall, assessed, envelope, inbound, lately, mp3
-    from scripts.sample_turns import alternating
+    from scripts.demo.calls import SampleCall, assessed, envelope, inbound, lately, mp3
+    from scripts.demo.turns import alternating
     from scripts.terminal import Terminal
     from scripts.webhooks import send
     from shared import keys

@@ -12,8 +12,8 @@ from functools import cache
 from statistics import mean
 from typing import Any
 
-from scripts.deployment import TEMPLATE
-from scripts.translation import translate
+from scripts.embedded.deployment import TEMPLATE
+from scripts.embedded.translation import translate
 
 STACK = "stack"
 NO_VALUE = "AWS::NoValue"  # what resolves to this is left out

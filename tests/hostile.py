@@ -12,8 +12,8 @@ from base64 import b64encode
 from collections.abc import Callable
 from typing import Any
 
-from scripts.deployment import ROOT, deploy
-from scripts.embedded import REGION, ROOT_KEY, EmbeddedAws
+from scripts.embedded.aws import REGION, ROOT_KEY, EmbeddedAws
+from scripts.embedded.deployment import ROOT, deploy
 from scripts.webhooks import send
 from tests.archiver.conftest import stage
 from tests.conftest import Stack, sqs_event

@@ -17,7 +17,7 @@ from typing import Any, Self
 import pytest
 from packaging.requirements import Requirement
 
-from scripts.loopback import ProgramsOnlyHandler
+from scripts.embedded.loopback import ProgramsOnlyHandler
 
 ARN = "arn:aws:lambda:us-east-1:123456789012:function:packaged"
 TIMEOUT_SECONDS = 900

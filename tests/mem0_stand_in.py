@@ -21,7 +21,7 @@ from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from uuid import uuid4
 
-from scripts.loopback import ProgramsOnlyHandler
+from scripts.embedded.loopback import ProgramsOnlyHandler
 
 ROUTES = {
     "ping": ("GET", "/v1/ping/"),

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import boto3
 
 from canary.canary import PREFIX
-from scripts.deployment import ROOT
+from scripts.embedded.deployment import ROOT
 from tests.alarms import Deployed, Json
 
 BUCKET, TOPIC = "bucket", "arn:aws:sns:us-east-1:123456789012:CallArchivedTopic"

@@ -15,9 +15,9 @@ import boto3
 import pytest
 from aws_lambda_powertools import Metrics
 
-from scripts.deployment import ROOT
-from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.ops_app import app
+from scripts.embedded.deployment import ROOT
+from scripts.embedded.elevenlabs import ElevenLabs
+from scripts.operations.app import app
 from shared.observability import metrics
 from shared.times import utc
 from tests.alarms import (

@@ -22,8 +22,8 @@ import pytest
 import yaml
 from moto import mock_aws
 
-from scripts.deployment import TEMPLATE
-from scripts.elevenlabs_stand_in import ElevenLabs
+from scripts.embedded.deployment import TEMPLATE
+from scripts.embedded.elevenlabs import ElevenLabs
 from shared.messages import ClaimCheck
 from shared.record import MEMORIES
 from shared.tombstones import Tombstones

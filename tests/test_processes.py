@@ -77,7 +77,7 @@ def test_ctrl_c_works_in_tests_that_a_shell_started_in_the_background() -> None:
         "-q",
         "-p",
         "no:cacheprovider",
-        "tests/scripts/test_ops.py",
+        "tests/scripts/operations/test_app.py",
         "-k",
         "ctrl_c",
     ]

@@ -8,7 +8,7 @@ import boto3
 import pytest
 
 from memory_writer.oss import OssBackend, open_memory
-from scripts.deployment import ROOT
+from scripts.embedded.deployment import ROOT
 from tests.conftest import Stack
 from tests.memory_writer.test_oss import ALICE, call
 from tests.memory_writer.test_oss import config as config  # a fixture

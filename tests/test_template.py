@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 
 import ingest.handler
 from ingest.handler import lambda_handler
-from scripts.deployment import create, deploy, wait
-from scripts.embedded import EmbeddedAws
-from scripts.translation import emulate
+from scripts.embedded.aws import EmbeddedAws
+from scripts.embedded.deployment import create, deploy, wait
+from scripts.embedded.translation import emulate
 from scripts.webhooks import send
 from shared.bucket import Bucket
 from tests.alarms import Deployed, translated

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scripts.deployment import ROOT
+from scripts.embedded.deployment import ROOT
 from tests.alarms import translated
 from tests.test_readme import shown
 

@@ -17,7 +17,7 @@ import archiver.handler
 import memory_writer.handler
 from memory_writer.handler import Invocation, make_backend, write
 from memory_writer.memory import Memory
-from scripts.ops_replay import doubt
+from scripts.operations.replay import doubt
 from shared.errors import LeaseError
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack, close_clients, forget, sqs_event

@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from memory_writer.oss import open_memory
-from scripts.deployment import deploy, memory_config
-from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.embedded import EmbeddedAws
-from scripts.ops_app import main
+from scripts.embedded.aws import EmbeddedAws
+from scripts.embedded.deployment import deploy, memory_config
+from scripts.embedded.elevenlabs import ElevenLabs
+from scripts.operations.app import main
 from scripts.webhooks import send
 from tests.conftest import Stack
 from tests.mem0_stand_in import HostedMem0
@@ -85,7 +85,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 def ops(pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Ops:
     """One command on the stack; returns its exit code and what it printed for machines, if anything."""
     (tmp_path / "outputs.json").write_text(json.dumps(pipeline.outputs))
-    monkeypatch.setattr("scripts.ops_stack.OUTPUTS", tmp_path / "outputs.json")
+    monkeypatch.setattr("scripts.operations.stack.OUTPUTS", tmp_path / "outputs.json")
     monkeypatch.chdir(tmp_path)
 
     def run(*words: str, stdin: str = "") -> tuple[int, Any]:

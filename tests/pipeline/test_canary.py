@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from canary.canary import AGENT, USER
-from scripts.embedded import EmbeddedAws
+from scripts.embedded.aws import EmbeddedAws
 from tests.mem0_stand_in import HostedMem0
 from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline
 from tests.pipeline.test_faults import forbid

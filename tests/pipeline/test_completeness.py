@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.embedded import REGION, ROOT_KEY, EmbeddedAws
-from scripts.sample_calls import mp3
+from scripts.demo.calls import mp3
+from scripts.embedded.aws import REGION, ROOT_KEY, EmbeddedAws
+from scripts.embedded.elevenlabs import ElevenLabs
 from shared import keys
 from tests.conftest import fixture_body
 from tests.pipeline.conftest import Pipeline, wait_until

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from scripts.embedded import EmbeddedAws
+from scripts.embedded.aws import EmbeddedAws
 from tests.conftest import fixture_body
 from tests.mem0_stand_in import HostedMem0
 from tests.pipeline.conftest import Pipeline

@@ -2,7 +2,7 @@
 
 import pytest
 
-from scripts.embedded import EmbeddedAws
+from scripts.embedded.aws import EmbeddedAws
 from tests.hostile import BODIES, MOST_MB, Bench
 from tests.mem0_stand_in import HostedMem0
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scripts.embedded import EmbeddedAws
+from scripts.embedded.aws import EmbeddedAws
 from tests.mem0_stand_in import HostedMem0
 from tests.pipeline.conftest import RUNS_COMMANDS, Ops, Pipeline, wait_until
 from tests.pipeline.test_faults import body, forbid

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from scripts import package_sizes
-from scripts.deployment import ROOT, TEMPLATE, deploy
-from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.embedded import REGION, ROOT_KEY, EmbeddedAws
+from scripts.embedded.aws import REGION, ROOT_KEY, EmbeddedAws
+from scripts.embedded.deployment import ROOT, TEMPLATE, deploy
+from scripts.embedded.elevenlabs import ElevenLabs
 from scripts.package_sizes import measure
 from shared.messages import Announcement
 from tests.archiver.conftest import stage

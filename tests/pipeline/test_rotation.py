@@ -6,7 +6,7 @@ from threading import Event, Thread
 
 import pytest
 
-from scripts.embedded import EmbeddedAws
+from scripts.embedded.aws import EmbeddedAws
 from tests.pipeline.conftest import RUNS_COMMANDS, Ops, Pipeline, wait_until
 from tests.processes import LONGEST
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from scripts.elevenlabs_stand_in import ElevenLabs
-from scripts.embedded import EmbeddedAws
+from scripts.embedded.aws import EmbeddedAws
+from scripts.embedded.elevenlabs import ElevenLabs
 from tests.conftest import fixture_body
 from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline, wait_until
 from tests.pipeline.test_completeness import reconcile

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 
 import scripts.test_s3_storage as script
-from scripts.embedded import REGION, ROOT_KEY, EmbeddedAws
+from scripts.embedded.aws import REGION, ROOT_KEY, EmbeddedAws
 from tests.pipeline.conftest import Pipeline
 from tests.processes import LONGEST, started
 

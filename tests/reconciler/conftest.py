@@ -11,7 +11,7 @@ import pytest
 
 import reconciler.handler
 from reconciler.handler import handle_record, reconcile
-from scripts.elevenlabs_stand_in import ElevenLabs
+from scripts.embedded.elevenlabs import ElevenLabs
 from tests.conftest import Stack, close_clients, fixture_body, forget
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)

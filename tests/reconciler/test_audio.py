@@ -11,7 +11,7 @@ import archiver.handler
 import reconciler.handler
 from reconciler.elevenlabs import PARTS
 from reconciler.handler import lambda_handler
-from scripts.elevenlabs_stand_in import ElevenLabs
+from scripts.embedded.elevenlabs import ElevenLabs
 from shared.errors import ElevenLabsError, PoisonError
 from tests.archiver.conftest import stage
 from tests.conftest import Stack, sqs_event

@@ -11,7 +11,7 @@ import pytest
 import reconciler.handler
 from archiver.handler import lambda_handler
 from reconciler.handler import reconcile
-from scripts.elevenlabs_stand_in import item
+from scripts.embedded.elevenlabs import item
 from shared.times import utc
 from tests.archiver.conftest import stage
 from tests.conftest import forget, sqs_event

@@ -20,7 +20,7 @@ import archiver.handler
 import reconciler.handler
 from archiver.handler import lambda_handler
 from reconciler.handler import reconcile
-from scripts.elevenlabs_stand_in import ElevenLabs
+from scripts.embedded.elevenlabs import ElevenLabs
 from shared.errors import ElevenLabsError
 from shared.times import utc
 from tests.archiver.conftest import stage

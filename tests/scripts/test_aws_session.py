@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from scripts.aws_session import OpsError, aws_session
-from scripts.ops_stack import local_stack
+from scripts.operations.stack import local_stack
 from scripts.test_s3_storage import s3
-from tests.scripts.conftest import ops
+from tests.scripts.operations.conftest import ops
 
 FILE = """
 [default]
@@ -107,7 +107,10 @@ def test_an_endpoint_that_is_no_url_ends_in_a_sentence(machine, capsys):
 def test_a_profile_that_is_not_there_does_not_concern_the_local_stack(machine, tmp_path):
     machine.setenv("AWS_PROFILE", "wrok")
     outputs = tmp_path / "outputs.json"
-    outputs.write_text('{"StackName": "agentic-memory", "AwsEndpointUrl": "http://127.0.0.1:9"}')
+    outputs.write_text(
+        '{"StackName": "agentic-memory", "AwsEndpointUrl": "http://127.0.0.1:9", "Region": "us-east-1",'
+        ' "AccessKeyId": "test", "SecretAccessKey": "test"}'
+    )
 
     client = local_stack(outputs).client("sqs")
 

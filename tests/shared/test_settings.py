@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from scripts.deployment import ROOT
+from scripts.embedded.deployment import ROOT
 from shared.settings import read_settings
 from tests.alarms import Deployed
 

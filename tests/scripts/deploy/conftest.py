@@ -13,9 +13,9 @@ from typing import Any
 import pexpect
 import pytest
 
-from scripts.deployment import ROOT, TEMPLATE
-from scripts.embedded import EmbeddedAws
-from scripts.translation import emulate, translate
+from scripts.embedded.aws import EmbeddedAws
+from scripts.embedded.deployment import ROOT, TEMPLATE
+from scripts.embedded.translation import emulate, translate
 
 SECONDS = 120  # for one deployment; none takes a quarter of it
 QUESTION = re.compile(r"\(question \d, at most 8\)")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from scripts.deployment import ROOT
+from scripts.embedded.deployment import ROOT
 from tests.scripts.deploy.conftest import Built, Deploy, Watch, files_with
 
 SIGNING, ELEVENLABS, MEM0 = "wsec_5ec2e7f1a9", "xi_7d0c41b2e6", "m0_91fe0a3c58"

@@ -1,0 +1,133 @@
+"""`make local`: template.yaml on the embedded AWS, up until Ctrl-C."""
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from rich.console import Console
+from rich.markup import escape
+
+from scripts.aws_session import STACK_NAME, OpsError
+from scripts.deploy.parameters import ASK, read_hidden, read_template, split
+from scripts.embedded.aws import ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
+from scripts.embedded.deployment import TEMPLATE, UnknownParameterError, deploy
+from scripts.embedded.translation import translate
+
+DEFAULT_PORT = "4566"
+OUTPUTS = ROOT / ".local" / "outputs.json"
+
+progress = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
+class SettingError(EmbeddedAwsError):
+    """LOCAL_PORT cannot be read; the text says how to write it."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit code: 0 after Ctrl-C or SIGTERM, 2 for a wrong setting or a busy port, 1 for whatever else fails."""
+    options = parser().parse_args(arguments)
+    try:
+        if options.command == "translate":
+            print(json.dumps(translate(options.template), indent=2))
+            return 0
+        stop_on_signals()
+        serve(options.template, options.outputs)
+    except KeyboardInterrupt:
+        progress.print("Stopped.")
+        return 0
+    except OpsError as error:
+        progress.print(f"[red]{escape(str(error))}[/]")
+        return error.code
+    except EmbeddedAwsError as error:
+        progress.print(f"[red]{escape(str(error))}[/]")
+        return 2 if isinstance(error, (PortBusyError, SettingError, UnknownParameterError)) else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    described = argparse.ArgumentParser(prog="python -m scripts.embedded.local", description=__doc__)
+    described.add_argument("command", nargs="?", choices=["run", "translate"], default="run")
+    described.add_argument("--template", type=Path, default=TEMPLATE)
+    described.add_argument("--outputs", type=Path, default=OUTPUTS)
+    return described
+
+
+def serve(template: Path, outputs: Path) -> NoReturn:
+    """Keep the stack up; ends only by an exception: KeyboardInterrupt when asked to, EmbeddedAwsError otherwise."""
+    port, parameters = read_port(os.environ), ask_for_secrets(split(os.environ.get("PARAMETERS", "")), template)
+    with EmbeddedAws(port) as aws:
+        outputs.unlink(missing_ok=True)  # of a run that was killed
+        progress.print(f"Deploying {template.name} to the embedded AWS …")
+        described = deploy(aws, STACK_NAME, parameters, template)
+        with published(described, outputs):
+            show(described, outputs)
+            while True:
+                aws.ensure_alive()
+                time.sleep(0.5)
+
+
+def read_port(environment: Mapping[str, str]) -> int:
+    text = environment.get("LOCAL_PORT") or DEFAULT_PORT
+    if not (text.isdecimal() and 0 < int(text) < 65536):
+        raise SettingError(f"LOCAL_PORT is a number between 1 and 65535, not {text!r}.")
+    return int(text)
+
+
+def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, str]:
+    """The parameters, with those asked for that are secret (NoEcho) and say `ask`. Raises OpsError."""
+    declared = read_template(template) if ASK in parameters.values() else {}
+    return {
+        name: read_hidden(name) if value == ASK and name in declared and declared[name].is_secret else value
+        for name, value in parameters.items()
+    }
+
+
+@contextmanager
+def published(outputs: Mapping[str, str], path: Path) -> Iterator[None]:
+    """The outputs as a file, readable by its owner alone because of the secret, for the time of the block."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".draft")
+    draft.touch(mode=0o600)
+    draft.write_text(json.dumps(outputs, indent=2) + "\n")
+    draft.replace(path)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def show(outputs: Mapping[str, str], path: Path) -> None:
+    console = Console(soft_wrap=True, highlight=False, emoji=False)
+    for name, value in sorted(outputs.items()):
+        console.print(f"[bold]{name:<22}[/] {escape(value)}")
+    progress.print(f"\nThe same in {path}. For the AWS CLI and boto3: AWS_ENDPOINT_URL={outputs['AwsEndpointUrl']}")
+    progress.print(f"AWS_ACCESS_KEY_ID={ROOT_KEY} AWS_SECRET_ACCESS_KEY={ROOT_KEY} AWS_REGION=us-east-1")
+    progress.print("[green]Ready.[/] Ctrl-C ends it and forgets everything.")
+
+
+def stop_on_signals() -> None:
+    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that.
+
+    Under nohup a closed terminal does not.
+    """
+    under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    stopping = [signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])]
+
+    def stop(_number: int, _frame: FrameType | None) -> NoReturn:
+        for each in stopping:
+            signal.signal(each, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for each in stopping:
+        signal.signal(each, stop)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

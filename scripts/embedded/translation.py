@@ -1,0 +1,177 @@
+"""template.yaml as plain CloudFormation, and as much of it as the emulator needs said differently."""
+
+import logging
+import re
+import string
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from samtranslator.model.exceptions import InvalidDocumentException
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
+from samtranslator.yaml_helper import yaml_parse
+
+from scripts.embedded.aws import REGION, EmbeddedAwsError
+
+API_ENDPOINT = re.compile(r"\$\{(\w+)\.ApiEndpoint\}")
+PLACEHOLDER_CODE = "s3://code/functions.zip"
+
+Template = dict[str, Any]
+
+
+class TemplateError(EmbeddedAwsError):
+    """The file is no valid SAM template."""
+
+
+class Region:
+    """Stands in for a boto3 session: the translator asks it for the region and nothing else."""
+
+    region_name = REGION
+
+
+def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str = PLACEHOLDER_CODE) -> Template:
+    """The SAM template at `path` as plain CloudFormation, with `code` (an s3:// address) as every function's package.
+
+    Works without network, credentials or AWS settings. `parameters` override the defaults where the
+    translation itself depends on them. Raises TemplateError.
+    """
+    logging.getLogger("samtranslator").setLevel(logging.ERROR)
+    try:
+        template = with_code(yaml_parse(path.read_text()), code)
+        return transformed(template, dict(parameters or {}))
+    except InvalidDocumentException as error:
+        causes = "; ".join(cause.message for cause in error.causes) or error.message
+        raise TemplateError(f"{path}: {causes}") from error
+    except (OSError, yaml.YAMLError) as error:
+        raise TemplateError(f"{path} cannot be read: {error}") from error
+
+
+def transformed(template: Template, parameters: dict[str, str]) -> Template:
+    """What samtranslator's own `transform` does, but it would take the region from this machine's AWS settings."""
+    to_py27_compatible_template(template, parameters)
+    translated = Translator({}, Parser(), boto_session=cast(Any, Region())).translate(template, parameters)
+    return undo_mark_unicode_str_in_template(translated)
+
+
+def with_code(template: Template, code: str) -> Template:
+    """The translator takes only packages that lie in S3, where `sam package` would have put them."""
+    for resource in template["Resources"].values():
+        if resource["Type"] == "AWS::Serverless::Function":
+            resource["Properties"]["CodeUri"] = code
+    return template
+
+
+def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str) -> Template:
+    """A copy of a translated template with what the emulator lacks written in terms that it knows."""
+    template = with_endpoint(template, endpoint_url)
+    resources: Template = {}
+    for name, resource in template["Resources"].items():
+        if resource["Type"].startswith("AWS::CodeDeploy::"):
+            continue  # it has none: an alias goes over at once
+        if resource["Type"] == "AWS::Lambda::Alias":
+            resources[name] = {key: value for key, value in resource.items() if key != "UpdatePolicy"}
+        elif resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
+            resources |= routed_api(name, resource)
+        elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
+            resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
+        else:
+            resources[name] = without_tls(with_batches(plain_secret(resource)))
+    return template | {"Resources": resources}
+
+
+def with_endpoint(node: Any, endpoint_url: str) -> Any:
+    """HTTP APIs answer at the emulator's own address."""
+    if isinstance(node, list):
+        return [with_endpoint(each, endpoint_url) for each in node]
+    if isinstance(node, dict):
+        return {name: with_endpoint(value, endpoint_url) for name, value in node.items()}
+    return API_ENDPOINT.sub(rf"{endpoint_url}/_aws/execute-api/${{\1}}", node) if isinstance(node, str) else node
+
+
+def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -> Any:
+    """The emulator hands Number parameters on as text, and its pollers fail to compare MaximumConcurrency with it."""
+    if isinstance(node, list):
+        return [with_numbers(each, declared, parameters) for each in node]
+    if not isinstance(node, dict):
+        return node
+    name = str(node.get("Ref"))
+    if declared.get(name, {}).get("Type") == "Number":
+        value = str(parameters.get(name, declared[name].get("Default")))
+        return int(value) if value.isdecimal() else node  # what is no number, the emulator refuses itself
+    return {key: with_numbers(value, declared, parameters) for key, value in node.items()}
+
+
+def routed_api(name: str, api: Template) -> Template:
+    """The emulator ignores an HTTP API's OpenAPI body: give it the same routes as resources."""
+    properties = dict(api["Properties"])
+    body = properties.pop("Body")
+    bare = api | {
+        "Properties": {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{name}"}, "ProtocolType": "HTTP"} | properties
+    }
+    resources: Template = {name: bare}
+    for path, methods in body["paths"].items():
+        for method, operation in methods.items():
+            resources |= route(name, path, method, operation["x-amazon-apigateway-integration"], len(resources))
+    return resources
+
+
+def plain_secret(node: Any) -> Any:
+    """The emulator ignores ExcludePunctuation in generated secrets: name the characters instead."""
+    if isinstance(node, list):
+        return [plain_secret(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    excluded = {"ExcludeCharacters": string.punctuation} if node.get("ExcludePunctuation") else {}
+    return {name: plain_secret(value) for name, value in node.items()} | excluded
+
+
+def with_batches(node: Any) -> Any:
+    """On AWS the right to send a message covers batches of them; the emulator asks for a right of its own."""
+    if isinstance(node, list):
+        return [with_batches(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    more = {"Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]} if node.get("Action") == "sqs:SendMessage" else {}
+    return {name: with_batches(value) for name, value in node.items()} | more
+
+
+def without_tls(resource: Template) -> Template:
+    """The emulator speaks plain HTTP, which a TLS-only statement would deny: leave such statements out."""
+    document = resource.get("Properties", {}).get("PolicyDocument")
+    if document is None:
+        return resource
+    kept = [statement for statement in document["Statement"] if "aws:SecureTransport" not in str(statement)]
+    return resource | {"Properties": resource["Properties"] | {"PolicyDocument": document | {"Statement": kept}}}
+
+
+def route(api: str, path: str, method: str, integration: Template, number: int) -> Template:
+    """One path and method of an OpenAPI body as the two resources that the emulator routes by."""
+    target = f"{api}Integration{number}"
+    key = path if path == "$default" else f"{method_of(method)} {path}"
+    return {
+        target: {
+            "Type": "AWS::ApiGatewayV2::Integration",
+            "Properties": {
+                "ApiId": {"Ref": api},
+                "IntegrationType": "AWS_PROXY",
+                "IntegrationUri": integration["uri"],
+                "PayloadFormatVersion": integration["payloadFormatVersion"],
+            },
+        },
+        f"{api}Route{number}": {
+            "Type": "AWS::ApiGatewayV2::Route",
+            "Properties": {
+                "ApiId": {"Ref": api},
+                "RouteKey": key,
+                "Target": {"Fn::Sub": f"integrations/${{{target}}}"},
+            },
+        },
+    }
+
+
+def method_of(name: str) -> str:
+    """OpenAPI writes "any method" differently from a route key."""
+    return "ANY" if name == "x-amazon-apigateway-any-method" else name.upper()

@@ -1,0 +1,105 @@
+"""The operators' tool. Data goes to stdout, progress to stderr.
+
+Exit codes: 0 all is well, 1 something is not, 2 the command cannot be done as it was given, 130 interrupted.
+"""
+
+import sys
+from collections.abc import Sequence
+from io import StringIO
+from logging import StreamHandler
+from typing import Annotated, Any, cast
+
+import typer
+
+from scripts.aws_session import OpsError, explained
+from scripts.operations.canary import canary
+from scripts.operations.dlq import app as dlq
+from scripts.operations.erase import erase
+from scripts.operations.export import export
+from scripts.operations.reconcile import backfill, reconcile
+from scripts.operations.replay import replay
+from scripts.operations.rotate import rotate_secret
+from scripts.operations.send import send
+from scripts.operations.status import status
+from scripts.operations.verify import verify
+from scripts.operations.view import View
+from scripts.terminal import PlainStream, plain
+from shared.aws_errors import AwsError
+from shared.errors import AgenticMemoryError, StorageError
+from shared.observability import logger
+
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="ops", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)  # fmt: skip
+
+
+@app.callback(epilog="--stack, --local and --json may stand anywhere in the line.")
+def choose(
+    context: typer.Context,
+    stack: Annotated[str | None, typer.Option(help="Name of the stack on AWS (agentic-memory if not given).")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Work on the stack that `make local` keeps up.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+) -> None:
+    context.obj = View(stack, local, as_json)
+
+
+app.command()(reconcile)
+app.command()(status)
+app.command()(verify)
+app.command()(replay)
+app.command()(backfill)
+app.command()(send)
+app.command()(erase)
+app.command()(canary)
+app.command()(rotate_secret)
+app.command()(export)
+app.add_typer(dlq, name="dlq")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; no error ends in a stack trace."""
+    cast(StreamHandler[Any], logger.registered_handler).stream = PlainStream(sys.stderr)  # stdout is for data
+    words = global_options_first(list(sys.argv[1:] if arguments is None else arguments))
+    try:
+        result = app(words, prog_name="ops", standalone_mode=False)
+    except typer.TyperException as error:
+        usage = StringIO()
+        cast(Any, error).show(usage)  # how to write it
+        print(plain(usage.getvalue(), keep="\n"), end="", file=sys.stderr)
+        return 2
+    except OpsError as error:
+        return say(str(error), error.code)
+    except (*AwsError, AgenticMemoryError) as error:
+        failed = failure(error)
+        return say(str(failed), failed.code)
+    if result == INTERRUPTED:  # what typer makes of Ctrl-C
+        say("Interrupted. Run the same command again: what is done is not done twice.", INTERRUPTED)
+    return int(result or 0)
+
+
+def failure(error: BaseException) -> OpsError:
+    """An error of AWS, which one of ours may stand for, or another of ours."""
+    cause = error.__context__ if isinstance(error, StorageError) else error
+    return explained(cause) if isinstance(cause, AwsError) else OpsError(f"{str(error).rstrip('.')}.", code=1)
+
+
+def say(text: str, code: int) -> int:
+    print(plain(text), file=sys.stderr)
+    return code
+
+
+def global_options_first(words: list[str]) -> list[str]:
+    """The same words with the options that hold for every command in front of it, where click looks for them."""
+    first, rest = [], []
+    remaining = iter(words)
+    for word in remaining:
+        if word in ("--local", "--json") or word.startswith("--stack="):
+            first.append(word)
+        elif word == "--stack":
+            first += [word, *([following] if (following := next(remaining, None)) is not None else [])]
+        else:
+            rest.append(word)
+    return first + rest

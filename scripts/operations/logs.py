@@ -1,0 +1,71 @@
+"""What the functions logged, as far as it explains a failure."""
+
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from functools import cache
+from typing import Any
+
+from scripts.operations.stack import Stack
+from shared.observability import mask_numbers
+
+FUNCTIONS = {
+    "archive": "ArchiverLogGroup",
+    "memory": "MemoryWriterLogGroup",
+    "audio": "AudioLogGroup",
+    "ingest": "IngestLogGroup",
+    "reconciler": "ReconcilerLogGroup",
+    "canary": "CanaryLogGroup",
+}
+ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName"}  # functions that not every stack has, by output
+_FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
+_OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
+
+
+@cache
+def log_group(stack: Stack, logical_id: str) -> str:
+    found = stack.client("cloudformation").describe_stack_resource(StackName=stack.name, LogicalResourceId=logical_id)
+    return str(found["StackResourceDetail"]["PhysicalResourceId"])
+
+
+def failures(stack: Stack, function: str, since: datetime, pattern: str = "") -> Iterator[dict[str, Any]]:
+    """The function's log entries of failures since then, among those that the filter `pattern` lets through."""
+    pages = stack.client("logs").get_paginator("filter_log_events").paginate(
+        logGroupName=log_group(stack, FUNCTIONS[function]),
+        startTime=int(since.timestamp() * 1000),
+        **({"filterPattern": pattern} if pattern else {}),
+    )  # fmt: skip
+    for page in pages:
+        for event in page["events"]:
+            entry = read_entry(event["message"])
+            if entry.get("level") in ("WARNING", "ERROR", "CRITICAL"):
+                yield entry | {"at": datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)}
+
+
+def last_reasons(stack: Stack, function: str, since: datetime) -> dict[str, str]:
+    """Why each delivery or call failed the last time, by its id; the log is read once for all of them."""
+    entries = sorted(failures(stack, function, since, _FAILED), key=lambda entry: entry["at"])
+    return {
+        str(entry[name]): reason(entry)
+        for entry in entries
+        for name in ("delivery_id", "conversation_id")
+        if name in entry
+    }
+
+
+def read_entry(message: str) -> dict[str, Any]:
+    """A line of a function's log; one of Lambda itself, such as a timeout's, becomes an entry without request id."""
+    try:
+        entry = json.loads(message)
+    except ValueError:
+        said = _OF_LAMBDA.search(message)
+        return {"level": "ERROR", "message": said[0]} if said else {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def reason(entry: dict[str, Any]) -> str:
+    """One line that says what happened: the exception's last line, else what was logged. Numbers are masked."""
+    exception = str(entry.get("exception") or "").strip()
+    said = exception.splitlines()[-1].removeprefix("shared.errors.") if exception else entry.get("error")
+    return mask_numbers(str(said or entry.get("message")))

@@ -1,0 +1,149 @@
+"""`ops reconcile` and `ops backfill`: fetch what webhooks did not deliver."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from itertools import chain
+from typing import Annotated, Any
+
+import typer
+from botocore.config import Config
+
+from reconciler.audio import ended_at, find_missing
+from reconciler.calls import CallsPass, Report
+from reconciler.elevenlabs import ElevenLabs
+from reconciler.staging import Staging
+from scripts.aws_session import OpsError
+from scripts.operations.view import View, moment
+from shared.messages import Announcement
+from shared.record import Call
+from shared.selection import read_selection
+from shared.times import utc
+
+NO_KEY = "The stack has no key of ElevenLabs' API, and fetches nothing: deploy it with the parameter ElevenLabsApiKey."
+LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls that are still missing
+# A pass takes as long as a Lambda may; asked again, Lambda would begin a second one.
+_ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
+
+_TIME = typer.Option(parser=moment, metavar="TIME", help="2026-11-22, 2026-11-22T10:00, or 36h for hours ago.")
+
+
+def reconcile(context: typer.Context) -> int:
+    """Run one scheduled pass now: sweep staging, and fetch what ElevenLabs has and the archive has not.
+
+    Example: ops --local reconcile
+    """
+    view: View = context.obj
+    function = view.stack.output("ReconcilerFunctionName")
+    with view.progress.status("The pass is under way; it ends within 15 minutes ..."):
+        answer = view.stack.client("lambda", _ONCE).invoke(FunctionName=function, Payload=b"{}")
+    if "FunctionError" in answer:
+        raise OpsError(f"The pass failed. The log of the function {function} says why.", code=1)
+    report = json.loads(answer["Payload"].read())
+    for internal in ("settled_until", "reached"):
+        report.pop(internal, None)
+    advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
+    view.show(flat(report), "One pass of the reconciler", report.get("error") or advice)
+    return 1 if "error" in report or LEFT & set(report.get("outcomes", {})) else 0
+
+
+def backfill(
+    context: typer.Context,
+    since: Annotated[datetime, _TIME],
+    until: Annotated[datetime | None, _TIME] = None,
+    agent: Annotated[str | None, typer.Option(help="Only calls of this agent, by its id.")] = None,
+    per_second: Annotated[
+        float, typer.Option(min=0.1, max=50, help="Requests to ElevenLabs in a second, at most.")
+    ] = 5,
+    settle_minutes: Annotated[int, typer.Option(min=0, help="Leave alone what ended or was fetched so lately.")] = 60,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what there is to do.")] = False,
+) -> int:
+    """Fetch the calls and recordings of a past range, up to now or --until, that the archive lacks.
+
+    It shows how many there are; with --yes it fetches them. Interrupted, run it again: what is archived, or was fetched
+    within the last hour, is not fetched again.
+
+    Example: ops backfill --since 2026-11-01 --until 2026-11-08 --yes
+    """
+    view: View = context.obj
+    until = until or datetime.now(timezone.utc)
+    if since >= until:
+        raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
+    host, key = view.stack.output("ElevenLabsApiHost", NO_KEY), view.stack.secret("ElevenLabsSecretArn", NO_KEY)
+    api = ElevenLabs(host, key, per_second)
+    try:
+        return Gap(view, api, since, until, agent, timedelta(minutes=settle_minutes)).close(yes)
+    finally:
+        api.close()
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A past range of calls, as ElevenLabs knows it and as the archive does."""
+
+    view: View
+    api: ElevenLabs
+    since: datetime
+    until: datetime
+    agent: str | None
+    settle: timedelta
+
+    def close(self, yes: bool) -> int:
+        """Show what is missing, and if `yes` fetch it; returns the exit code."""
+        with self.view.progress.status("Comparing ElevenLabs' list with the archive ...") as status:
+            found = self.compare(lambda report: status.update(f"Compared {report.listed} calls ..."), preview=True)
+            silent = self.silent()
+        missing = {"calls_listed": found.listed, "calls_missing": found.missing_calls, "audio_missing": len(silent)}
+        if not (found.missing_calls or silent):
+            self.view.show(missing, "What is missing", "Nothing is missing.")
+        elif not yes:
+            advice = "Nothing was done. The same command with --yes fetches what is missing."
+            self.view.show(missing, "What is missing", advice)
+        else:
+            return self.fill(missing, found, silent)
+        return 0
+
+    def fill(self, missing: dict[str, int], found: Report, silent: list[Call]) -> int:
+        with self.view.bar() as bar:
+            task = bar.add_task("Fetching", total=found.missing_calls + len(silent))
+            self.ask_for(silent)
+            bar.advance(task, len(silent))
+            done = self.compare(
+                lambda report: bar.update(task, completed=len(silent) + sum(report.outcomes.values())), preview=False
+            )
+        self.view.show(missing | done.outcomes | {"audio_asked_for": len(silent)}, "What was done")
+        return 1 if LEFT & set(done.outcomes) else 0
+
+    def compare(self, on_page: Callable[[Report], None], *, preview: bool) -> Report:
+        stack = self.view.stack
+        staging = Staging(stack.bucket, stack.client("sqs"), stack.output("ArchiveQueueUrl"))
+        calls = CallsPass(
+            self.api, stack.records, staging, lambda: datetime.now(timezone.utc), self.settle,
+            read_selection(stack.outputs.get("AgentIds", ""), int(stack.outputs.get("MinimumCallSeconds", 0))),
+            preview=preview, anew=True,
+        )  # fmt: skip
+        return calls.run(self.since, self.until, self.agent, on_page=on_page)
+
+    def silent(self) -> list[Call]:
+        """The range's archived calls whose recording is missing, or was given up; none where no audio is kept."""
+        if self.view.stack.outputs.get("KeepAudio") == "false":
+            return []
+        records, settled = self.view.stack.records, datetime.now(timezone.utc) - self.settle
+        missing = chain(find_missing(records, settled), find_missing(records, settled, "unavailable"))
+        mine = (call for call in missing if self.agent in (None, call.agent_id))
+        return [call for call in mine if self.since <= ended_at(call) <= self.until]
+
+    def ask_for(self, silent: list[Call]) -> None:
+        sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
+        for call in silent:
+            now = utc(datetime.now(timezone.utc))
+            if asked := self.view.stack.records.note_asked_anew(call.conversation_id, now):
+                sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(asked).to_json(), DelaySeconds=0)
+
+
+def flat(report: dict[str, Any]) -> dict[str, Any]:
+    """A pass's report without nesting, for people to read."""
+    outcomes: dict[str, Any] = report.get("outcomes", {})
+    shown = {name: value for name, value in report.items() if name not in ("outcomes", "error")}
+    return shown | outcomes | ({"webhook": ", ".join(report["webhook"]) or "well"} if "webhook" in report else {})

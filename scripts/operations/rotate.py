@@ -1,0 +1,198 @@
+"""`ops rotate-secret`: another key for the webhook, without refusing one that is signed with the old."""
+
+import secrets
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from math import ceil
+from typing import Annotated, Any
+
+import typer
+
+from scripts.aws_session import OpsError
+from scripts.operations.secret import HOUR, Use, WebhookSecret, drop_previous, put_key, read_secret, read_use
+from scripts.operations.view import View
+from shared.times import utc
+
+LONGEST = 4096  # characters of a key
+
+
+def rotate_secret(
+    context: typer.Context,
+    generate: Annotated[
+        bool, typer.Option("--generate", help="Make a random key, for senders that let one choose it.")
+    ] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show whether the previous key is still used.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Accept the previous key no more.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Even if webhooks are refused for it.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would be done.")] = False,
+) -> int:
+    """Replace the key that signs webhooks, without refusing one.
+
+    Asks for the new key, or reads it from stdin; puts it beside the current one, waits until every ingest knows it, and
+    says when to switch ElevenLabs. Interrupted, run it again with the same key: it goes on waiting.
+
+    Exit code of --status: 1 while the previous key may still be needed.
+
+    Example: ops rotate-secret --yes, then ops rotate-secret --status, then ops rotate-secret --finish --yes
+    """
+    view: View = context.obj
+    if generate + status + finish > 1:
+        raise OpsError("Choose one of --generate, --status and --finish: each is a step of its own.")
+    given = "" if generate or status or finish else read_key(view)  # first: somebody may take his time over it
+    with view.progress.status("Asking ..."):
+        secret = read_secret(view.stack)
+        use = read_use(view.stack, secret)
+    if status:
+        return show_status(view, use)
+    if finish:
+        return end_overlap(view, use, force=force, yes=yes)
+    key = make_key(view, use, force=force) if generate else given
+    return rotate(view, use, key, shown=generate, force=force, yes=yes)
+
+
+def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: bool) -> int:
+    """Put the key and wait, or only wait for the rest if it is put already; `shown` at the end, when it may be used."""
+    secret, now = use.secret, datetime.now(timezone.utc)
+    is_put = key == secret.current and secret.accepts_previous(now)  # by a run that was interrupted
+    if not is_put:
+        check_key(key, secret)
+        check_overlap(use, key, now, force=force)
+    if not yes:
+        return preview(
+            view, use, "only wait: the key is put" if is_put else "put the key beside the current one, and wait"
+        )
+    if not is_put:
+        put_key(view.stack, secret, key)
+        secret = read_secret(view.stack)
+    wait(view, secret.known_at - now if is_put else secret.settling, "Do not switch ElevenLabs yet")
+    view.show(
+        facts(secret, datetime.now(timezone.utc)) | ({"key": key} if shown else {}),
+        "The new key is known everywhere",
+        f"switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest; then: ops rotate-secret --status",
+    )
+    return 0
+
+
+def make_key(view: View, use: Use, *, force: bool) -> str:
+    """A random key. If a rotation is under way and nothing signed with its key, that key: nobody may have seen it."""
+    if use.secret.accepts_previous(datetime.now(timezone.utc)) and not use.with_current and not force:
+        view.progress.print("The key of the last rotation is not used yet: no other is made without --force.")
+        return use.secret.current
+    return f"wsec_{secrets.token_urlsafe(32)}"
+
+
+def read_key(view: View) -> str:
+    """The new key. The stack is looked for first, lest somebody types one for a stack that is not there."""
+    _ = view.stack
+    key = ask()
+    if key and not key.startswith("wsec_"):
+        view.progress.print("The key does not begin with wsec_, as those of ElevenLabs do.")
+    return key
+
+
+def ask() -> str:
+    """From the terminal, without echo, or from stdin: as an argument a key would be in the shell's history."""
+    if sys.stdin.isatty():
+        try:
+            return str(typer.prompt("The new signing secret", hide_input=True, err=True))
+        except typer.Abort:  # what typer makes of Ctrl-C here, and of Ctrl-D
+            raise KeyboardInterrupt from None
+    return typer.get_binary_stream("stdin").read(LONGEST + 2).decode(errors="replace").removesuffix("\n")
+
+
+def check_key(key: str, secret: WebhookSecret) -> None:
+    """Raises OpsError; its text holds nothing of the key."""
+    if not key:
+        raise OpsError("There is no key: nothing was given.")
+    if key != key.strip():
+        raise OpsError("There is a space before or after the key. Give it without.")
+    if not (key.isascii() and key.isprintable() and len(key) <= LONGEST):
+        raise OpsError(f"The key is not one line of printable ASCII, of {LONGEST} characters at most.")
+    if key == secret.current:
+        raise OpsError("This is the current key already: there is nothing to rotate.")
+
+
+def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
+    """Raises OpsError if webhooks would be refused: those of a sender that still has the key before the current one.
+
+    To go back to that key harms nobody.
+    """
+    secret, doubt = use.secret, use.doubt(now)
+    if force:
+        return
+    if secret.overlap <= secret.settling:
+        raise OpsError(
+            f"The previous key is accepted for {secret.overlap.total_seconds():.0f} s only, and the wait takes longer: "
+            "deploy the stack with a larger SecretOverlapSeconds. With --force webhooks are refused."
+        )
+    if doubt and key != secret.previous:
+        raise OpsError(
+            f"An earlier rotation is not over: {doubt}. Another key now, and what the previous one signs is refused. "
+            "Switch ElevenLabs first, see ops rotate-secret --status, or give --force."
+        )
+
+
+def show_status(view: View, use: Use) -> int:
+    secret, now = use.secret, datetime.now(timezone.utc)
+    doubt, last = use.doubt(now), use.last_with_previous
+    found = facts(secret, now)
+    if secret.accepts_previous(now):
+        found |= {
+            "signed_with_previous_in_the_last_hour": use.with_previous_since(now - HOUR),
+            "signed_with_previous_since_the_change": use.with_previous,
+            "last_signed_with_previous": utc(last) if last else None,
+            "signed_with_current": use.with_current,
+        }
+    view.show(found, "The webhook's signing secret", advise(secret, doubt, now))
+    return 1 if doubt else 0
+
+
+def advise(secret: WebhookSecret, doubt: str, now: datetime) -> str:
+    if not secret.accepts_previous(now):
+        return ""
+    if now < secret.known_at:
+        return f"wait until {utc(secret.known_at)}, then switch ElevenLabs to the new key"
+    if doubt:
+        return f"switch ElevenLabs by {utc(secret.overlap_ends)}: {doubt}"
+    return f"ops rotate-secret --finish, or let the overlap end by itself at {utc(secret.overlap_ends)}"
+
+
+def facts(secret: WebhookSecret, now: datetime) -> dict[str, Any]:
+    until = utc(secret.overlap_ends) if secret.accepts_previous(now) else None
+    return {"changed_at": utc(secret.changed_at), "previous_accepted_until": until}
+
+
+def end_overlap(view: View, use: Use, *, force: bool, yes: bool) -> int:
+    """Accept the previous key no more; warm ingests that cached it are waited for."""
+    secret, now = use.secret, datetime.now(timezone.utc)
+    if secret.accepts_previous(now):
+        doubt = use.doubt(now)
+        if doubt and not force:
+            raise OpsError(f"The overlap cannot end: {doubt}. With --force what the previous key signs is refused.")
+        if not yes:
+            return preview(view, use, "accept the previous key no more, and wait")
+        drop_previous(view.stack, secret)
+        secret = read_secret(view.stack)
+        wait(view, secret.settling, "Some ingests still accept the previous key")
+    elif yes and not secret.previous:  # a run that was interrupted may just have ended it
+        wait(view, secret.touched_at + secret.settling - now, "Some ingests still accept the previous key")
+    view.show(facts(secret, datetime.now(timezone.utc)), "Only the current key is accepted")
+    return 0
+
+
+def preview(view: View, use: Use, what: str) -> int:
+    wait = f"{ceil(use.secret.settling.total_seconds())} s"
+    found = facts(use.secret, datetime.now(timezone.utc)) | {"would": what, "wait": wait}
+    view.show(found, "What would be done", "the same command with --yes")
+    return 0
+
+
+def wait(view: View, rest: timedelta, meanwhile: str) -> None:
+    """Wait until every ingest has read the secret again; `meanwhile` says what holds until then."""
+    steps = ceil(rest.total_seconds())
+    if steps > 0:
+        view.progress.print(f"{meanwhile}: for {steps} s there may be one that knows the secret as it was.")
+    with view.bar() as bar:
+        for _ in bar.track(range(steps), description="Waiting"):
+            time.sleep(rest.total_seconds() / steps)

@@ -1,0 +1,184 @@
+"""The webhook's signing secret as Secrets Manager holds it, and which of its keys webhooks are signed with."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from scripts.aws_session import OpsError
+from scripts.operations.logs import FUNCTIONS, log_group, read_entry
+from scripts.operations.stack import Stack
+
+HOUR = timedelta(hours=1)  # ElevenLabs repeats a delivery for 41 minutes, perhaps under its first signature
+OLD_STACK = (
+    "The stack does not say how long it keeps the secret, nor which key signed: deploy this version of it first."
+)
+RACE = "Somebody else changed the secret a moment ago, and nothing was done. See what is: ops rotate-secret --status"
+
+
+@dataclass(frozen=True)
+class WebhookSecret:
+    """What Secrets Manager holds, and how ingest reads it. `previous` is empty if there is none."""
+
+    current: str
+    previous: str
+    version: str
+    previous_version: str
+    changed_at: datetime  # since when the current key is the current one
+    touched_at: datetime  # when anything of the secret was changed last
+    overlap: timedelta
+    cache_time: timedelta
+
+    @property
+    def settling(self) -> timedelta:
+        """How long a change takes to be known to every warm ingest, and a tenth more for Secrets Manager itself."""
+        return self.cache_time * 1.1
+
+    @property
+    def known_at(self) -> datetime:
+        """From here on no ingest knows only the previous key."""
+        return self.changed_at + self.settling
+
+    @property
+    def overlap_ends(self) -> datetime:
+        return self.changed_at + self.overlap
+
+    def accepts_previous(self, now: datetime) -> bool:
+        return bool(self.previous) and now < self.overlap_ends
+
+
+def read_secret(stack: Stack) -> WebhookSecret:
+    overlap, cache_time = (
+        timedelta(seconds=int(stack.output(name, OLD_STACK))) for name in ("SecretOverlapSeconds", "SecretCacheSeconds")
+    )
+    client, arn = stack.client("secretsmanager"), stack.output("WebhookSecretArn")
+    # First, so that a change meanwhile is seen as one when a key is put.
+    touched_at = client.describe_secret(SecretId=arn)["LastChangedDate"]
+    current = client.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")
+    previous = read_previous(client, arn)
+    return WebhookSecret(
+        current.get("SecretString", "").strip(), previous.get("SecretString", "").strip(), current["VersionId"],
+        previous.get("VersionId", ""), current["CreatedDate"], touched_at, overlap, cache_time,
+    )  # fmt: skip
+
+
+def read_previous(client: Any, arn: str) -> dict[str, Any]:
+    try:
+        return dict(client.get_secret_value(SecretId=arn, VersionStage="AWSPREVIOUS"))
+    except client.exceptions.ResourceNotFoundException:
+        return {}
+
+
+def put_key(stack: Stack, secret: WebhookSecret, key: str) -> None:
+    """Make `key` the current one after what was read: once, however often it is sent, and for one of two runs at once.
+
+    The token is the new version's id, and two versions cannot have the same. Raises OpsError.
+    """
+    token = hashlib.sha256(f"{secret.version} {secret.touched_at.timestamp()}".encode()).hexdigest()
+    client, arn = stack.client("secretsmanager"), stack.output("WebhookSecretArn")
+    try:
+        client.put_secret_value(SecretId=arn, SecretString=key, ClientRequestToken=token)
+    except client.exceptions.ResourceExistsException:
+        raise OpsError(RACE, code=1) from None
+
+
+def drop_previous(stack: Stack, secret: WebhookSecret) -> None:
+    """Take the label from the previous key's version, which Secrets Manager deletes some time after that."""
+    stack.client("secretsmanager").update_secret_version_stage(
+        SecretId=stack.output("WebhookSecretArn"), VersionStage="AWSPREVIOUS",
+        RemoveFromVersionId=secret.previous_version,
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Signed:
+    """Webhooks that were staged at a time, or in the minute from then on, by the key that signed them."""
+
+    at: datetime
+    previous: int
+    current: int
+
+
+@dataclass(frozen=True)
+class Use:
+    """What is known of the webhooks that came since the current key was put."""
+
+    secret: WebhookSecret
+    signed: list[Signed]
+
+    @property
+    def with_previous(self) -> int:
+        return sum(each.previous for each in self.signed)
+
+    @property
+    def last_with_previous(self) -> datetime | None:
+        return max((each.at for each in self.signed if each.previous), default=None)
+
+    @property
+    def with_current(self) -> int:
+        """From `known_at` on: before, an ingest that knew only the previous key took it for the current one."""
+        return sum(each.current for each in self.signed if each.at >= self.secret.known_at)
+
+    def with_previous_since(self, since: datetime) -> int:
+        return sum(each.previous for each in self.signed if each.at >= since)
+
+    def doubt(self, now: datetime) -> str:
+        """Why the previous key may still be needed; empty if it is not."""
+        if not self.secret.accepts_previous(now):
+            return ""
+        last = self.last_with_previous
+        if last and now - last < HOUR:
+            return f"the previous key still signs webhooks, the last time at {last:%H:%M:%S}Z"
+        return "" if self.with_current else "no webhook that the new key signed has come yet"
+
+
+def read_use(stack: Stack, secret: WebhookSecret) -> Use:
+    """From the metrics; where there are none, on the embedded AWS or in the first minutes, from ingest's log.
+
+    Nothing is looked up once the previous key is not accepted any more: then nobody asks.
+    """
+    if not secret.accepts_previous(datetime.now(timezone.utc)):
+        return Use(secret, [])
+    return Use(secret, from_metrics(stack, secret.changed_at) or list(from_log(stack, secret.changed_at)))
+
+
+def from_metrics(stack: Stack, since: datetime) -> list[Signed]:
+    """A minute each. The first may hold webhooks of the time before, which can only make the previous key look used."""
+    dimensions = [{"Name": "service", "Value": "ingest"}]
+    names = {"staged": "WebhookStaged", "previous": "SignedWithPrevious"}
+    queries = [
+        {
+            "Id": query,
+            "MetricStat": {
+                "Metric": {"Namespace": f"AgenticMemory/{stack.name}", "MetricName": name, "Dimensions": dimensions},
+                "Period": 60, "Stat": "Sum",
+            },
+        }
+        for query, name in names.items()
+    ]  # fmt: skip
+    found: dict[str, dict[datetime, int]] = {query: {} for query in names}
+    pages = stack.client("cloudwatch").get_paginator("get_metric_data").paginate(
+        MetricDataQueries=queries,
+        StartTime=since.replace(second=0, microsecond=0),
+        EndTime=datetime.now(timezone.utc) + timedelta(minutes=1),
+    )  # fmt: skip
+    for page in pages:
+        for result in page["MetricDataResults"]:
+            found[result["Id"]] |= zip(result["Timestamps"], map(int, result["Values"]), strict=True)
+    previous = found["previous"]
+    return [Signed(at, previous.get(at, 0), staged - previous.get(at, 0)) for at, staged in found["staged"].items()]
+
+
+def from_log(stack: Stack, since: datetime) -> Iterator[Signed]:
+    pages = stack.client("logs").get_paginator("filter_log_events").paginate(
+        logGroupName=log_group(stack, FUNCTIONS["ingest"]), startTime=int(since.timestamp() * 1000),
+        filterPattern='{ $.message = "Webhook staged" }',
+    )  # fmt: skip
+    for page in pages:
+        for event in page["events"]:
+            entry = read_entry(event["message"])
+            if entry.get("message") == "Webhook staged":
+                at = datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)
+                previous = entry.get("secret") == "previous"
+                yield Signed(at, int(previous), int(not previous))

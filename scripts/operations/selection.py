@@ -1,0 +1,118 @@
+"""The calls, or the staged bodies, that a command is about."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from functools import cached_property
+from typing import Annotated, get_args
+
+import typer
+
+from scripts.aws_session import OpsError
+from scripts.operations.stack import Stack
+from scripts.operations.view import moment
+from shared.caller import normalise
+from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
+from shared.messages import Audio
+from shared.record import Call
+from shared.times import utc
+
+_TIME = "2026-11-22, 2026-11-22T10:00, or 36h for hours ago"
+Since = Annotated[str, typer.Option(metavar="TIME", help=f"What came since then: {_TIME}.")]
+Until = Annotated[str, typer.Option(metavar="TIME", help="What came before then.")]
+Caller = Annotated[str, typer.Option(help="The calls of this number, or no-phone.")]
+Agent = Annotated[str, typer.Option(help="Only calls of this agent, by its id.")]
+CallId = Annotated[str, typer.Option(help="One call, by its conversation id.")]
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31, tzinfo=timezone.utc)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A choice of calls: those that came in a time range, one caller's, or one; of all agents, or one's."""
+
+    stack: Stack
+    since: str = ""
+    until: str = ""
+    caller: str = ""
+    agent: str = ""
+    conversation: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises OpsError for no choice at all, and for one that nothing can match."""
+        if not (self.since or self.caller or self.conversation):
+            narrowing = "; --agent and --until only narrow that" if self.agent or self.until else ""
+            raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
+        if self.conversation and not is_id(self.conversation):
+            raise OpsError(f"{self.conversation!r} is no conversation id: letters, digits, _ and - only.")
+        if self.caller not in ("", NO_PHONE) and not self._digits:
+            raise OpsError(f"{self.caller!r} is no phone number: write it as +12025550123, or no-phone.")
+        since, until = self._range
+        if since >= until:
+            raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
+
+    def calls(self) -> Iterator[Call]:
+        """The records of the calls, as far as they have one."""
+        return (call for call in self._found() if self._fits(call))
+
+    def staged(self) -> Iterator[tuple[str, datetime]]:
+        """The staged bodies with their time of receipt: those that the records name, or those of the time range."""
+        if self.caller or self.conversation or self.agent:
+            keys = sorted({key for call in self.calls() for key in call.staged_keys})
+            return ((key, received_at(key)) for key in keys if self.stack.bucket.exists(key))  # they expire
+        return self._staged_between(*self._range)
+
+    @cached_property
+    def _range(self) -> tuple[datetime, datetime]:
+        return moment(self.since) if self.since else _FIRST, moment(self.until) if self.until else _LAST
+
+    @cached_property
+    def _digits(self) -> str:
+        """By which the caller's calls are found; empty if it is no number."""
+        return (normalise(self.caller) or "").lstrip("+")
+
+    def _found(self) -> Iterator[Call]:
+        if self.conversation:
+            found = self.stack.records.get(self.conversation)
+            return iter([found] if found else [])
+        if self.caller == NO_PHONE:
+            return self._calls_without_number()
+        return self.stack.records.find_by_caller(self._digits) if self.caller else self._calls_between(*self._range)
+
+    def _fits(self, call: Call) -> bool:
+        since, until = self._range
+        archived_at = datetime.fromisoformat(call.archived_at) if call.archived_at else None
+        in_range = since <= archived_at < until if archived_at else not (self.since or self.until)
+        is_of = not self.caller or (
+            call.folder == NO_PHONE if self.caller == NO_PHONE else self._digits in call.numbers
+        )
+        return in_range and is_of and self.agent in ("", call.agent_id)
+
+    def _calls_without_number(self) -> Iterator[Call]:
+        """Those in the folder for them; a number may have been learnt since."""
+        pages = self.stack.bucket.pages(f"{NO_PHONE}/", "")
+        ids = list(dict.fromkeys(item["Key"].split("/")[1].split(".")[0] for page in pages for item in page))
+        for start in range(0, len(ids), 100):
+            yield from self.stack.records.get_all(ids[start : start + 100]).values()
+
+    def _calls_between(self, since: datetime, until: datetime) -> Iterator[Call]:
+        for audio in get_args(Audio):
+            yield from self.stack.records.find_by_audio(audio, utc(since), utc(until))
+
+    def _staged_between(self, since: datetime, until: datetime) -> Iterator[tuple[str, datetime]]:
+        end = f"{STAGING}/{until:%Y/%m/%d/%H}/~"
+        for page in self.stack.bucket.pages(f"{STAGING}/", f"{STAGING}/{since:%Y/%m/%d/%H}/"):
+            for item in page:
+                if item["Key"] > end:
+                    return
+                if since <= item["LastModified"] < until and is_staged(item["Key"]):
+                    yield item["Key"], item["LastModified"]
+
+
+def received_at(staged_key: str) -> datetime:
+    """The hour in which it was received, by its key."""
+    _, year, month, day, hour, *_ = staged_key.split("/")
+    return datetime(int(year), int(month), int(day), tzinfo=timezone.utc) + timedelta(hours=int(hour))
+
+
+def is_staged(key: str) -> bool:
+    return staged_delivery_id(key) is not None

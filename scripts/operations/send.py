@@ -1,0 +1,97 @@
+"""`ops send`: a webhook of one's own, signed as ElevenLabs signs its own."""
+
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+
+from scripts.aws_session import OpsError
+from scripts.operations.view import View
+from scripts.webhooks import send as post
+
+MEANINGS = {
+    200: "stored and queued: the archiver takes it from here",
+    400: "refused, nothing is stored: the endpoint saw no body in it",
+    401: "refused, nothing is stored: the signature is too old or too early (see --age and this machine's clock), "
+    "or the secret was replaced a moment ago",
+    413: "refused, nothing is stored: a body may have 6 MB at most",
+    429: "refused, nothing is stored: the endpoint takes no more just now; send it again",
+    503: "not acknowledged: S3, SQS or the secret is out of reach; send it again",
+}
+NO_ANSWER_OF_OURS = "not what ingest answers: its log, and the access log of the API, say more"
+
+
+def send(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The webhook's body; - reads it from stdin.")],
+    age: Annotated[
+        int, typer.Option(metavar="SECONDS", help="Sign as of so long ago; a negative number is ahead of time.")
+    ] = 0,
+) -> int:
+    """Sign a payload with the stack's secret, and post it to the stack's endpoint.
+
+    The same bytes are the same delivery: sent twice, they are archived once. Exit code 1 unless the answer is 200.
+
+    Example: ops --local send tests/fixtures/01_transcription_minimal.json
+    """
+    view: View = context.obj
+    body = read_payload(file)
+    if not is_json(body):
+        view.progress.print("This is no JSON. It is sent all the same: ingest keeps it, and it ends in ArchiveDlq.")
+    url, secret = view.stack.output("PostCallUrl"), view.stack.secret("WebhookSecretArn")
+    with view.progress.status("Sending ..."):
+        response = deliver(url, secret, body, int(time.time()) - age)
+    status, answer = response.status_code, read_answer(response)
+    view.show(
+        {
+            "http_status": status,
+            "delivery_id": answer.get("delivery_id"),
+            "size": f"{len(body)} bytes",
+            "meaning": MEANINGS.get(status, NO_ANSWER_OF_OURS),
+        },
+        f"Sent to {url}",
+    )
+    return 0 if status == 200 else 1
+
+
+def read_payload(file: Path) -> bytes:
+    """The bytes as they are, for they are what is signed. Raises OpsError."""
+    try:
+        body = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
+    except FileNotFoundError:
+        raise OpsError(f"There is no file {file}.") from None
+    except OSError as error:
+        raise OpsError(f"{file} cannot be read: {error.strerror}.") from None
+    if not body:
+        raise OpsError(f"{'stdin' if str(file) == '-' else file} is empty: there is nothing to send.")
+    return body
+
+
+def is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def deliver(url: str, secret: str, body: bytes, timestamp: int) -> httpx.Response:
+    """Raises OpsError when there is no answer."""
+    try:
+        return post(url, secret, body, timestamp, is_test=True)
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
+        text = f"The endpoint {url} is out of reach: {error}."
+    except httpx.TransportError as error:
+        text = f"No answer from {url}: {error}. The webhook may be stored all the same; sent again it does no harm."
+    raise OpsError(text, code=1)
+
+
+def read_answer(response: httpx.Response) -> dict[str, Any]:
+    try:
+        answer = response.json()
+    except ValueError:
+        return {}
+    return answer if isinstance(answer, dict) else {}
