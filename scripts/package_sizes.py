@@ -1,4 +1,4 @@
-"""How large the functions' packages are that `sam build` left: unpacked, and zipped as they are sent to Lambda."""
+"""Prints the size of each function's package that `sam build` made: unpacked, and zipped as Lambda receives it."""
 
 import sys
 import tempfile
@@ -11,7 +11,7 @@ BUILT = Path(".aws-sam/build")
 def main() -> int:
     packages = sorted(folder for folder in BUILT.glob("*") if folder.is_dir())
     if not packages:
-        print("There are no packages yet: make build makes them.", file=sys.stderr)
+        print("There are no packages yet. Run make build first.", file=sys.stderr)
         return 1
     print(f"{'package':<24}{'unpacked':>12}{'zipped':>12}")
     for package in packages:
@@ -21,7 +21,7 @@ def main() -> int:
 
 
 def measure(package: Path) -> tuple[int, int]:
-    """Bytes of the files, and of the zip that holds them."""
+    """The bytes of the files, and of a zip of them."""
     files = [file for file in package.rglob("*") if file.is_file()]
     with tempfile.TemporaryFile() as zipped:
         with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED, strict_timestamps=False) as archive:

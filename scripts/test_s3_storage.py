@@ -1,6 +1,6 @@
-"""Send a test call to a deployed stack as ElevenLabs does, and see its JSON and its MP3 arrive in S3.
+"""Send a test call to a deployed stack as ElevenLabs does, and wait for its JSON and its MP3 in S3.
 
-It needs three variables, from the environment or from a .env file in the current folder or in the project's:
+It needs three variables, from the environment or from a .env file in the current folder or the project's folder:
 
   ELEVENLABS_POST_CALL_URL  the stack's output PostCallUrl, with its path
   ELEVENLABS_HMAC_KEY       the key that signs webhooks: the value of the secret in the stack's output WebhookSecretArn
@@ -10,8 +10,8 @@ AWS credentials and region are found as usual (AWS_PROFILE, AWS_REGION, ...); th
 on the bucket. For the stack of `make local` set what it prints: AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID,
 AWS_SECRET_ACCESS_KEY and AWS_REGION.
 
-The call is invented, from the number +1 202 555 0199, and each run's is a new one. It stays in the archive, and what is
-said in it in the memory, like any other call.
+The call is invented and comes from the number +1 202 555 0199. Each run sends a new call. It stays in the archive
+and in Mem0 like any other call.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-if not __package__:  # run as a file: then Python looks for modules in scripts/, and not in the project
+if not __package__:  # run as a file, Python looks for modules in scripts/ and not in the project
     sys.path.insert(0, str(ROOT))
 
 try:
@@ -52,26 +52,26 @@ NUMBER = "+12025550199"
 SECONDS = 8
 WORDS = ("Storage test, can you hear me?", "Loud and clear. Please keep this call.", "It is kept. Goodbye!")
 SUMMARY = "An invented call: an operator tested that calls are stored."
-ANYWHERE = "us-east-1"  # if no region is set: from there S3 finds a bucket in any
+ANYWHERE = "us-east-1"  # if no region is set: through it S3 finds a bucket in any region
 PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 3})
 
 REFUSALS = {
     401: "the key in ELEVENLABS_HMAC_KEY is not the one in the stack's secret, or this machine's clock is wrong",
-    429: "the endpoint takes no more requests just now; try again in a moment",
+    429: "the endpoint is throttled; try again in a moment",
     500: "the ingest function failed; its log says why",
     503: "the stack cannot reach S3, SQS or its secret; the log of the ingest function says which",
 }
 WRONG_URL = "that is not the endpoint: ELEVENLABS_POST_CALL_URL is the stack's output PostCallUrl, with its path"
 SIGN_IN = "sign in (aws sso login) or set AWS_PROFILE; for the stack of `make local` set what it prints"
-OUT_OF_REACH = "S3 is out of reach: look at the network, AWS_REGION and AWS_ENDPOINT_URL"
+OUT_OF_REACH = "S3 cannot be reached: check the network, AWS_REGION and AWS_ENDPOINT_URL"
 ABSENT = (
-    "not there in time: the archiver's log and ArchiveDlq say why, look for the delivery_id; the stack may leave it "
-    "out (KeepAudio, MinimumCallSeconds, AgentIds); or S3_BUCKET_NAME is not the output BucketName of this stack"
+    "it did not arrive in time. Look for the delivery_id in the archiver's log and in ArchiveDlq; check whether the "
+    "stack keeps such calls (KeepAudio, MinimumCallSeconds, AgentIds), and that S3_BUCKET_NAME is its output BucketName"
 )
 AWS_FAULTS = {
     "NoSuchBucket": "there is no such bucket: S3_BUCKET_NAME is the stack's output BucketName",
-    "InvalidBucketName": "S3_BUCKET_NAME is no bucket's name: it is the stack's output BucketName, without s3://",
-    "ParamValidationError": "S3_BUCKET_NAME is no bucket's name: it is the stack's output BucketName, without s3://",
+    "InvalidBucketName": "S3_BUCKET_NAME is not a bucket name: it is the stack's output BucketName, without s3://",
+    "ParamValidationError": "S3_BUCKET_NAME is not a bucket name: it is the stack's output BucketName, without s3://",
     "AccessDenied": "access denied: your AWS credentials need s3:GetObject and s3:ListBucket on the bucket",
     "InvalidAccessKeyId": f"AWS does not know your credentials: {SIGN_IN}",
     "SignatureDoesNotMatch": f"AWS does not accept your credentials: {SIGN_IN}",
@@ -86,7 +86,7 @@ PROGRESS = Terminal(stderr=True, soft_wrap=True)
 
 
 class CheckError(Exception):
-    """The check cannot go on; the text says why and what to do."""
+    """The check stops; the text says why and what to do."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Stored:
-    """An object as S3 has it."""
+    """An object as S3 stores it."""
 
     body: bytes
     content_type: str
@@ -108,7 +108,7 @@ class Stored:
 
 @dataclass(frozen=True)
 class Expected:
-    """An object that shall come of the call: a JSON value, or the bytes of an MP3."""
+    """An object that the call should become: a JSON value, or the bytes of an MP3."""
 
     name: str
     key: str
@@ -117,7 +117,7 @@ class Expected:
 
 
 class Report:
-    """What is found, shown at once, and in the end all together."""
+    """The results: each is shown at once, and all are counted at the end."""
 
     def __init__(self) -> None:
         self._console = Terminal(soft_wrap=True)
@@ -174,7 +174,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def read_settings() -> Settings:
-    """The environment wins over the current folder's .env, and that over the project's. Raises CheckError."""
+    """The environment overrides the current folder's .env, which overrides the project's. Raises CheckError."""
     for file in (Path.cwd() / ".env", ROOT / ".env"):
         try:
             load_dotenv(file, interpolate=False)
@@ -210,7 +210,7 @@ def invent(now: datetime) -> SampleCall:
 
 
 def deliver(settings: Settings, call: SampleCall, report: Report) -> None:
-    """Post both webhooks of the call. Raises CheckError if one is not taken in: then nothing can be expected in S3."""
+    """Post both webhooks of the call. Raises CheckError if one is not accepted: then S3 will not have the call."""
     report.heading("STEP 1: Send webhook to PostCall endpoint")
     report.show({"Endpoint": settings.url, "Conversation": call.conversation_id, "Number": call.number})
     bodies = {"post_call_transcription": call.transcript_body(), "post_call_audio": call.audio_body()}
@@ -225,7 +225,7 @@ def post(settings: Settings, event: str, body: bytes) -> str:
     try:
         response = send(settings.url, settings.key, body, is_test=True)
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-        raise CheckError(f"{event}: the endpoint is out of reach: {error}") from None
+        raise CheckError(f"{event}: the endpoint cannot be reached: {error}") from None
     except httpx.TransportError as error:
         raise CheckError(f"{event}: no answer from the endpoint: {error}") from None
     if response.status_code != 200:
@@ -253,7 +253,7 @@ def verify(settings: Settings, call: SampleCall, wait: int, report: Report) -> N
 
 
 def wait_for(bucket: str, awaited: Sequence[str], seconds: int) -> dict[str, Stored]:
-    """Those of the objects that are there within the time. Raises CheckError."""
+    """The objects that arrive within the time. Raises CheckError."""
     client, start = s3(), time.monotonic()
     found: dict[str, Stored] = {}
     PROGRESS.print(f"Waiting for the archiver, {seconds} s at most ...")
@@ -276,8 +276,8 @@ def s3() -> Any:
         return aws_session(otherwise=ANYWHERE).client("s3", config=PATIENCE)
     except OpsError as error:
         raise CheckError(f"S3: {error}") from None
-    except (BotoCoreError, ValueError) as error:  # an AWS_ENDPOINT_URL that is no URL
-        raise CheckError(f"S3: your AWS settings are not right: {error}") from None
+    except (BotoCoreError, ValueError) as error:  # for example an AWS_ENDPOINT_URL that is not a URL
+        raise CheckError(f"S3: your AWS settings are wrong: {error}") from None
 
 
 def read(client: Any, bucket: str, key: str) -> Stored | None:
@@ -321,11 +321,11 @@ def find_faults(expected: Expected, stored: Stored, call: SampleCall) -> Iterato
         yield f"the content type is not {expected.content_type}"
     for name, value in (("conversation_id", call.conversation_id), ("external_number", call.number)):
         if stored.metadata.get(name) != value:
-            yield f"the metadata have not {name} = {value}"
+            yield f"the metadata does not have {name} = {value}"
 
 
 def differences(body: bytes, sent: dict[str, Any]) -> Iterator[str]:
-    """Whether the stored JSON is the object that was sent, and if not, where it differs."""
+    """How the stored JSON differs from the object that was sent."""
     try:
         stored = json.loads(body)
     except ValueError:
@@ -333,7 +333,7 @@ def differences(body: bytes, sent: dict[str, Any]) -> Iterator[str]:
     if not isinstance(stored, dict):
         yield "not a JSON object"
     elif names := sorted(name for name in stored | sent if stored.get(name, ...) != sent.get(name, ...)):
-        yield f"not the data that was sent, it differs in {', '.join(names)}"
+        yield f"not the data that was sent: it differs in {', '.join(names)}"
 
 
 if __name__ == "__main__":

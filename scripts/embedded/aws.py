@@ -23,16 +23,16 @@ ROOT_KEY = "test"  # the emulator's root caller, both as key id and as secret
 START_SECONDS = 30.0
 STOP_SECONDS = 10.0
 ROOT = Path(__file__).parents[2]
-# Everything else stays out: AWS_* settings, the emulator's own switches, PYTHON* that would reach the functions.
+# No other variable is passed on: no AWS_*, no setting of the emulator, and no PYTHON*, which would reach the functions.
 INHERITED = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
 class EmbeddedAwsError(Exception):
-    """The embedded AWS could not do what was asked; the text says why and what to do.
+    """The embedded AWS failed; the text says why and what to do.
 
     EmbeddedAwsError
     ├── PortBusyError         choose another port
-    ├── EmulatorDiedError     it ended by itself; the text ends with its last log lines
+    ├── EmulatorDiedError     the emulator ended; the text has its last log lines
     ├── TemplateError         the template is not valid
     ├── UnknownParameterError the template has no such parameter; the text lists those it has
     └── DeploymentError       a stack failed; the text names the resource and the reason
@@ -40,7 +40,7 @@ class EmbeddedAwsError(Exception):
 
 
 class PortBusyError(EmbeddedAwsError):
-    """Somebody else listens on the port."""
+    """Another process listens on the port."""
 
 
 class EmulatorDiedError(EmbeddedAwsError):
@@ -48,10 +48,10 @@ class EmulatorDiedError(EmbeddedAwsError):
 
 
 class EmbeddedAws:
-    """An emulator for the time of a `with` block; its data and its processes end with the block.
+    """An emulator for the duration of a `with` block. Its data and its processes end with the block.
 
-    Port 0 takes any free port. It also ends when this process is killed: it watches a pipe that only
-    this process holds open.
+    Port 0 means any free port. The emulator also ends when this process is killed: it watches a pipe that only this
+    process keeps open.
     """
 
     def __init__(self, port: int = 0, log: Path | None = None) -> None:
@@ -66,7 +66,7 @@ class EmbeddedAws:
         return f"http://127.0.0.1:{self.port}"
 
     def __enter__(self) -> Self:
-        """Raise PortBusyError or EmulatorDiedError unless it answers within START_SECONDS."""
+        """Raises PortBusyError, and EmulatorDiedError if it does not answer within START_SECONDS."""
         try:
             self.port = free_port(self.port)
             self._process = self._spawn()
@@ -94,7 +94,7 @@ class EmbeddedAws:
     def ensure_alive(self) -> None:
         """Raise EmulatorDiedError if the emulator has ended by itself."""
         if self._process is None or self._process.poll() is not None:
-            raise EmulatorDiedError(f"The embedded AWS ended by itself. Its last words:\n{self._last_words()}")
+            raise EmulatorDiedError(f"The embedded AWS stopped. Its last log lines:\n{self._last_log_lines()}")
 
     def stop(self) -> None:
         """End the emulator with its workers and remove its folder; calling it twice is harmless."""
@@ -108,11 +108,11 @@ class EmbeddedAws:
             return subprocess.Popen(
                 [sys.executable, "-m", "scripts.embedded.server", str(self.folder)],
                 env=server_environment(os.environ, self.port, self.folder),
-                cwd=ROOT,  # from where it goes into the folder
+                cwd=ROOT,  # the server itself changes into the folder
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for us; its workers share its group
+                start_new_session=True,  # so that Ctrl-C reaches only this process; the workers are in the new group
             )
 
     def _wait_until_ready(self) -> None:
@@ -120,20 +120,20 @@ class EmbeddedAws:
         while not answers(f"{self.endpoint_url}/_ministack/ready"):
             self.ensure_alive()
             if time.monotonic() > deadline:
-                raise EmulatorDiedError(f"No answer within {START_SECONDS:.0f} s. Its log:\n{self._last_words()}")
+                raise EmulatorDiedError(f"No answer within {START_SECONDS:.0f} s. Its log:\n{self._last_log_lines()}")
             time.sleep(0.05)
-        self.ensure_alive()  # else it was a stranger who answered
+        self.ensure_alive()  # otherwise another process answered on the port
 
     @property
     def _log_path(self) -> Path:
         return self._log or self.folder / "emulator.log"
 
-    def _last_words(self) -> str:
+    def _last_log_lines(self) -> str:
         return "\n".join(self._log_path.read_text(errors="replace").splitlines()[-8:])
 
 
 def free_port(port: int) -> int:
-    """The port itself, or any free one for 0; raises PortBusyError if it is taken."""
+    """`port`, or a free one if it is 0. Raises PortBusyError if it is in use."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -144,7 +144,7 @@ def free_port(port: int) -> int:
 
 
 def server_environment(environment: Mapping[str, str], port: int, folder: Path) -> dict[str, str]:
-    """What the emulator and through it the functions see: nothing of the caller's AWS settings or home."""
+    """The environment of the emulator and of the functions: without the user's AWS settings and home folder."""
     inherited = {name: environment[name] for name in INHERITED if name in environment}
     return inherited | {
         "NO_PROXY": "127.0.0.1,localhost,::1",  # httpx refuses [::1] here
@@ -157,13 +157,13 @@ def server_environment(environment: Mapping[str, str], port: int, folder: Path) 
         "MINISTACK_HOST": "127.0.0.1",
         "GATEWAY_PORT": str(port),
         "AUTH": "true",
-        "IOT_MTLS_ENABLED": "0",  # else it listens on port 8883 too
+        "IOT_MTLS_ENABLED": "0",  # otherwise it also listens on port 8883
         "SFTP_ENABLED": "0",
     }
 
 
 def answers(url: str) -> bool:
-    """Whether a GET is answered with 200, asked without any proxy."""
+    """Whether a GET without a proxy is answered with 200."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(url, timeout=2) as response:
@@ -173,7 +173,7 @@ def answers(url: str) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Close the pipe that keeps the emulator up: it kills itself and its workers; wait until they are gone."""
+    """Close the pipe that the emulator watches: it kills itself and its workers. Wait until they are gone."""
     if process.stdin:
         process.stdin.close()
     try:
@@ -188,7 +188,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 def group_exists(group: int) -> bool:
     try:
-        os.killpg(group, 0)  # asks only
+        os.killpg(group, 0)  # signal 0 only checks
     except (ProcessLookupError, PermissionError):
         return False
     return True

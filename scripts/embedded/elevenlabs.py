@@ -1,7 +1,7 @@
-"""The ElevenLabs API on loopback, as far as we use it, with faults to order.
+"""A stand-in for the ElevenLabs API on loopback: the routes that we use, with faults that a test can plan.
 
-Where its documentation is silent, it takes the side that is harder on a client: a parameter sent empty is refused, a
-cursor can expire, and every page is cut from what is there at that moment.
+Where the API's documentation does not say, the stand-in does what is harder for a client: it refuses an empty
+parameter, a cursor can expire, and each page is made from the calls that exist at that moment.
 """
 
 import json
@@ -92,16 +92,16 @@ class Refused(Exception):
 
 
 class ElevenLabs:
-    """The API while the `with` block lasts. What it knows lies open to be changed at any time."""
+    """The API, for the duration of a `with` block. Tests may change its public attributes at any time."""
 
     def __init__(self, key: str = "xi-test", *, port: int = 0) -> None:
         self.key = key
         self.conversations: dict[str, Json] = {}  # by id, in the shape of a webhook's `data`
         self.audio: dict[str, bytes] = {}  # MP3, by conversation id
         self.webhooks: Any = {"webhooks": []}
-        self.has_ranges = True  # else a recording is sent whole, whatever part of it was asked for
+        self.has_ranges = True  # if False, a recording is always sent whole, as if the Range header were unknown
         self.requests: list[Request] = []  # refused ones too
-        self.before_answer: Callable[[Request], None] | None = None  # called before an answer is worked out
+        self.before_answer: Callable[[Request], None] | None = None  # called before the answer is made
         self._faults: dict[str, deque[str]] = {route: deque() for route in ROUTES}
         self._expiries = 0
         self._server = _Server(self, port)
@@ -124,13 +124,13 @@ class ElevenLabs:
             self.audio[conversation["conversation_id"]] = audio
 
     def plan(self, route: str, *faults: str) -> None:
-        """What happens to the next requests of a route, one each. A wrong key uses none of them up.
+        """Plan one fault for each of the next requests to a route. A request with a wrong key uses none of them.
 
-        With nothing done: a status of REFUSALS ("429:SECONDS" sets its Retry-After, else 0), "drop" (closed without an
-        answer), "hang" (open without an answer), "empty" and "html" (200). With all done: "slow" or "slow:PAUSE"; "cut"
-        (closed after half the body); "truncated" (half the body, passed off as the whole); "identity" and
-        "cut_identity" (audio with a Content-Length, else it is chunked); "processing" (a conversation that is worked
-        on, whatever the list says); "ok".
+        Faults in place of the answer: a status of REFUSALS ("429:SECONDS" sets its Retry-After, otherwise 0), "drop"
+        (the connection is closed), "hang" (it stays open without an answer), "empty" and "html" (with status 200).
+        Faults of an answer that was made: "slow" or "slow:PAUSE"; "cut" (closed after half the body); "truncated" (half
+        the body, with a length that fits it); "identity" and "cut_identity" (audio with a Content-Length; otherwise it
+        is chunked); "processing" (the conversation is not finished, whatever the list says); "ok" (no fault).
         """
         for fault in faults:
             if fault.partition(":")[0] not in INSTEAD | SENDINGS:
@@ -138,7 +138,7 @@ class ElevenLabs:
         self._faults[route].extend(faults)
 
     def expire_cursors(self) -> None:
-        """Refuse from now on every cursor handed out so far."""
+        """From now on, refuse every cursor that was given out before."""
         self._expiries += 1
 
     def answer(self, request: Request) -> Answer:
@@ -177,7 +177,7 @@ class ElevenLabs:
         raise Refused(404, "Not Found")
 
     def _recording(self, audio: bytes, request: Request) -> Answer:
-        """All of it, or what follows the byte that was asked for if it is still the same."""
+        """The whole recording, or the part from the requested byte on if the recording has not changed."""
         etag = f'"{sha256(audio).hexdigest()}"'
         asked = re.fullmatch(r"bytes=(\d+)-", request.range or "")
         if not (asked and self.has_ranges and request.if_range in (None, etag)):
@@ -189,7 +189,7 @@ class ElevenLabs:
         return Answer(206, audio[start:], MP3, part)
 
     def _page(self, request: Request) -> Json:
-        """What comes after the cursor's place, whether or not a conversation is still there."""
+        """The calls after the cursor. The call that the cursor names may have been deleted."""
         size, newest_first = number(request, "page_size", 30, 1, 100), request.query.get("sort_direction") != "asc"
         items = sorted(self._selected(request), key=place, reverse=newest_first)
         if "cursor" in request.query:
@@ -227,7 +227,7 @@ def encode(value: Any) -> bytes:
 
 
 def instead(fault: str, request: Request) -> Answer | None:
-    """Return what a fault answers in place of the API, None if it leaves that to it."""
+    """The answer that a fault gives in place of the API; None if the API answers."""
     name, _, seconds = fault.partition(":")
     if name in REFUSALS:
         headers = {"Retry-After": seconds or "0"} if name == "429" else {}
@@ -238,14 +238,14 @@ def instead(fault: str, request: Request) -> Answer | None:
 
 
 def find(known: dict[str, Any], request: Request) -> Any:
-    """Raises Refused with 404 if nothing is known of the conversation."""
+    """Raises Refused with 404 if there is no such conversation."""
     if request.conversation_id not in known:
         raise Refused(404, {"status": "conversation_not_found", "message": "Conversation not found."})
     return known[request.conversation_id]
 
 
 def item(conversation: Json) -> Json:
-    """What a list says of a conversation: no phone number."""
+    """A conversation as the list shows it: without a phone number."""
     metadata, analysis = (conversation.get(name) or {} for name in ("metadata", "analysis"))
     return {
         "agent_id": conversation.get("agent_id"),
@@ -264,7 +264,7 @@ def place(item: Json) -> tuple[int, str]:
 
 
 def number(request: Request, name: str, default: int, low: int = 0, high: int = sys.maxsize) -> int:
-    """Raises Refused with 422 for what is no number from `low` to `high`."""
+    """The query's number. Raises Refused with 422 unless it is a number from `low` to `high`."""
     with suppress(ValueError):
         if low <= (value := int(request.query.get(name, default))) <= high:
             return value
@@ -273,7 +273,7 @@ def number(request: Request, name: str, default: int, low: int = 0, high: int = 
 
 class _Handler(ProgramsOnlyHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # one packet a small answer: two cost 40 ms on loopback
+    wbufsize = -1  # a small answer is one packet; two packets cost 40 ms on loopback
     disable_nagle_algorithm = True
     server: "_Server"
 
@@ -282,7 +282,7 @@ class _Handler(ProgramsOnlyHandler):
         sent = (self.headers.get(name) for name in ("xi-api-key", "Range", "If-Range"))
         answer = self.server.api.answer(Request(self.command, self.path, *sent))
         if answer.fault == "hang":
-            self.connection.recv(1)  # nothing comes, until either side closes
+            self.connection.recv(1)  # waits until one side closes the connection
         self.close_connection |= answer.fault in ("hang", "drop", "cut", "cut_identity")
         if answer.fault not in ("hang", "drop"):
             self.write(answer)
@@ -338,6 +338,6 @@ class _Server(ThreadingHTTPServer):
         super().server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep silent about clients that went away; print any other error, which is one of this file."""
+        """Print nothing when a client closed the connection. Any other error is a fault of this file: print it."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)

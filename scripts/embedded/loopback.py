@@ -1,4 +1,4 @@
-"""What listens on loopback is for programs: no web page may read or change anything through somebody's browser."""
+"""Servers on loopback are for programs only: no web page may read or change anything through the user's browser."""
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
@@ -6,7 +6,7 @@ from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]*)?", re.IGNORECASE)
-REFUSAL = "This port takes requests from programs only, not from web browsers, and under the name of loopback only."
+REFUSAL = "This port answers programs only, not web browsers, and only under a loopback name such as 127.0.0.1."
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -15,17 +15,18 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
 def is_from_program(method: str, target: str, headers: Iterable[tuple[str, str]]) -> bool:
-    """Whether the request is neither a browser's nor for a name that was pointed to loopback.
+    """Whether the request comes from a program, and its Host is loopback itself.
 
-    Today's browsers send Sec-Fetch-Site with every request to loopback. No value of it is safe: `none` also marks a
-    link from a mail whose site redirects to loopback. Older browsers send Origin, but not with a GET, such as an
-    image's: those are known by headers that a page cannot leave out.
+    A Host of another name can be one that an attacker pointed to 127.0.0.1 (DNS rebinding). Current browsers send
+    Sec-Fetch-Site with every request to loopback. None of its values is safe: `none` also marks a link from an e-mail
+    whose site redirects to loopback. Older browsers send Origin, but not with a GET such as that of an image: they are
+    recognised by other headers that a page cannot leave out.
     """
     named = [(name.lower(), value) for name, value in headers]
     hosts = [value for name, value in named if name == "host"]
     return (
-        method != "OPTIONS"  # only browsers ask beforehand
-        and target.startswith("/")  # else it names another host than the header does
+        method != "OPTIONS"  # only browsers send a preflight request
+        and target.startswith("/")  # an absolute target may name another host than the header
         and not any(is_browsers(name, value) for name, value in named)
         and len(hosts) == 1
         and LOOPBACK.fullmatch(hosts[0]) is not None
@@ -33,14 +34,14 @@ def is_from_program(method: str, target: str, headers: Iterable[tuple[str, str]]
 
 
 def is_browsers(name: str, value: str) -> bool:
-    """Whether only browsers send such a header; the name in lower case."""
+    """Whether only browsers send this header. The name is in lower case."""
     if name == "user-agent":
         return value.lower().startswith("mozilla/")
     return name in ("origin", "referer", "accept-language") or name.startswith("sec-")
 
 
 def programs_only(app: App) -> App:
-    """The ASGI application, reached by programs alone; its answers give no page leave to read them."""
+    """The ASGI application, for programs only, without the CORS headers that let web pages read its answers."""
 
     async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -67,7 +68,7 @@ def without_cors(send: Send) -> Send:
 
 
 async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer 403, to a WebSocket too."""
+    """Answer 403. A WebSocket is closed."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close"})
@@ -78,7 +79,7 @@ async def refuse(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 class ProgramsOnlyHandler(BaseHTTPRequestHandler):
-    """Handles requests of programs; the others it refuses itself."""
+    """Handles requests of programs, and refuses those of browsers with 403."""
 
     error_message_format, error_content_type = "%(explain)s", "text/plain"
 
@@ -87,5 +88,7 @@ class ProgramsOnlyHandler(BaseHTTPRequestHandler):
             return False
         if is_from_program(self.command, self.path, self.headers.items()):
             return True
-        self.send_error(403, explain=REFUSAL)  # and close: the body that may follow must not be read as a request
+        self.send_error(
+            403, explain=REFUSAL
+        )  # and close the connection: a body that follows must not be read as a request
         return False

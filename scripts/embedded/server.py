@@ -1,6 +1,6 @@
-"""Runs the emulator for programs on this machine until it ends or the parent's end of stdin closes.
+"""Runs the emulator, for programs on this machine, until it ends or the parent process closes stdin.
 
-The one argument is the temporary folder, which goes with the parent however that ended.
+Its one argument is the temporary folder. It is deleted when the parent ends, even if the parent was killed.
 """
 
 import os
@@ -14,22 +14,22 @@ from scripts.embedded.loopback import programs_only
 
 def end_with_parent(folder: str) -> None:
     sys.stdin.buffer.read()
-    shutil.rmtree(folder, ignore_errors=True)  # a killed parent cannot
+    shutil.rmtree(folder, ignore_errors=True)  # a parent that was killed cannot do it
     end_group()
 
 
 def end_group() -> None:
-    """Kill the whole process group: this process and the functions' workers, which would outlive it."""
+    """Kill the process group: this process, and the functions' workers, which would go on without it."""
     os.killpg(0, signal.SIGKILL)
 
 
 def serve(folder: str) -> None:
-    """Run the emulator with `folder` in the project's place, for nothing of the project may reach the functions."""
+    """Run the emulator in `folder`, without the project on the path: functions import only their own package."""
     sys.path.pop(0)
     os.chdir(folder)
     import ministack.app  # type: ignore[import-untyped]  # reads its environment when it is imported
 
-    ministack.app.app = programs_only(ministack.app.app)  # what its `main` serves
+    ministack.app.app = programs_only(ministack.app.app)  # the application that its `main` serves
     ministack.app.main()
 
 

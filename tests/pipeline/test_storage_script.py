@@ -212,8 +212,8 @@ WRONG_URL = "that is not the endpoint: ELEVENLABS_POST_CALL_URL is the stack's o
             "wrong", id="another key",
         ),
         pytest.param("ELEVENLABS_POST_CALL_URL", "{}s", f"HTTP 404: {WRONG_URL}", id="another path"),
-        pytest.param("ELEVENLABS_POST_CALL_URL", NOWHERE, "the endpoint is out of reach: [Errno ", id="out of reach"),
-        pytest.param("ELEVENLABS_POST_CALL_URL", "calls", "the endpoint is out of reach: Request URL is ", id="no URL"),
+        pytest.param("ELEVENLABS_POST_CALL_URL", NOWHERE, "the endpoint cannot be reached: [Errno ", id="out of reach"),
+        pytest.param("ELEVENLABS_POST_CALL_URL", "calls", "the endpoint cannot be reached: Request URL ", id="no URL"),
     ],
 )  # fmt: skip
 def test_a_webhook_that_is_not_accepted_ends_the_check(variables, run, variable, value, fault):
@@ -233,17 +233,17 @@ def test_a_webhook_that_is_not_accepted_ends_the_check(variables, run, variable,
             id="no such bucket",
         ),
         pytest.param(
-            {"S3_BUCKET_NAME": "s3://calls"}, "bucket s3://calls: S3_BUCKET_NAME is no bucket's name: ", id="no name"
+            {"S3_BUCKET_NAME": "s3://calls"}, "bucket s3://calls: S3_BUCKET_NAME is not a bucket name: ", id="no name"
         ),
         pytest.param(
             {"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""},
             "bucket agentic-memory-storage: there are no AWS credentials: ", id="no credentials",
         ),
         pytest.param(
-            {"AWS_ENDPOINT_URL": NOWHERE}, "bucket agentic-memory-storage: S3 is out of reach: ", id="out of reach"
+            {"AWS_ENDPOINT_URL": NOWHERE}, "bucket agentic-memory-storage: S3 cannot be reached: ", id="out of reach"
         ),
         pytest.param({"AWS_PROFILE": "nobody"}, "There is no AWS profile 'nobody': ", id="no profile"),
-        pytest.param({"AWS_ENDPOINT_URL": "s3"}, "your AWS settings are not right: Invalid endpoint: s3", id="no URL"),
+        pytest.param({"AWS_ENDPOINT_URL": "s3"}, "your AWS settings are wrong: Invalid endpoint: s3", id="no URL"),
     ],
 )  # fmt: skip
 def test_a_bucket_that_cannot_be_read_ends_the_check(variables, run, changed, fault):
@@ -285,7 +285,10 @@ def test_files_that_never_come_are_missed_when_the_time_is_up(variables, other_b
     assert time.monotonic() - began < 30
     assert (code, headings(out)) == (1, HEADINGS)
     assert "  Audio          not present\n" in out
-    assert [line.partition(" in time: ")[0] for line in faults(out)] == ["✗ JSON: not there", "✗ MP3: not there"]
+    assert [line.partition(" in time. ")[0] for line in faults(out)] == [
+        "✗ JSON: it did not arrive",
+        "✗ MP3: it did not arrive",
+    ]
     assert err == "Waiting for the archiver, 1 s at most ...\n"
 
 
@@ -373,14 +376,16 @@ def nameless(put: Put) -> Put:
     ("spoil_json", "spoil_mp3", "found"),
     [
         pytest.param(well, well, [], id="well"),
-        pytest.param(without_status, well, ["JSON: not the data that was sent, it differs in status"], id="less"),
-        pytest.param(with_more, well, ["JSON: not the data that was sent, it differs in more"], id="more"),
+        pytest.param(without_status, well, ["JSON: not the data that was sent: it differs in status"], id="less"),
+        pytest.param(with_more, well, ["JSON: not the data that was sent: it differs in more"], id="more"),
         pytest.param(cut, well, ["JSON: not a JSON object"], id="JSON cut"),
         pytest.param(well, cut, ["MP3: not the 127,872 bytes that were sent"], id="MP3 cut"),
         pytest.param(as_text, well, ["JSON: the content type is not application/json"], id="type of JSON"),
         pytest.param(well, as_text, ["MP3: the content type is not audio/mpeg"], id="type of MP3"),
-        pytest.param(of_another, well, ["JSON: the metadata have not external_number = +12025550199"], id="number"),
-        pytest.param(well, nameless, ["MP3: the metadata have not conversation_id = conv_"], id="conversation"),
+        pytest.param(
+            of_another, well, ["JSON: the metadata does not have external_number = +12025550199"], id="number"
+        ),
+        pytest.param(well, nameless, ["MP3: the metadata does not have conversation_id = conv_"], id="conversation"),
     ],
 )
 def test_a_stack_that_stores_something_else_fails(pipeline, variables, run, spoil_json, spoil_mp3, found):

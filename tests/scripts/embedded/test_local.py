@@ -415,7 +415,7 @@ def test_an_emulator_that_dies_ends_the_run(start: Callable[..., Cli]) -> None:
     code, said = cli.end()
 
     assert (code, cli.outputs.exists(), cli.leftovers()) == (1, False, [])
-    assert "ended by itself" in said
+    assert "The embedded AWS stopped." in said
 
 
 def test_a_busy_port_ends_the_run_and_leaves_the_outputs_of_the_other(start: Callable[..., Cli]) -> None:
