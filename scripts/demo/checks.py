@@ -11,7 +11,7 @@ RECEIPTS = "staged_keys"  # of a record: the one thing that a repeat after the f
 
 
 def check(calls: SampleCalls, outcome: Outcome) -> list[str]:
-    """All complaints; none if everything is as it should be."""
+    """All complaints. None if everything is correct."""
     after = outcome.after
     return [
         *check_answers(outcome.answers),
@@ -29,9 +29,9 @@ def check_answers(answers: Iterable[Answer]) -> Iterator[str]:
     for answer in answers:
         webhook, told = answer.webhook, f"{answer.status}: {dict(answer.content)}"
         if answer.status != webhook.status:
-            yield f"{webhook.scene}, {webhook.what}, was not answered with {webhook.status} but with {told}"
+            yield f"{webhook.scene}, {webhook.what}, was answered with {told}, not with {webhook.status}"
         elif not webhook.forged and answer.content != {"status": "ok", "delivery_id": webhook.delivery_id}:
-            yield f"{webhook.scene}, {webhook.what}, was answered with other words, {told}"
+            yield f"{webhook.scene}, {webhook.what}, was answered with another text: {told}"
 
 
 def check_bucket(kept: Kept, calls: Iterable[SampleCall]) -> Iterator[str]:
@@ -47,22 +47,22 @@ def check_bucket(kept: Kept, calls: Iterable[SampleCall]) -> Iterator[str]:
 
 
 def check_staging(kept: Kept, webhooks: Iterable[Webhook], calls: SampleCalls) -> Iterator[str]:
-    """Exactly the signed bodies were staged, and what no webhook brought; all of it is done with."""
+    """The signed bodies and the fetched ones were staged, nothing else, and all are archived."""
     signed = {f"{webhook.delivery_id}.json" for webhook in webhooks if not webhook.forged}
     fetched = {fetch.staged for fetch in fetches(calls)}
     if kept.staged_names != signed | fetched:
-        told = f"the {len(signed)} that were sent and the {len(fetched)} that were to be fetched"
-        yield f"staging/ holds {len(kept.staged)} bodies, which are not {told}."
+        expected = f"the {len(signed)} that were sent and the {len(fetched)} that were fetched"
+        yield f"staging/ has {len(kept.staged)} bodies. Expected: {expected}."
     yield from (f"{key} is not tagged as archived." for key, archived in kept.staged.items() if not archived)
 
 
 def check_pass(before: Kept, reconciled: Mapping[str, Any], calls: SampleCalls) -> Iterator[str]:
-    """The hourly pass missed one call, and fetched that; all others were whole before it, the long recording too."""
+    """The hourly run fetched one missing call. All others were complete before, also the long recording."""
     for key in sorted(expected_objects(calls[:4]).keys() - before.finals.keys()):
-        yield f"{key} was not there before the hourly pass."
+        yield f"{key} was not there before the hourly run."
     expected = {"missing_calls": 1, "outcomes": {"fetched": 1}}
     if not expected.items() <= reconciled.items():
-        yield f"The hourly pass did not find {expected}, but {dict(reconciled)}."
+        yield f"The hourly run reported {dict(reconciled)}. Expected: {expected}."
 
 
 def check_records(kept: Kept, calls: Sequence[SampleCall]) -> Iterator[str]:
@@ -77,7 +77,7 @@ def check_records(kept: Kept, calls: Sequence[SampleCall]) -> Iterator[str]:
         for kind, count in (("factual", 1), ("semantic", len(call.spoken))):
             entry = kept.records.get((call.conversation_id, f"memory#{kind}"), {})
             if entry.get("state") != "done" or len(entry.get("memory_ids", [])) != count:
-                yield f"The {kind} memory of {call.conversation_id} is not written as it should be: {entry}."
+                yield f"The {kind} memory of {call.conversation_id} is not done: {entry}."
 
 
 def check_memories(kept: Kept, calls: Sequence[SampleCall], found: Iterable[Found]) -> Iterator[str]:
@@ -97,7 +97,7 @@ def check_queues(kept: Kept) -> Iterator[str]:
 
 
 def check_repeat(before: Kept, after: Kept) -> Iterator[str]:
-    """What came in between was a repeat, a forgery or another call, so none of what there was may have changed."""
+    """A repeated call, a forged one and another call came in between: nothing of the first four may change."""
     if not before.versions.items() <= after.versions.items():
         yield "The duplicate wrote an object again."
     if not without_receipts(before).items() <= without_receipts(after).items():

@@ -1,4 +1,4 @@
-"""Shows what came of the demo's calls, readable in a terminal and in a file."""
+"""Shows the results of the demo, in a terminal or in a file."""
 
 import sys
 import textwrap
@@ -19,14 +19,14 @@ SHOWN = ("folder", "external_number", "started_at", "duration_secs", "summary", 
 
 
 def open_console() -> Console:
-    """Of a fixed width, and as wide as the terminal only if that is narrower. ARNs contain `:secret:`, no emoji."""
+    """A console of a fixed width, or of the terminal's if that is narrower. No emoji: ARNs contain `:secret:`."""
     console = Console(highlight=False, emoji=False)
     console.width = min(console.width, WIDTH) if sys.stdout.isatty() else WIDTH
     return console
 
 
 def show(console: Console, bucket_name: str, calls: SampleCalls, outcome: Outcome) -> None:
-    """All of it, one heading each."""
+    """Show all results, each under its heading."""
     kept = outcome.after
     show_answers(console, outcome.answers)
     show_fetches(console, fetches(calls), kept, outcome.reconciled)
@@ -49,7 +49,7 @@ def plain_table(*columns: str) -> Table:
 
 
 def show_answers(console: Console, answers: Iterable[Answer]) -> None:
-    heading(console, 1, "The webhooks, and how they were answered")
+    heading(console, 1, "Webhooks and their answers")
     table, scene = plain_table("Scene", "Webhook", "Size", "HTTP", "What it means"), ""
     for answer in answers:
         webhook = answer.webhook
@@ -61,7 +61,7 @@ def show_answers(console: Console, answers: Iterable[Answer]) -> None:
 
 
 def show_fetches(console: Console, expected: Iterable[Fetch], kept: Kept, reconciled: Mapping[str, Any]) -> None:
-    heading(console, 2, "What no webhook brought, fetched from ElevenLabs' API")
+    heading(console, 2, "Fetched from ElevenLabs' API, because no webhook came")
     table, scene = plain_table("Scene", "Fetched", "Size", "What it means"), ""
     for fetch in expected:
         mark = "[green]✓[/]" if fetch.staged in kept.staged_names else "[bold red]✗[/]"
@@ -71,7 +71,7 @@ def show_fetches(console: Console, expected: Iterable[Fetch], kept: Kept, reconc
     console.print(table)
     listed, missing = (reconciled.get(name, "-") for name in ("listed", "missing_calls"))
     console.print(
-        f"[dim]The hourly pass, run at once: {listed} calls listed of the last two days, {missing} missing[/]"
+        f"[dim]The hourly run, started now: {listed} calls in ElevenLabs' list of two days, {missing} missing[/]"
     )
 
 
@@ -89,7 +89,7 @@ def show_bucket(console: Console, bucket_name: str, kept: Kept) -> None:
 
 
 def show_record(console: Console, call: SampleCall, kept: Kept) -> None:
-    heading(console, 4, "The record of the first call, with the receipts of its memories")
+    heading(console, 4, "The record of the first call, and its memories")
     record = kept.records.get((call.conversation_id, "call"), {})
     table = plain_table("", "")
     for name in SHOWN:
@@ -97,11 +97,11 @@ def show_record(console: Console, call: SampleCall, kept: Kept) -> None:
     for kind, line in receipts(call, kept.records):
         table.add_row(f"[dim]memory#{kind}[/]", Text(line))
     console.print(table)
-    console.print(f"[dim]In logs the number is never whole: {mask(call.number or '')}[/]")
+    console.print(f"[dim]In logs the number is masked: {mask(call.number or '')}[/]")
 
 
 def receipts(call: SampleCall, records: Mapping[tuple[str, str], Mapping[str, Any]]) -> Iterator[tuple[str, str]]:
-    """What the ledger keeps of Mem0's answers, a line for each of the call's two memories."""
+    """Mem0's answers as the ledger has them, a line for each of the call's two memories."""
     for kind in ("factual", "semantic"):
         entry = records.get((call.conversation_id, f"memory#{kind}"), {})
         ids = entry.get("memory_ids", [])
@@ -111,8 +111,8 @@ def receipts(call: SampleCall, records: Mapping[tuple[str, str], Mapping[str, An
 
 
 def show_memories(console: Console, found: Iterable[Found]) -> None:
-    heading(console, 5, "Mem0, asked in plain words")
-    table = plain_table("Whose", "Question", "Best memory", "Score")
+    heading(console, 5, "Questions to Mem0")
+    table = plain_table("User", "Question", "Best memory", "Score")
     for answer in found:
         memory = textwrap.shorten(answer.memory, 90, placeholder=" ...")
         table.add_row(answer.question.user_id, answer.question.text, Text(memory), f"{answer.score:.2f}")
@@ -120,25 +120,25 @@ def show_memories(console: Console, found: Iterable[Found]) -> None:
 
 
 def show_queues(console: Console, kept: Kept) -> None:
-    heading(console, 6, "Messages left in the queues and their dead-letter queues")
+    heading(console, 6, "Messages left in the queues and dead-letter queues")
     console.print("   ".join(f"{name} [bold]{messages}[/]" for name, messages in kept.messages.items()))
 
 
 def conclude(console: Console, failures: Sequence[str], seconds: float) -> None:
     console.print()
     if failures:
-        console.print(f"[bold red]Not as it should be[/] ({seconds:.0f} s):")
+        console.print(f"[bold red]The demo failed[/] ({seconds:.0f} s):")
         for failure in failures:
             console.print(Text(f"- {failure}"))
         return
-    console.print(f"[bold green]All as it should be[/], checked in {seconds:.0f} s: each call once, whole, and found.")
     console.print(
-        "Next: [bold]make local[/] keeps such a stack up for your own requests; README.md says how to deploy."
+        f"[bold green]Everything is correct[/] ({seconds:.0f} s): each call is stored once, complete, and in Mem0."
     )
+    console.print("Next: [bold]make local[/] starts this stack for your own requests. For AWS, see docs/deploy.md.")
 
 
 def size(count: int) -> str:
-    """Bytes as people say them, in powers of ten as S3's prices are."""
+    """A number of bytes with its unit, in powers of ten, as in S3's prices."""
     for unit, least in (("MB", 1_000_000), ("KB", 1_000)):
         if count >= least:
             return f"{count / least:.1f} {unit}"

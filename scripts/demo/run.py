@@ -1,4 +1,4 @@
-"""`make demo`: seven scenes from the life of the stack, on the embedded AWS, each of them checked."""
+"""`make demo`: seven scenes with the stack on the embedded AWS. Each one is checked."""
 
 import sys
 import time
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def main() -> int:
-    """Exit code: 0 if all is as it should be, 1 if not, 130 after Ctrl-C."""
+    """Exit code: 0 if everything is correct, 1 if not, 130 after Ctrl-C."""
     stop_on_signals()
     console, started = report.open_console(), time.monotonic()
     try:
@@ -39,7 +39,7 @@ def main() -> int:
 
 
 def walk(console: Console) -> list[str]:
-    """Play the scenes, show what came of them, and return what is not as it should be."""
+    """Play the scenes, show the results, and return what is wrong."""
     calls = sample_calls(int(time.time()))
     LOG.parent.mkdir(exist_ok=True)
     LOG.unlink(missing_ok=True)
@@ -54,27 +54,29 @@ def walk(console: Console) -> list[str]:
 
 
 def parameters(api: ElevenLabs) -> dict[str, str]:
-    """Of a stack that may fetch from ElevenLabs, and does not wait long for webhooks before it does."""
+    """For a stack that fetches from ElevenLabs, and waits only a second for webhooks first."""
     waits = {"AudioDelaySeconds": "1", "ReconcileAfterMinutes": "0"}
     return {"ElevenLabsApiKey": api.key, "ElevenLabsApiHost": api.url} | waits
 
 
 def play(console: Console, stack: Stack, calls: SampleCalls) -> Outcome:
-    """The scenes one after the other; each is done before the next begins."""
+    """Play the scenes one after the other. Each is finished before the next begins."""
     answers = step(console, "Sent four calls, one without its long recording", lambda _: stack.post(new_calls(calls)))
     step(console, "Archived and remembered them, and fetched the recording", stack.drain)
     before = stack.look(calls[:4])
-    answers += step(console, "Sent the first call again, and a forgery", lambda _: stack.post(repeats(calls.harbour)))
-    step(console, "Handled what came of that", stack.drain)
-    reconciled = step(console, "Ran the hourly pass over ElevenLabs' list of calls", lambda _: stack.reconcile())
-    step(console, "Archived and remembered the one that never came", stack.drain)
-    after = step(console, "Looked at all that is kept", lambda _: stack.look(calls))
-    found = step(console, "Asked Mem0", lambda _: stack.ask(questions(calls)))
+    answers += step(
+        console, "Sent the first call again, and a forged webhook", lambda _: stack.post(repeats(calls.harbour))
+    )
+    step(console, "Processed these webhooks", stack.drain)
+    reconciled = step(console, "Compared ElevenLabs' list of calls with the archive", lambda _: stack.reconcile())
+    step(console, "Archived and remembered the missing call", stack.drain)
+    after = step(console, "Read everything that is stored", lambda _: stack.look(calls))
+    found = step(console, "Searched Mem0", lambda _: stack.ask(questions(calls)))
     return Outcome(answers, before, after, reconciled, found)
 
 
 def step(console: Console, done: str, work: Callable[[Callable[[str], None]], Result]) -> Result:
-    """The result of `work`, which may say how far it is: seen in a terminal only; the line after it is always there."""
+    """Return the result of `work`. Its progress is shown in a terminal only; the line at the end is always printed."""
     started = time.monotonic()
     with console.status(f"{done} ...") as status:
         result = work(lambda progress: status.update(f"{done} ... {progress}"))

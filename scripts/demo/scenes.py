@@ -1,4 +1,4 @@
-"""What the demo sends and asks, and what it gets to see."""
+"""What the demo sends and asks, and the results."""
 
 import hashlib
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Fetch:
-    """What the stack gets from ElevenLabs' API because no webhook brought it, and the name under which it is staged."""
+    """What the stack fetches from ElevenLabs' API because no webhook brought it. `staged` is its name in staging/."""
 
     scene: str
     what: str
@@ -50,7 +50,7 @@ class Fetch:
 
 @dataclass(frozen=True)
 class Question:
-    """Asked about a user's memories; the best answer has `expected` in it."""
+    """A question about a user's memories. The best answer contains `expected`."""
 
     user_id: str
     text: str
@@ -68,13 +68,13 @@ class Found:
 
 @dataclass
 class Kept:
-    """All that the stack holds at one moment."""
+    """Everything that the stack stores, at one moment."""
 
     finals: dict[str, bytes] = field(default_factory=dict)
     versions: dict[str, list[str]] = field(default_factory=dict)  # of the finals
     staged: dict[str, bool] = field(default_factory=dict)  # key to whether it is tagged as archived
     records: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)  # by conversation id and item
-    messages: dict[str, int] = field(default_factory=dict)  # queue to its messages, waiting and in flight
+    messages: dict[str, int] = field(default_factory=dict)  # queue to its messages, waiting and in work
     memories: dict[str, int] = field(default_factory=dict)  # user id to the number of its memories
 
     @property
@@ -85,12 +85,12 @@ class Kept:
 
 @dataclass
 class Outcome:
-    """What came of the scenes."""
+    """The results of the scenes."""
 
     answers: list[Answer]
     before: Kept  # the first four calls, before one is repeated
     after: Kept  # all five, when all is done
-    reconciled: Mapping[str, Any]  # what the reconciler says that it found
+    reconciled: Mapping[str, Any]  # what the reconciler reports
     found: list[Found]
 
 
@@ -98,12 +98,12 @@ def new_calls(calls: SampleCalls) -> list[Webhook]:
     """Four scenes. Transcript and audio come in any order, so the second call's audio comes first."""
     inbound, winter = "1 Inbound call", "2 Inbound, 20 minutes"
     return [
-        Webhook(inbound, "transcript", calls.harbour.transcript_body(), "stored and queued before the 200"),
-        Webhook(inbound, "audio", calls.harbour.audio_body(), "finds its caller by the call's id"),
-        Webhook(winter, "audio, 4 minutes", calls.long.audio_body(), "came first: waits for its call"),
-        Webhook(winter, "transcript", calls.long.transcript_body(), "brings the audio into its folder"),
-        Webhook("3 Web call, no phone", "transcript", calls.web.transcript_body(), "kept under no-phone/"),
-        Webhook(LONG_RECORDING, "transcript", calls.charter.transcript_body(), "its audio is too large to be sent"),
+        Webhook(inbound, "transcript", calls.harbour.transcript_body(), "stored and queued, then answered"),
+        Webhook(inbound, "audio", calls.harbour.audio_body(), "matched to its caller by id"),
+        Webhook(winter, "audio, 4 minutes", calls.long.audio_body(), "came first: waits for the transcript"),
+        Webhook(winter, "transcript", calls.long.transcript_body(), "both go to the caller's folder"),
+        Webhook("3 Web call, no phone", "transcript", calls.web.transcript_body(), "stored under no-phone/"),
+        Webhook(LONG_RECORDING, "transcript", calls.charter.transcript_body(), "its audio is too large for a webhook"),
     ]
 
 
@@ -112,19 +112,19 @@ def repeats(call: SampleCall) -> list[Webhook]:
     duplicate = "5 Duplicate of 1"
     invented = compact(call.envelope | {"data": call.data | {"conversation_id": "conv_demo_forged"}})
     return [
-        Webhook(duplicate, "the same transcript", call.transcript_body(), "same delivery, nothing new"),
-        Webhook(duplicate, "the same audio", call.audio_body(), "same delivery, nothing new"),
+        Webhook(duplicate, "the same transcript", call.transcript_body(), "same delivery: nothing changes"),
+        Webhook(duplicate, "the same audio", call.audio_body(), "same delivery: nothing changes"),
         Webhook("6 Forged", "signed with another key", invented, "refused, nothing stored", forged=True),
     ]
 
 
 def fetches(calls: SampleCalls) -> list[Fetch]:
-    """The fourth call's audio, and all of the fifth call, of which no webhook came."""
+    """The audio of the fourth call, and all of the fifth call, which had no webhook."""
     long, missed = calls.charter, calls.lighthouse
     return [
-        fetched_audio(LONG_RECORDING, long, "asked for by itself, since no webhook brought it"),
-        fetched_call(MISSED, missed, "found missing by the hourly pass"),
-        fetched_audio(MISSED, missed, "asked for by itself, like the other"),
+        fetched_audio(LONG_RECORDING, long, "fetched, because no webhook brought it"),
+        fetched_call(MISSED, missed, "the hourly run found it missing"),
+        fetched_audio(MISSED, missed, "fetched too, because it has a recording"),
     ]
 
 

@@ -17,7 +17,7 @@ class Job(NamedTuple):
 HARBOUR = (
     "Good morning, harbour desk. How can I help?",
     "Hello, this is Robin. I heard that you are dredging, and my boat Kittiwake lies right there, at berth B14.",
-    "That is so, Robin. We can move your boat to berth C3 on Thursday at nine in the morning.",
+    "Yes, Robin. We can move your boat to berth C3 on Thursday at nine in the morning.",
     "Thursday at nine suits me. My brother will bring the keys, and please mind the new paint.",
     "We will use soft fenders. The bigger berth costs forty dollars more until the end of the month.",
     "That is fine, thank you.",
@@ -36,7 +36,7 @@ CHARTER = (
     "What a lovely idea. How many guests would come aboard, and on which day?",
     "Twenty-six guests, on the last Saturday in August, from noon until sunset.",
     "The schooner is free that day. She anchors in the bay for swimming, if the wind allows.",
-    "Two of the guests cannot eat fish, so the cook should think of something else for them.",
+    "Two of the guests cannot eat fish. Please give them another meal.",
     "Then there will be mushroom risotto for those two, and grilled bream for all the others.",
     "A string quartet would like to play as well. Is there room for a cello?",
     "There is, under the awning behind the main mast. I send you the contract today.",
@@ -44,7 +44,7 @@ CHARTER = (
 LIGHTHOUSE = (
     "Good evening, lighthouse museum. How can I help?",
     "Hi, it is Yara. When does the guided tour of the lighthouse begin on Sunday?",
-    "The guided tour begins at two o'clock, at the iron door, and climbs two hundred steps.",
+    "The tour begins at two o'clock, at the iron door. It climbs two hundred steps.",
     "Please put down two adults and one child for it.",
     "Three places are yours, Yara. Wear shoes that do not slip.",
 )
@@ -52,7 +52,7 @@ JOBS = (
     Job("lifting the boat", "October the fifth", 310,
         "Hello, Marlow Finch here. My sloop Petrel should come out of the water before the storms.",
         "The crane lifts boats on Mondays, and Petrel is short enough for the small slings.",
-        "Good. I shall bring her to the quay the evening before, at high tide."),
+        "Good. I will bring her to the quay the evening before, at high tide."),
     Job("washing the hull", "October the sixth", 95,
         "There are a lot of barnacles and weed below the waterline this year.",
         "We would scrape them and pressure-wash the hull as soon as she hangs in the slings.",

@@ -221,23 +221,23 @@ SPOILED: dict[str, tuple[Callable[[Outcome], object], str]] = {
     "long audio missing": (lambda outcome: outcome.after.finals.pop(LONG_MP3), f"{LONG_MP3} is missing"),
     "long audio shorter": (spoil_long_audio, f"{LONG_MP3} does not hold"),
     "missed call changed": (spoil_missed_call, f"{MISSED_JSON} does not hold"),
-    "not fetched": (lose_fetch, "the 3 that were to be fetched"),
-    "fetched by the pass only": (lambda outcome: outcome.before.finals.pop(LONG_MP3), "before the hourly pass"),
-    "no call missed": (miss_nothing, "hourly pass did not find"),
+    "not fetched": (lose_fetch, "the 3 that were fetched"),
+    "fetched by the pass only": (lambda outcome: outcome.before.finals.pop(LONG_MP3), "before the hourly run"),
+    "no call missed": (miss_nothing, "hourly run reported"),
     "pass failed": (fail_pass, "refused the key"),
     "missed audio pending": (lambda outcome: outcome.after.records[MISSED].update(audio="pending"), "has audio"),
-    "missed call forgotten": (lambda outcome: outcome.after.records[MISSED_LEDGER].clear(), "is not written"),
+    "missed call forgotten": (lambda outcome: outcome.after.records[MISSED_LEDGER].clear(), "is not done"),
     "two versions": (lambda outcome: outcome.after.versions[JSON].append("2"), "was written 2 times"),
     "duplicate written": (write_again, "wrote an object again"),
     "body not tagged": (untag, "is not tagged"),
-    "forgery staged": (stage_forgery, "not the 6 that were sent"),
-    "forgery accepted": (answer_forgery, "not answered with 401 but with 200"),
-    "webhook refused": (refuse_first, "not answered with 200 but with 503"),
+    "forgery staged": (stage_forgery, "has 10 bodies"),
+    "forgery accepted": (answer_forgery, "was answered with 200"),
+    "webhook refused": (refuse_first, "was answered with 503"),
     "audio parked": (lambda outcome: outcome.after.records[RECORD].update(parked={}), "has parked"),
     "other folder": (lambda outcome: outcome.after.records[RECORD].update(folder="no-phone"), "has folder 'no-phone'"),
     "record missing": (lambda outcome: outcome.after.records.pop(RECORD), "14 items instead of 15"),
     "record changed": (lambda outcome: outcome.after.records[RECORD].update(status="x"), "changed a record"),
-    "not remembered": (lambda outcome: outcome.after.records[LEDGER].update(state="sending"), "is not written"),
+    "not remembered": (lambda outcome: outcome.after.records[LEDGER].update(state="sending"), "is not done"),
     "remembered twice": (lambda outcome: outcome.after.memories.update({"+12025550123": 9}), "remembered again"),
     "nothing found": (find_nothing, "without 'Thursday at nine'"),
     "dead letter": (lambda outcome: outcome.after.messages.update(ArchiveDlq=1), "ArchiveDlq holds 1"),
@@ -286,6 +286,6 @@ def test_the_report_shows_what_is_there_even_if_nothing_is(capsys: pytest.Captur
     conclude(console, check(CALLS, outcome), 12)
 
     shown = capsys.readouterr().out
-    assert "Not as it should be" in shown
+    assert "The demo failed" in shown
     assert shown.count("✗") == len(FETCHES)
     assert "✓" not in shown
