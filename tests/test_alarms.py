@@ -716,6 +716,6 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
 
 
 def test_the_runbook_has_an_entry_for_each_alarm_and_for_no_other():
-    headings = re.findall(r"^### (.*)$", (ROOT / "RUNBOOK.md").read_text(), re.MULTILINE)
+    headings = re.findall(r"^### (.*)$", (ROOT / "docs" / "operate.md").read_text(), re.MULTILINE)
 
     assert {name for heading in headings for name in heading.split(", ")} == set(ALARMS)

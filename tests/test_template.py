@@ -24,7 +24,7 @@ from tests.conftest import Stack, fixture_body
 from tests.ingest.test_handler import signed
 from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
-from tests.test_readme import shown
+from tests.test_examples import shown
 
 # AWS's managed policy AWSLambdaVPCAccessExecutionRole has these, besides those for logs.
 INTERFACES = [
@@ -581,25 +581,29 @@ def test_the_stacks_own_key_is_rotated_and_admits_the_services_that_write_by_the
     assert all("stack-*" in str(condition) for condition in services.values())  # for this stack's resources only
 
 
-def policy_in_readme() -> list[Json]:
-    """The statements that README.md asks for in the policy of a user's own key, for the stack of these tests."""
+def policy_in_the_documentation() -> list[Json]:
+    """The statements that docs/deploy.md asks for in the policy of a user's own key, for the stack of these tests."""
     return list(json.loads(json.dumps(shown("kms:Decrypt")).replace("agentic-memory", "stack")))
 
 
-def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():
+def test_the_policy_in_the_documentation_admits_whom_the_stacks_own_key_admits():
     key = Deployed(KmsKeyArn="create", **PLACE).of("AWS::KMS::Key")["Key"]
 
     services = [statement for statement in key["KeyPolicy"]["Statement"] if "Service" in statement["Principal"]]
 
-    assert policy_in_readme() == [
+    assert policy_in_the_documentation() == [
         {name: value for name, value in statement.items() if name != "Sid"} for statement in services
     ]
 
 
-@pytest.mark.parametrize("where", ["template", "readme"])
+@pytest.mark.parametrize("where", ["template", "documentation"])
 def test_the_key_policies_admit_every_log_group_of_the_stack(where):
     stack = Deployed(KmsKeyArn="create", **WITH_ALL_FUNCTIONS, **PLACE)
-    policy = stack.of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"] if where == "template" else policy_in_readme()
+    policy = (
+        stack.of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"]
+        if where == "template"
+        else policy_in_the_documentation()
+    )
 
     (admits,) = (each["Condition"] for each in policy if str(each["Principal"].get("Service")).startswith("logs."))
     patterns = listed(admits["ArnLike"]["kms:EncryptionContext:aws:logs:arn"])

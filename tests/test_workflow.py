@@ -8,7 +8,7 @@ import yaml
 
 from scripts.embedded.deployment import ROOT
 from tests.alarms import translated
-from tests.test_readme import shown
+from tests.test_examples import shown
 
 Json = dict[str, Any]
 

@@ -94,6 +94,6 @@ def show_next_steps(name: str, region: str) -> None:
         f"  2. Give the stack the signing secret, unless you have: {ops} rotate-secret --yes asks for it.",
         f"  3. Send a test call through all of it: {ops} canary",
         f"Later, for updates: AWS_REGION={region} make deploy STACK={name}",
-        'README.md, "Deploy it", has the details.',
+        'docs/deploy.md, "Connect ElevenLabs", has the details.',
     ):  # fmt: skip
         console.print(line)

@@ -124,7 +124,7 @@ def advise(found: dict[str, Any]) -> list[str]:
         queue["name"] for queue in found["queues"] if queue["kind"] == "queue" and (queue["oldest_seconds"] or 0) > 900
     ]
     advice = [f"ops dlq show {name}: messages could not be handled" for name in dead]
-    advice += [f"read the alarm {each['alarm']}, and its entry in RUNBOOK.md" for each in found["alarms"]]
+    advice += [f"read the alarm {each['alarm']}, and its entry in docs/operate.md" for each in found["alarms"]]
     advice += [f"the {name} queue is late: look at the errors below" for name in late]
     advice += [note for note in [nearly_used_up(found["concurrency"])] if note]
     if found["last_pass"].get("error"):

@@ -168,7 +168,7 @@ def test_an_alarm_of_this_stack_calls_somebody(stack, say, ask):
 
     assert code == 1
     assert found["alarms"] == [{"alarm": "calls-MemoryDlqAlarm-1A2B", "says": "Calls [1] could not be remembered."}]
-    assert found["next"] == ["read the alarm calls-MemoryDlqAlarm-1A2B, and its entry in RUNBOOK.md"]
+    assert found["next"] == ["read the alarm calls-MemoryDlqAlarm-1A2B, and its entry in docs/operate.md"]
     assert "ALARM calls-MemoryDlqAlarm-1A2B: Calls [1] could not be remembered.\n" in out
 
 
@@ -269,7 +269,7 @@ def test_the_worst_night_fits_on_one_screen(stack, say):
         "Next: ops dlq show archive: messages could not be handled",
         "Next: ops dlq show memory: messages could not be handled",
         "Next: ops dlq show audio: messages could not be handled",
-        "Next: read the alarm calls-ArchiveDlqAlarm-1A2B, and its entry in RUNBOOK.md",
+        "Next: read the alarm calls-ArchiveDlqAlarm-1A2B, and its entry in docs/operate.md",
         "Next: ops reconcile: 6 calls are still missing",
     ]
     assert "2025550" not in out + err

@@ -1,4 +1,4 @@
-"""What README.md shows to be copied is what the stack, AWS and Mem0 accept."""
+"""The examples in the documentation are accepted by the stack, AWS and Mem0."""
 
 import json
 import re
@@ -9,26 +9,29 @@ import pytest
 
 from memory_writer.oss import OssBackend, open_memory
 from scripts.embedded.deployment import ROOT
+from shared.announcements import read_announcement
 from tests.conftest import Stack
 from tests.memory_writer.test_oss import ALICE, call
 from tests.memory_writer.test_oss import config as config  # a fixture
 
 Json = dict[str, Any]
 
-# Bedrock user guide, "Model lifecycle": some that have come to their end.
+# Bedrock user guide, "Model lifecycle": some models that have ended.
 ENDED = """
     claude-v2 claude-instant claude-3-sonnet claude-3-opus claude-3-haiku claude-3-5-sonnet claude-3-5-haiku
     claude-3-7-sonnet claude-opus-4-20250514 titan-embed-text-v1 titan-text
 """
 
 
-def json_in_readme() -> list[str]:
-    return re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+def examples() -> list[str]:
+    """Every block of JSON in the README and in docs/."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    return [each for page in pages for each in re.findall(r"```json\n(.*?)```", page.read_text(), re.DOTALL)]
 
 
 def shown(word: str) -> Any:
-    """The one example in which this word stands."""
-    (block,) = (each for each in json_in_readme() if word in each)
+    """The only example that contains this word."""
+    (block,) = (each for each in examples() if word in each)
     return json.loads(block)
 
 
@@ -37,9 +40,16 @@ def statements(service: str) -> list[Json]:
     return [each for each in shown("bedrock:InvokeModel")["Statement"] if service in str(each["Action"])]
 
 
-@pytest.mark.parametrize("block", json_in_readme())
+@pytest.mark.parametrize("block", examples())
 def test_every_example_is_json(block):
     assert json.loads(block)
+
+
+def test_the_example_of_an_announcement_is_one() -> None:
+    announcement = read_announcement(json.dumps(shown("transcript_archived")))
+
+    assert announcement.event == "transcript_archived"
+    assert announcement.external_number == "+12025550123"
 
 
 def test_mem0_takes_the_configuration_for_bedrock_and_knows_whose_model_it_names(aws: Stack) -> None:
