@@ -19,7 +19,7 @@ MEMORY_BACKEND ?= platform
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
 
-demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through the life of five calls
+demo: .venv/ready  ## sets itself up, starts the embedded AWS, deploys to it and sends calls
 	@$(BIN)/python -m scripts.demo.run
 
 local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...", secrets: Name=ask)
@@ -28,7 +28,7 @@ local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="
 test: .venv/ready .venv-sam/ready  ## all tests
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-bench: .venv/ready  ## what bodies cost that try to cost more than they weigh
+bench: .venv/ready  ## measures payloads that are expensive to read
 	@$(BIN)/python -m tests.hostile
 
 check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, template checks
@@ -42,7 +42,7 @@ check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, 
 	$(BIN)/python -m tests.options > .venv/options.json
 	.venv-checkov/bin/checkov --file .venv/options.json --framework cloudformation --skip-download --quiet --compact
 
-format: .venv/ready  ## puts the code into shape
+format: .venv/ready  ## formats the code
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
@@ -57,14 +57,14 @@ lock: .venv/ready  ## pins every requirement anew
 build: .venv-sam/ready  ## sam build (MEMORY_BACKEND=oss packages open-source Mem0)
 	PATH="$(CURDIR)/.venv-sam/bin:$$PATH" .venv-sam/bin/sam build
 
-sizes: .venv-sam/ready  ## how large the packages are that make build left
+sizes: .venv-sam/ready  ## prints the size of each package that make build made
 	@.venv-sam/bin/python -m scripts.package_sizes
 
-deploy: .venv-sam/ready  ## a new stack by a few questions, an update that keeps what is set (STACK, PARAMETERS="Name=Value ...")
+deploy: .venv-sam/ready  ## makes a new stack by a few questions, or updates one and keeps its values (STACK, PARAMETERS="Name=Value ...")
 	@.venv-sam/bin/python -I -c 'import sys; sys.path.append(sys.argv.pop(1)); from scripts.deploy.__main__ import main; \
 		sys.exit(main())' "$(CURDIR)"
 
-clean:  ## removes what the other targets made
+clean:  ## removes everything that the other targets made
 	rm -rf .venv .venv-sam .venv-checkov .local .aws-sam
 
 # An environment is ready when all of it is installed: the stamp comes last, and an interrupted installation is done again.
