@@ -89,6 +89,17 @@ def test_the_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 160
 
 
+def entries() -> dict[str, str]:
+    """What docs/operate.md says of each alarm."""
+    parts = re.split(r"^##+ (.+)$", (ROOT / "docs" / "operate.md").read_text(), flags=re.MULTILINE)[1:]
+    return {title: text for title, text in zip(parts[::2], parts[1::2], strict=True) if title.endswith("Alarm")}
+
+
+@pytest.mark.parametrize("name", entries())
+def test_an_alarms_entry_says_what_it_means_what_to_do_and_when_it_is_over(name: str) -> None:
+    assert re.findall(r"\*\*(It means|Do|Over when):\*\*", entries()[name]) == ["It means", "Do", "Over when"]
+
+
 # ---------------------------------------------------------------- commands
 
 
