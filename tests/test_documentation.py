@@ -23,7 +23,8 @@ from tests.conftest import SECRET
 
 ROOT = Path(__file__).parent.parent
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
-SPEAKS = [ROOT / "Makefile", ROOT / "template.yaml", *ROOT.glob(".github/**/*.yml"), *ROOT.glob("scripts/**/*.py")]
+CODE = [path for path in (*ROOT.glob("[!.]*/*.py"), *ROOT.glob("scripts/*/**/*.py")) if path.parent.name != "tests"]
+SPEAKS = [ROOT / "Makefile", ROOT / "template.yaml", *ROOT.glob(".github/**/*.yml"), *CODE]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -83,6 +84,16 @@ def test_the_readme_links_to_every_page() -> None:
     linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", (ROOT / "README.md").read_text()))
 
     assert linked == {f"docs/{page.name}" for page in ROOT.glob("docs/*.md")}
+
+
+def test_the_demo_prints_the_lines_that_the_readme_shows() -> None:
+    (output,) = (block for _, block in FENCE.findall((ROOT / "README.md").read_text()) if "make demo" in block)
+    code = "\n".join(path.read_text() for path in CODE)
+
+    lines = re.findall(r"^(?:✓|\d\.) (.+?)(?: \([\d.]+ s\))?$", output, re.MULTILINE)
+
+    assert len(lines) == 6
+    assert [line for line in lines if f'"{line}"' not in code] == []
 
 
 def test_the_readme_is_short() -> None:
