@@ -1,6 +1,7 @@
 """The operator's session with AWS, and what can be done about AWS's errors: for all commands on a deployed stack."""
 
 import os
+from functools import cache
 from typing import Any
 
 import botocore.session
@@ -16,6 +17,7 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from botocore.loaders import Loader
 from botocore.utils import JSONFileCache
 
 from shared.aws_errors import error_code
@@ -66,7 +68,14 @@ def isolated_session() -> botocore.session.Session:
     session = botocore.session.Session({"profile": (None, None, None, None)})
     session.set_config_variable("config_file", os.devnull)
     session.set_config_variable("credentials_file", os.devnull)
+    session.register_component("data_loader", _loader())
     return session
+
+
+@cache
+def _loader() -> Loader:
+    """One for all sessions: it keeps the models of AWS's services. Reading a model takes longer than most requests."""
+    return Loader()
 
 
 def first_client(session: Session, service: str, **options: Any) -> Any:
