@@ -99,9 +99,14 @@ def check_schedule(
         run_all([writing(memory, clock, crash) for crash in workers], turns)
         clock.now += timedelta(minutes=minutes)
     forget_plans(mem0)
-    for _ in range(20):  # SQS, and a redrive: no more faults, but the same rules
+    handled = 0
+    for _ in range(20):  # SQS, and a redrive: no more faults, but the same rules; once handled it comes twice more
         clock.now += timedelta(minutes=12)
-        run_all([writing(memory, clock)], [])
+        last = writing(memory, clock)
+        run_all([last], [])
+        handled += last.error is None
+        if handled == 3:
+            break
 
     entry = aws.items()[conversation_id, f"memory#{kind}"]
     assert entry["state"] == "done"
