@@ -1,6 +1,5 @@
 """What the tests share: a stack's resources in moto, and Lambda events as AWS sends them."""
 
-import gc
 import json
 import os
 import signal
@@ -11,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakSet
 
 import boto3
 import boto3.dynamodb.types
@@ -32,6 +32,17 @@ from shared.observability import logger, metrics
 # A shell starts what runs in its background with SIGINT ignored, and all that the tests start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+HTTP_CLIENTS: WeakSet[httpx.Client] = WeakSet()  # all that are in use: to look for them takes longer than most tests
+make_client = httpx.Client.__init__
+
+
+def remember_client(client: httpx.Client, *arguments: Any, **named: Any) -> None:
+    HTTP_CLIENTS.add(client)
+    make_client(client, *arguments, **named)
+
+
+httpx.Client.__init__ = remember_client  # type: ignore[method-assign]
+
 FIXTURES = Path(__file__).parent / "fixtures"
 SECRET = "wsec_0123456789abcdef"
 
@@ -39,6 +50,12 @@ SECRET = "wsec_0123456789abcdef"
 def fixture_body(name: str) -> bytes:
     """The fixture whose file name begins with `name`, for example "02"."""
     return next(FIXTURES.glob(f"{name}*.json")).read_bytes()
+
+
+def deserialise(row: dict[str, Any]) -> dict[str, Any]:
+    """An item of DynamoDB as Python has it."""
+    deserialiser = boto3.dynamodb.types.TypeDeserializer()
+    return {name: deserialiser.deserialize(value) for name, value in row.items()}
 
 
 @cache
@@ -96,13 +113,17 @@ class Stack:
 
     def items(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The whole table, by conversation_id and item."""
-        deserialise = boto3.dynamodb.types.TypeDeserializer().deserialize
         pages = self.dynamodb.get_paginator("scan").paginate(TableName=self.outputs["ConversationTableName"])
-        rows = [{name: deserialise(value) for name, value in row.items()} for page in pages for row in page["Items"]]
+        rows = [deserialise(row) for page in pages for row in page["Items"]]
         return {(row["conversation_id"], row["item"]): row for row in rows}
 
     def call(self, conversation_id: str) -> dict[str, Any]:
-        return self.items().get((conversation_id, "call"), {})
+        """A call's record; empty if there is none."""
+        table, key = self.outputs["ConversationTableName"], {"conversation_id": conversation_id, "item": "call"}
+        found = self.dynamodb.get_item(
+            TableName=table, Key={name: {"S": value} for name, value in key.items()}, ConsistentRead=True
+        )
+        return deserialise(found.get("Item", {}))
 
     def take(self, output: str) -> list[dict[str, Any]]:
         """All messages of the queue named by a stack output, removed from it."""
@@ -275,9 +296,8 @@ def forget() -> None:
 
 def close_clients() -> None:
     """A warm function keeps its connections; a test must not."""
-    for each in gc.get_objects():
-        if type(each) is httpx.Client:
-            each.close()
+    for each in list(HTTP_CLIENTS):
+        each.close()
 
 
 def sqs_event(*bodies: str) -> dict[str, Any]:
