@@ -8,11 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
-from samtranslator.model.exceptions import InvalidDocumentException
-from samtranslator.parser.parser import Parser
-from samtranslator.translator.translator import Translator
-from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
-from samtranslator.yaml_helper import yaml_parse
 
 from scripts.embedded.aws import REGION, EmbeddedAwsError
 
@@ -38,6 +33,9 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
     Works without network, credentials or AWS settings. `parameters` override the defaults where the
     translation itself depends on them. Raises TemplateError.
     """
+    from samtranslator.model.exceptions import InvalidDocumentException  # heavy; every command of the tool loads this
+    from samtranslator.yaml_helper import yaml_parse
+
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     try:
         template = with_code(yaml_parse(path.read_text()), code)
@@ -51,6 +49,10 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
 
 def transformed(template: Template, parameters: dict[str, str]) -> Template:
     """What samtranslator's own `transform` does, but it would take the region from this machine's AWS settings."""
+    from samtranslator.parser.parser import Parser
+    from samtranslator.translator.translator import Translator
+    from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
+
     to_py27_compatible_template(template, parameters)
     translated = Translator({}, Parser(), boto_session=cast(Any, Region())).translate(template, parameters)
     return undo_mark_unicode_str_in_template(translated)
