@@ -6,13 +6,12 @@ from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import Any
 
-import boto3
 import pytest
 
 import reconciler.handler
 from reconciler.handler import handle_record, reconcile
 from scripts.embedded.elevenlabs import ElevenLabs
-from tests.conftest import Stack, close_clients, fixture_body, forget
+from tests.conftest import Stack, client, close_clients, fixture_body, forget
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
 KEY = "xi-test"
@@ -22,7 +21,7 @@ CALLER = "+12025550123"
 @pytest.fixture
 def elevenlabs(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElevenLabs]:
     """The API; the functions know its address and have its key."""
-    secret = boto3.client("secretsmanager").create_secret(Name="elevenlabs", SecretString=f"{KEY}\n")
+    secret = client("secretsmanager").create_secret(Name="elevenlabs", SecretString=f"{KEY}\n")
     with ElevenLabs(KEY) as stand_in:
         monkeypatch.setenv("ELEVENLABS_SECRET_ARN", secret["ARN"])
         monkeypatch.setenv("ELEVENLABS_HOST", stand_in.url)

@@ -8,11 +8,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
+from boto3.session import Session
 from botocore.client import BaseClient
 from botocore.exceptions import ClientError
 from moto.core.models import DEFAULT_ACCOUNT_ID
@@ -27,7 +28,7 @@ from scripts.operations.logs import FUNCTIONS
 from shared.bucket import ARCHIVED
 from shared.times import utc
 from tests.archiver.conftest import stage, staged_key
-from tests.conftest import Stack, forget, sqs_event
+from tests.conftest import Stack, client, forget, sqs_event
 
 CALLER = "+12025550123"
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
@@ -39,13 +40,21 @@ Ask = Callable[..., tuple[int, Any]]
 def stack(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """The stack `calls`, with the outputs of the resources in moto. Empty queues answer at once.
 
-    One session for all commands, for each reads the models of AWS's services anew.
+    One session for all commands: a new one reads the models of AWS's services again.
     """
     aws.outputs["MemoryQueueUrl"] = aws.sqs.create_queue(QueueName="MemoryQueueUrl")["QueueUrl"]
     deploy_outputs(aws.outputs)
     monkeypatch.setattr("scripts.operations.dlq.WAIT_SECONDS", 0)
-    monkeypatch.setattr("scripts.operations.stack.aws_session", boto3._get_default_session)
+    monkeypatch.setattr("scripts.operations.stack.aws_session", session)
     return aws
+
+
+@cache
+def session() -> Session:
+    """It makes each client once, for all tests: they register no hooks on these."""
+    one = Session()
+    one.client, one.resource = cache(one.client), cache(one.resource)
+    return one
 
 
 def deploy_outputs(outputs: dict[str, str], name: str = "calls") -> None:
@@ -53,7 +62,7 @@ def deploy_outputs(outputs: dict[str, str], name: str = "calls") -> None:
         "Resources": {group: {"Type": "AWS::Logs::LogGroup"} for group in FUNCTIONS.values()},
         "Outputs": {key: {"Value": value} for key, value in outputs.items()},
     }
-    cloudformation = boto3.client("cloudformation")
+    cloudformation = client("cloudformation")
     cloudformation.delete_stack(StackName=name)
     cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
 
@@ -170,15 +179,13 @@ def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
 
 
 def log_group(function: str) -> str:
-    found = boto3.client("cloudformation").describe_stack_resource(
-        StackName="calls", LogicalResourceId=FUNCTIONS[function]
-    )
+    found = client("cloudformation").describe_stack_resource(StackName="calls", LogicalResourceId=FUNCTIONS[function])
     return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
 
 def write_log(function: str, *lines: str | dict[str, Any], at: datetime | None = None, stream: str = "one") -> None:
     """Lines of a function's log: its own entries, or Lambda's text."""
-    logs, group = boto3.client("logs"), log_group(function)
+    logs, group = client("logs"), log_group(function)
     if not logs.describe_log_streams(logGroupName=group, logStreamNamePrefix=stream)["logStreams"]:
         logs.create_log_stream(logGroupName=group, logStreamName=stream)
     timestamp = int((at or datetime.now(timezone.utc)).timestamp() * 1000)
@@ -198,7 +205,7 @@ def tag(stack: Stack, key: str) -> None:
 
 
 def table(stack: Stack) -> Any:
-    return boto3.resource("dynamodb").Table(stack.outputs["ConversationTableName"])
+    return session().resource("dynamodb").Table(stack.outputs["ConversationTableName"])
 
 
 def note(stack: Stack, conversation_id: str, item: str = "call", **values: Any) -> None:
@@ -264,7 +271,7 @@ class Mem0:
 @pytest.fixture
 def mem0(stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mem0:
     found = Mem0(embedded_config(str(tmp_path / "mem0")))
-    secret = boto3.client("secretsmanager").create_secret(Name="mem0", SecretString=json.dumps(found.config))["ARN"]
+    secret = client("secretsmanager").create_secret(Name="mem0", SecretString=json.dumps(found.config))["ARN"]
     monkeypatch.setenv("MEMORY_SECRET_ARN", secret)
     monkeypatch.setenv("DLQ_URL", stack.outputs["MemoryDlqUrl"])
     forget()
