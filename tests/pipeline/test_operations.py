@@ -42,8 +42,9 @@ def without_policy(pipeline: Pipeline, role: str, policy: str) -> Iterator[None]
     iam.put_role_policy(RoleName=name, PolicyName=policy, PolicyDocument=json.dumps(document))
 
 
-def dead(ops: Ops, queue: str) -> list[dict[str, Any]]:
+def dead(pipeline: Pipeline, ops: Ops, queue: str) -> list[dict[str, Any]]:
     """What `status` and `dlq show` say of a queue's dead letters, once it has some."""
+    wait_until(lambda: pipeline.depth(f"{queue.title()}DlqUrl") > 0)  # a command takes much longer than this
     wait_until(lambda: f"ops dlq show {queue}: messages could not be handled" in ops("status")[1]["next"])
     return ops("dlq", "show", queue)[1]["rows"]
 
@@ -62,7 +63,7 @@ def test_a_mem0_that_refused_its_key(pipeline, ops, mem0):
     mem0.plan("unauthorised")
     pipeline.post(body(number))
 
-    (row,) = dead(ops, "memory")
+    (row,) = dead(pipeline, ops, "memory")
     assert (row["calls"], row["step"]) == ([conversation(number)], "mem0")
     assert row["error"].startswith("Mem0 refused the key (401).")
 
@@ -75,7 +76,7 @@ def test_a_table_that_the_archiver_may_not_write(pipeline, ops, mem0):
     with without_policy(pipeline, "ArchiverRole", "archiver"):
         pipeline.post(body(number))
 
-        (row,) = dead(ops, "archive")
+        (row,) = dead(pipeline, ops, "archive")
         assert row["calls"] == [conversation(number)]
         assert "AccessDenied" in row["error"]
 
@@ -88,7 +89,7 @@ def test_a_bucket_policy_that_refuses_a_caller(pipeline, ops, mem0):
     forbid(pipeline, number)
     pipeline.post(body(number))
 
-    (row,) = dead(ops, "archive")
+    (row,) = dead(pipeline, ops, "archive")
     assert (row["calls"], row["error"]) == ([conversation(number)], "StorageError: PutObject: AccessDenied")
     code, found = ops("verify", conversation(number))
     assert (code, found["rows"][0]["problems"][0]) == (1, "the record has a transcript, and the archive no JSON")
@@ -101,7 +102,7 @@ def test_a_bucket_policy_that_refuses_a_caller(pipeline, ops, mem0):
 def test_a_payload_that_can_never_be_archived(pipeline, ops, mem0, tmp_path):
     pipeline.post(b"not json")
 
-    (row,) = dead(ops, "archive")
+    (row,) = dead(pipeline, ops, "archive")
     assert (row["step"], row["error"]) == ("webhook", "The body is not JSON.")
 
     assert ops("dlq", "drop", "archive", "--error", "not JSON", "--save", "dropped.jsonl", "--yes")[0] == 0
