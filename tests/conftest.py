@@ -1,5 +1,6 @@
 """What the tests share: a stack's resources in moto, and Lambda events as AWS sends them."""
 
+import gc
 import json
 import os
 import signal
@@ -45,6 +46,12 @@ httpx.Client.__init__ = remember_client  # type: ignore[method-assign]
 
 FIXTURES = Path(__file__).parent / "fixtures"
 SECRET = "wsec_0123456789abcdef"
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays to the end: the garbage collector need not look at it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 def fixture_body(name: str) -> bytes:
