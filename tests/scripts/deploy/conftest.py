@@ -14,8 +14,9 @@ import pexpect
 import pytest
 
 from scripts.embedded.aws import EmbeddedAws
-from scripts.embedded.deployment import ROOT, TEMPLATE
-from scripts.embedded.translation import emulate, translate
+from scripts.embedded.deployment import ROOT
+from scripts.embedded.translation import emulate
+from tests.alarms import translated
 
 SECONDS = 120  # for one deployment; none takes a quarter of it
 QUESTION = re.compile(r"\(question \d, at most 8\)")
@@ -37,7 +38,7 @@ class Built:
         self.path = folder / "template.json"
         (folder / "code" / "ingest").mkdir(parents=True)
         (folder / "code" / "ingest" / "handler.py").write_text("def lambda_handler(event, context): pass\n")
-        self._template = emulate(translate(TEMPLATE), {}, aws.endpoint_url)
+        self._template = emulate(translated(), {}, aws.endpoint_url)
         for resource in self._template["Resources"].values():
             if resource["Type"] == "AWS::Lambda::Function":
                 resource["Properties"]["Code"] = "./code"
