@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.deploy.stack import first_failure, is_failure
 from scripts.embedded import ROOT, EmbeddedAws, EmbeddedAwsError
-from scripts.translation import Template, emulate, translate
+from scripts.translation import Template, constants, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")
@@ -23,7 +23,7 @@ DEPLOY_SECONDS = 60.0
 
 
 class UnknownParameterError(EmbeddedAwsError):
-    """The template has no parameter of that name."""
+    """The template has neither a parameter nor a constant of that name."""
 
 
 class DeploymentError(EmbeddedAwsError):
@@ -36,7 +36,7 @@ def deploy(
     """Create a stack from the template at `path` and the source folders beside it; returns its outputs.
 
     `AwsEndpointUrl` and `WebhookSecret` are added.
-    Stacks may stand side by side. Raises TemplateError, UnknownParameterError or DeploymentError.
+    Stacks may stand side by side. Raises TemplateError, ConstantError, UnknownParameterError or DeploymentError.
     """
     code, archive = package(path.parent)
     template = translate(path, parameters, f"s3://{CODE_BUCKET}/{code}")
@@ -67,13 +67,17 @@ def source_files(folder: Path) -> Iterator[Path]:
 
 
 def complete(template: Template, parameters: Mapping[str, str], memory: Path) -> dict[str, str]:
-    """The given parameters over those every local stack gets; raises UnknownParameterError."""
-    known = template.get("Parameters", {})
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise UnknownParameterError(f"No such parameter: {', '.join(unknown)}. There are: {', '.join(sorted(known))}.")
+    """The given parameters over those every local stack gets; raises UnknownParameterError.
+
+    Constants are left out: the template has their values already.
+    """
+    known, fixed = template.get("Parameters", {}), constants(template)
+    names = sorted({*known, *fixed})
+    if unknown := sorted(set(parameters) - set(names)):
+        raise UnknownParameterError(f"No such parameter: {', '.join(unknown)}. There are: {', '.join(names)}.")
     local = AT_ONCE | ({} if "Mem0ApiKey" in parameters else embedded_memory(memory))
-    return {name: value for name, value in local.items() if name in known} | dict(parameters)
+    given = {name: value for name, value in parameters.items() if name not in fixed}
+    return {name: value for name, value in local.items() if name in known} | given
 
 
 def memory_config(memory: Path) -> str:

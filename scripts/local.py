@@ -19,7 +19,7 @@ from scripts.aws_session import STACK_NAME, OpsError
 from scripts.deploy.parameters import ASK, read_hidden, read_template, split
 from scripts.deployment import TEMPLATE, UnknownParameterError, deploy
 from scripts.embedded import ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
-from scripts.translation import translate
+from scripts.translation import ConstantError, translate
 
 DEFAULT_PORT = "4566"
 OUTPUTS = ROOT / ".local" / "outputs.json"
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.code
     except EmbeddedAwsError as error:
         progress.print(f"[red]{escape(str(error))}[/]")
-        return 2 if isinstance(error, (PortBusyError, SettingError, UnknownParameterError)) else 1
+        return 2 if isinstance(error, (PortBusyError, SettingError, ConstantError, UnknownParameterError)) else 1
 
 
 def parser() -> argparse.ArgumentParser:

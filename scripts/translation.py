@@ -26,6 +26,10 @@ class TemplateError(EmbeddedAwsError):
     """The file is no valid SAM template."""
 
 
+class ConstantError(EmbeddedAwsError):
+    """A constant was given a value that is no whole number."""
+
+
 class Region:
     """Stands in for a boto3 session: the translator asks it for the region and nothing else."""
 
@@ -35,12 +39,12 @@ class Region:
 def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str = PLACEHOLDER_CODE) -> Template:
     """The SAM template at `path` as plain CloudFormation, with `code` (an s3:// address) as every function's package.
 
-    Works without network, credentials or AWS settings. `parameters` override the defaults where the
-    translation itself depends on them. Raises TemplateError.
+    Works without network, credentials or AWS settings. `parameters` override constants, and the defaults of parameters
+    where the translation itself depends on them. Raises TemplateError or ConstantError.
     """
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     try:
-        template = with_code(yaml_parse(path.read_text()), code)
+        template = with_constants(with_code(yaml_parse(path.read_text()), code), parameters or {})
         return transformed(template, dict(parameters or {}))
     except InvalidDocumentException as error:
         causes = "; ".join(cause.message for cause in error.causes) or error.message
@@ -54,6 +58,35 @@ def transformed(template: Template, parameters: dict[str, str]) -> Template:
     to_py27_compatible_template(template, parameters)
     translated = Translator({}, Parser(), boto_session=cast(Any, Region())).translate(template, parameters)
     return undo_mark_unicode_str_in_template(translated)
+
+
+def constants(template: Template) -> dict[str, tuple[str, int]]:
+    """The group and the value of each constant of a template, by its name."""
+    groups = template.get("Mappings", {}).get("Constants", {})
+    return {name: (group, value) for group, values in groups.items() for name, value in values.items()}
+
+
+def with_constants(template: Template, parameters: Mapping[str, str]) -> Template:
+    """The template with its constants written out: the values of `parameters`, else its own.
+
+    cfn-lint compares only numbers that are written out. A wrong value raises ConstantError.
+    """
+    values = {name: value for name, (_, value) in constants(template).items()}
+    for name in values.keys() & parameters.keys():
+        if not parameters[name].isdecimal():
+            raise ConstantError(f"{name} must be a whole number, not {parameters[name]!r}.")
+        values[name] = int(parameters[name])
+    return dict(written_out(template, values))
+
+
+def written_out(node: Any, values: Mapping[str, int]) -> Any:
+    """A copy of a part of a template, with a number in place of each reference to a constant."""
+    if isinstance(node, list):
+        return [written_out(each, values) for each in node]
+    if not isinstance(node, dict):
+        return node
+    mapping, *_, name = node.get("Fn::FindInMap", ["", ""])
+    return values[name] if mapping == "Constants" else {key: written_out(each, values) for key, each in node.items()}
 
 
 def with_code(template: Template, code: str) -> Template:
@@ -75,6 +108,8 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
             resources[name] = {key: value for key, value in resource.items() if key != "UpdatePolicy"}
         elif resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
             resources |= routed_api(name, resource)
+        elif resource["Type"] == "AWS::Lambda::Function":
+            resources[name] = with_texts(resource)
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
@@ -102,6 +137,14 @@ def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -
         value = str(parameters.get(name, declared[name].get("Default")))
         return int(value) if value.isdecimal() else node  # what is no number, the emulator refuses itself
     return {key: with_numbers(value, declared, parameters) for key, value in node.items()}
+
+
+def with_texts(function: Template) -> Template:
+    """CloudFormation turns numbers in a function's environment into text; the emulator's workers fail on them."""
+    properties = function["Properties"]
+    variables = properties.get("Environment", {}).get("Variables", {})
+    texts = {name: str(value) if isinstance(value, int) else value for name, value in variables.items()}
+    return function | {"Properties": properties | {"Environment": {"Variables": texts}}}
 
 
 def routed_api(name: str, api: Template) -> Template:

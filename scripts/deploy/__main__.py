@@ -20,7 +20,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.aws_session import STACK_NAME, OpsError, aws_session, explained
 from scripts.concurrency import limits, low_limit
 from scripts.deploy.package import TEMPLATE, package
-from scripts.deploy.parameters import Parameter, Setting, for_new, for_update, read_given, read_template
+from scripts.deploy.parameters import Parameter, Setting, for_new, for_update, read_constants, read_given, read_template
 from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 from scripts.deploy.questions import Questions
 from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, aftermath
@@ -67,14 +67,15 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
     """From the checks to the outputs. Raises OpsError, or what AWS answers."""
     if not built:
         check_python()
-    declared = read_template(built or TEMPLATE)
+    template = built or TEMPLATE
+    declared = read_template(template)
     questions = Questions(declared)
     session = aws_session(otherwise=REGION)
     check_region(session, str(session.region_name))
     account = check_credentials(session)
     stack = CloudFormation(session.client("cloudformation"), name)
     found = at_rest(stack)
-    given = read_given(parameters, declared, questions.hidden)
+    given = read_given(parameters, declared, read_constants(template), questions.hidden)
     if found is None:
         session = place(questions, name, session)
         stack = CloudFormation(session.client("cloudformation"), questions.name)

@@ -3,7 +3,7 @@
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -82,6 +82,12 @@ def read_template(path: Path) -> dict[str, Parameter]:
     return {name: _parameter(name, each) for name, each in declared.items()}
 
 
+def read_constants(path: Path) -> set[str]:
+    """The names of the numbers that the template at `path` fixes."""
+    groups = yaml_parse(path.read_text()).get("Mappings", {}).get("Constants", {})
+    return {name for group in groups.values() for name in group}
+
+
 def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
     return Parameter(
         name,
@@ -120,10 +126,17 @@ def read_hidden(name: str) -> str:
     raise OpsError(f"{name}={ASK}: nothing was given.")
 
 
-def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Parameter], str]) -> dict[str, str]:
+def read_given(
+    text: str, declared: Mapping[str, Parameter], constants: Collection[str], ask: Callable[[Parameter], str]
+) -> dict[str, str]:
     """What PARAMETERS gives a deployed stack; `ask` gets the secrets. Raises OpsError."""
     given = split(text)
     for name, value in given.items():
+        if name in constants:
+            raise OpsError(
+                f"{name} is not a parameter: it is fixed in template.yaml, under Mappings, Constants. "
+                "Only make local can override it."
+            )
         if name not in declared:
             raise OpsError(f"There is no parameter {name}.{_meant(name, declared)}")
         if declared[name].is_secret and value not in (ASK, NONE):

@@ -37,6 +37,8 @@ Parameters:
   MemoryConfig: {Type: String, Default: ""}
   MemoryConcurrency: {Type: Number, Default: 10}
   ApiKey: {Type: String, Default: none, NoEcho: true}
+Mappings:
+  Constants: {Queue: {VisibilitySeconds: 5}}
 Resources:
   Bucket: {Type: AWS::S3::Bucket, Properties: {BucketName: !Ref BucketName}}
   BucketPolicy:
@@ -52,7 +54,7 @@ Resources:
             Condition: {Bool: {"aws:SecureTransport": "false"}}
   Queue:
     Type: AWS::SQS::Queue
-    Properties: {VisibilityTimeout: 5}
+    Properties: {VisibilityTimeout: !FindInMap [Constants, Queue, VisibilitySeconds]}
   Secret:
     Type: AWS::SecretsManager::Secret
     Properties: {GenerateSecretString: {PasswordLength: 64, ExcludePunctuation: true}}
@@ -78,6 +80,7 @@ Outputs:
   MemoryConfig: {Value: !Ref MemoryConfig}
   MemoryConcurrency: {Value: !Ref MemoryConcurrency}
   ApiKey: {Value: !Ref ApiKey}
+  VisibilitySeconds: {Value: !FindInMap [Constants, Queue, VisibilitySeconds]}
 """
 
 HANDLER = """
@@ -236,6 +239,22 @@ def test_stacks_stand_side_by_side(aws: EmbeddedAws, outputs: dict[str, str], pr
     assert "allowed/only-here" not in keys(aws, outputs["BucketName"])
 
 
+def test_a_constant_is_what_the_template_says_unless_the_deployment_overrides_it(
+    aws: EmbeddedAws, outputs: dict[str, str], project: Path
+) -> None:
+    parameters = {"BucketName": "quick-bucket", "VisibilitySeconds": "7"}
+    quick = deploy(aws, "quick", parameters, project)
+
+    assert (outputs["VisibilitySeconds"], quick["VisibilitySeconds"]) == ("5", "7")
+    assert visibility(aws, outputs) == "5"
+    assert visibility(aws, quick) == "7"
+
+
+def visibility(aws: EmbeddedAws, outputs: dict[str, str]) -> str:
+    answer = aws.client("sqs").get_queue_attributes(QueueUrl=outputs["QueueUrl"], AttributeNames=["VisibilityTimeout"])
+    return str(answer["Attributes"]["VisibilityTimeout"])
+
+
 def keys(aws: EmbeddedAws, bucket: str) -> list[str]:
     return [item["Key"] for item in aws.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
 
@@ -248,7 +267,9 @@ def test_a_failed_stack_names_the_resource_and_the_reason(
 
 
 def test_an_unknown_parameter_is_refused_with_the_known_ones(aws: EmbeddedAws, project: Path) -> None:
-    with pytest.raises(UnknownParameterError, match=r"Buckt.*ApiKey, BucketName, MemoryConcurrency, MemoryConfig"):
+    with pytest.raises(
+        UnknownParameterError, match=r"Buckt.*ApiKey, BucketName, MemoryConcurrency, MemoryConfig, VisibilitySeconds"
+    ):
         deploy(aws, "fourth", {"Buckt": "x"}, project)
 
 
@@ -439,3 +460,10 @@ def test_a_wrong_parameter_ends_the_run_without_outputs_even_those_of_a_killed_r
 
     assert (code, cli.outputs.exists(), cli.leftovers()) == (2, False, [])
     assert "No such parameter: Buckt." in said
+
+
+def test_a_wrong_value_of_a_constant_ends_the_run_with_a_sentence(start: Callable[..., Cli]) -> None:
+    code, said = start(PARAMETERS="VisibilitySeconds=soon").end()
+
+    assert code == 2
+    assert said.strip().splitlines()[-1] == "VisibilitySeconds must be a whole number, not 'soon'."
