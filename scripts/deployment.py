@@ -1,4 +1,4 @@
-"""Deploys template.yaml to the embedded AWS and says what a caller needs to use it."""
+"""Deploys template.yaml to the embedded AWS and returns what a caller needs to use it."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ from typing import Any
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.deploy.stack import first_failure, is_failure
-from scripts.embedded import ROOT, EmbeddedAws, EmbeddedAwsError
+from scripts.embedded import REGION, ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError
 from scripts.translation import Template, constants, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
@@ -35,7 +35,7 @@ def deploy(
 ) -> dict[str, str]:
     """Create a stack from the template at `path` and the source folders beside it; returns its outputs.
 
-    `AwsEndpointUrl` and `WebhookSecret` are added.
+    `AwsEndpointUrl`, `Region`, `AccessKeyId`, `SecretAccessKey` and `WebhookSecret` are added.
     Stacks may stand side by side. Raises TemplateError, ConstantError, UnknownParameterError or DeploymentError.
     """
     code, archive = package(path.parent)
@@ -138,8 +138,9 @@ def failure(cloudformation: Any, stack_name: str) -> str:
 
 
 def described(aws: EmbeddedAws, outputs: Mapping[str, str]) -> dict[str, str]:
-    """The outputs with the endpoint, and the key that signs webhooks."""
-    found = {**outputs, "AwsEndpointUrl": aws.endpoint_url}
+    """The outputs with what an AWS client needs, and the key that signs webhooks."""
+    keys = {"AccessKeyId": ROOT_KEY, "SecretAccessKey": ROOT_KEY}
+    found = {**outputs, "AwsEndpointUrl": aws.endpoint_url, "Region": REGION, **keys}
     if "WebhookSecretArn" in found:
         secret = aws.client("secretsmanager").get_secret_value(SecretId=found["WebhookSecretArn"])
         found["WebhookSecret"] = secret["SecretString"]

@@ -1,6 +1,7 @@
 """`make local`: template.yaml on the embedded AWS, up until Ctrl-C."""
 
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -18,7 +19,7 @@ from rich.markup import escape
 from scripts.aws_session import STACK_NAME, OpsError
 from scripts.deploy.parameters import ASK, read_hidden, read_template, split
 from scripts.deployment import TEMPLATE, UnknownParameterError, deploy
-from scripts.embedded import ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
+from scripts.embedded import ROOT, EmbeddedAws, EmbeddedAwsError, PortBusyError
 from scripts.translation import ConstantError, translate
 
 DEFAULT_PORT = "4566"
@@ -29,6 +30,14 @@ progress = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 class SettingError(EmbeddedAwsError):
     """LOCAL_PORT cannot be read; the text says how to write it."""
+
+
+class AlreadyRunningError(EmbeddedAwsError):
+    """Another `make local` has the outputs; the text names its process and its address."""
+
+
+# What the user can set right; all else is a failure.
+WRONG_SETTINGS = (AlreadyRunningError, ConstantError, PortBusyError, SettingError, UnknownParameterError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -48,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.code
     except EmbeddedAwsError as error:
         progress.print(f"[red]{escape(str(error))}[/]")
-        return 2 if isinstance(error, (PortBusyError, SettingError, ConstantError, UnknownParameterError)) else 1
+        return 2 if isinstance(error, WRONG_SETTINGS) else 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 def serve(template: Path, outputs: Path) -> NoReturn:
     """Keep the stack up; ends only by an exception: KeyboardInterrupt when asked to, EmbeddedAwsError otherwise."""
     port, parameters = read_port(os.environ), ask_for_secrets(split(os.environ.get("PARAMETERS", "")), template)
-    with EmbeddedAws(port) as aws:
+    with alone(outputs, port), EmbeddedAws(port) as aws:
         outputs.unlink(missing_ok=True)  # of a run that was killed
         progress.print(f"Deploying {template.name} to the embedded AWS …")
         described = deploy(aws, STACK_NAME, parameters, template)
@@ -90,6 +99,28 @@ def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, 
 
 
 @contextmanager
+def alone(outputs: Path, port: int) -> Iterator[None]:
+    """Keep other runs away from the outputs for the time of the block. Raises AlreadyRunningError.
+
+    The operating system frees the lock of a run that was killed.
+    """
+    outputs.parent.mkdir(parents=True, exist_ok=True)
+    with outputs.with_suffix(".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            other = lock.read() or "it has just begun"
+            raise AlreadyRunningError(
+                f"make local runs already: {other}. Use it, or end it with Ctrl-C before you start another one."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, http://127.0.0.1:{port}")
+        lock.flush()
+        yield
+
+
+@contextmanager
 def published(outputs: Mapping[str, str], path: Path) -> Iterator[None]:
     """The outputs as a file, readable by its owner alone because of the secret, for the time of the block."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -107,9 +138,12 @@ def show(outputs: Mapping[str, str], path: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     for name, value in sorted(outputs.items()):
         console.print(f"[bold]{name:<22}[/] {escape(value)}")
-    progress.print(f"\nThe same in {path}. For the AWS CLI and boto3: AWS_ENDPOINT_URL={outputs['AwsEndpointUrl']}")
-    progress.print(f"AWS_ACCESS_KEY_ID={ROOT_KEY} AWS_SECRET_ACCESS_KEY={ROOT_KEY} AWS_REGION=us-east-1")
-    progress.print("[green]Ready.[/] Ctrl-C ends it and forgets everything.")
+    progress.print(f"\nThe same is in {path}. For the AWS CLI and boto3: AWS_ENDPOINT_URL={outputs['AwsEndpointUrl']}")
+    progress.print(
+        f"AWS_ACCESS_KEY_ID={outputs['AccessKeyId']} AWS_SECRET_ACCESS_KEY={outputs['SecretAccessKey']} "
+        f"AWS_REGION={outputs['Region']}"
+    )
+    progress.print("[green]Ready.[/] Ctrl-C ends it and deletes everything in it.")
 
 
 def stop_on_signals() -> None:

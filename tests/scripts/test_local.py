@@ -212,6 +212,7 @@ def test_a_function_has_the_rights_of_its_role_and_no_others(outputs: dict[str, 
 
 def test_the_caller_gets_endpoint_and_plain_secret(aws: EmbeddedAws, outputs: dict[str, str]) -> None:
     assert outputs["AwsEndpointUrl"] == f"http://127.0.0.1:{aws.port}"
+    assert (outputs["Region"], outputs["AccessKeyId"], outputs["SecretAccessKey"]) == ("us-east-1", "test", "test")
     assert len(outputs["WebhookSecret"]) == 64
     assert outputs["WebhookSecret"].isalnum()
 
@@ -438,15 +439,44 @@ def test_an_emulator_that_dies_ends_the_run(start: Callable[..., Cli]) -> None:
     assert "ended by itself" in said
 
 
-def test_a_busy_port_ends_the_run_and_leaves_the_outputs_of_the_other(start: Callable[..., Cli]) -> None:
-    first = start()
-    port = first.wait_for_outputs()["AwsEndpointUrl"].rpartition(":")[2]
+def test_a_busy_port_ends_the_run_with_a_sentence(start: Callable[..., Cli]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
 
-    code, said = start(LOCAL_PORT=port).end()
+        code, said = start(LOCAL_PORT=str(port)).end()
 
     assert code == 2
     assert said.strip().splitlines() == [f"Port {port} is in use or not allowed: choose another one with LOCAL_PORT."]
-    assert first.outputs.exists()
+
+
+def test_a_second_run_is_refused_names_the_first_and_leaves_its_outputs(start: Callable[..., Cli]) -> None:
+    first = start()
+    outputs = first.wait_for_outputs()
+
+    code, said = start().end()
+
+    assert code == 2
+    assert said.strip().splitlines() == [
+        f"make local runs already: process {first.process.pid}, {outputs['AwsEndpointUrl']}. "
+        "Use it, or end it with Ctrl-C before you start another one."
+    ]
+    assert json.loads(first.outputs.read_text()) == outputs
+    assert post(outputs["PostCallUrl"], "allowed/still-up") == (200, "stored no profile")
+
+
+def test_a_run_that_was_killed_does_not_keep_others_from_starting(start: Callable[..., Cli]) -> None:
+    killed = start()
+    first = killed.wait_for_outputs()
+    killed.end(signal.SIGKILL)
+
+    assert killed.outputs.exists()
+    again = start()
+    wait_until(lambda: again.outputs.exists() and json.loads(again.outputs.read_text()) != first)
+
+    assert again.end(signal.SIGTERM)[0] == 0
+    assert not again.outputs.exists()
 
 
 def test_a_wrong_parameter_ends_the_run_without_outputs_even_those_of_a_killed_run(
