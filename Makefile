@@ -14,10 +14,10 @@ PACKAGES := $(basename $(wildcard */requirements*.in))
 # Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
 MEMORY_BACKEND ?= platform
 
-.PHONY: help demo local test bench check format lock build sizes deploy clean
+.PHONY: help demo local test bench check format lock build sizes deploy parameters clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-16s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 demo: .venv/ready  ## sets itself up, starts the embedded AWS and walks through the life of five calls
 	@$(BIN)/python -m scripts.demo
@@ -63,6 +63,9 @@ sizes: .venv-sam/ready  ## how large the packages are that make build left
 deploy: .venv-sam/ready  ## a new stack by a few questions, an update that keeps what is set (STACK, PARAMETERS="Name=Value ...")
 	@.venv-sam/bin/python -I -c 'import sys; sys.path.append(sys.argv.pop(1)); from scripts.deploy.__main__ import main; \
 		sys.exit(main())' "$(CURDIR)"
+
+parameters: .venv/ready  ## writes the table of the stack's parameters into docs/deploy.md
+	@$(BIN)/python -m scripts.deploy.table
 
 clean:  ## removes what the other targets made
 	rm -rf .venv .venv-sam .venv-checkov .local .aws-sam
