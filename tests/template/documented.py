@@ -104,3 +104,9 @@ def has_alarms(stack: Deployed) -> set[tuple[str, str]]:
 def dead_letter_queues(stack: Deployed) -> set[str]:
     sources = [queue["RedrivePolicy"] for queue in stack.of("AWS::SQS::Queue").values() if "RedrivePolicy" in queue]
     return {policy["deadLetterTargetArn"].removesuffix(".Arn") for policy in sources}
+
+
+def from_logs(stack: Deployed) -> set[Metric]:
+    """The metrics that CloudWatch counts in logs."""
+    changes = [each for rule in stack.of("AWS::Logs::MetricFilter").values() for each in rule["MetricTransformations"]]
+    return {(each["MetricNamespace"], each["MetricName"], frozenset()) for each in changes}

@@ -1,4 +1,4 @@
-"""One function at a time at work in moto: all that it does, so that all its calls of AWS are heard."""
+"""Scenes: each function does all that it can do, in moto, so that all its calls of AWS are recorded."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -138,7 +138,7 @@ def an_announced_call_that_is_gone(world: World) -> None:
 
 
 def an_hour_in_which_webhooks_failed(world: World) -> None:
-    """One call was staged and not handed on, one was never sent, and one lacks its recording."""
+    """One call was staged and not queued, one was never sent, and one lacks its recording."""
     now = datetime.now(timezone.utc)
     stage(world.aws, transcript("conv_1"), now=now - timedelta(hours=3))
     world.elevenlabs.add(conversation("conv_2", ended=NOW - now + timedelta(hours=3)))
@@ -164,8 +164,8 @@ def nonsense(world: World) -> None:
     world.work("nonsense")
 
 
-def a_flight(world: World) -> None:
-    """The rest of the stack does its part as the canary looks on: what it did not find is there the next time."""
+def a_test_call(world: World) -> None:
+    """The rest of the stack works while the canary polls: what it did not find is there the next time."""
     conversation_id = ""
     staged = f"staging/2026/11/22/10/{'0' * 64}.json"
 
@@ -219,7 +219,7 @@ def endpoint(take_in: Callable[[Any], None]) -> Iterator[str]:
         thread.join(LONGEST)
 
 
-# A new function is a line here, and whatever it comes to do a scene.
+# A new function is a line here, and each new thing that it does is a scene.
 SCENES: dict[str, list[Callable[[World], None]]] = {
     "IngestFunction": [a_webhook],
     "ArchiverFunction": [
@@ -232,11 +232,11 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     ],
     "ReconcilerFunction": [an_hour_in_which_webhooks_failed],
     "AudioFunction": [a_recording_to_fetch, a_recording_that_is_not_there, nonsense],
-    "CanaryFunction": [a_flight],
+    "CanaryFunction": [a_test_call],
 }  # fmt: skip
 
 
-# What a stack is deployed with, and what each of its roles is then to have. A new option is a line here.
+# Parameters of stacks whose roles are compared. A new option is a line here.
 STACKS: dict[str, dict[str, str]] = {
     "by default": {},
     "with a canary alone": {"CanaryMinutes": "60"},

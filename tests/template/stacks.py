@@ -34,7 +34,7 @@ def stack_of(emulator: EmbeddedAws, parameters: dict[str, str]) -> Stack:
 
 
 def ask(emulator: EmbeddedAws, name: str, parameters: dict[str, str]) -> None:
-    """Ask for a stack whose functions have no code, which is quickly made or refused."""
+    """Ask for a stack whose functions have no code: it is made or refused quickly."""
     create(emulator, name, emulate(translated(), parameters, emulator.endpoint_url), parameters, {})
 
 

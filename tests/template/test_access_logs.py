@@ -1,4 +1,4 @@
-"""Who read what: access logs of the bucket and of the APIs."""
+"""Access logs of the bucket and of the APIs."""
 
 import re
 

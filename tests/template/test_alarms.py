@@ -41,7 +41,7 @@ def test_every_queue_function_api_and_topic_has_its_alarms(stack):
     queues, dead = set(stack.of("AWS::SQS::Queue")), dead_letter_queues(stack)
     wanted = {(queue, "ApproximateNumberOfMessagesVisible") for queue in queues}
     wanted |= {(queue, "ApproximateAgeOfOldestMessage") for queue in queues - dead}
-    functions = set(stack.of("AWS::Lambda::Function")) - {"CanaryFunction"}  # whose own alarm misses its flights
+    functions = set(stack.of("AWS::Lambda::Function")) - {"CanaryFunction"}  # its own alarm watches its test calls
     wanted |= {(function, name) for function in functions for name in ("Errors", "Throttles")}
     wanted |= {(api, "5xx") for api in stack.of("AWS::ApiGatewayV2::Api")}
     wanted |= {(topic, "NumberOfNotificationsFailed") for topic in set(stack.of("AWS::SNS::Topic")) - {"AlarmTopic"}}
@@ -50,7 +50,7 @@ def test_every_queue_function_api_and_topic_has_its_alarms(stack):
     assert {"ArchiveDlq", "MemoryDlq"} <= dead
 
 
-def test_alarms_that_depend_on_parameters_are_there_when_they_are_meant():
+def test_alarms_that_depend_on_parameters_exist_only_with_them():
     assert set(ALARMS) - set(REMEMBERING.alarms) == {"NoWebhookAlarm", "MemoryNotConfiguredAlarm", "CanaryAlarm"}
     assert {"MemoryNotConfiguredAlarm", "AudioParkedLongAlarm"} <= set(DEFAULT.alarms)
     assert "NoWebhookAlarm" not in DEFAULT.alarms
@@ -67,7 +67,7 @@ def test_no_alarm_looks_back_further_than_cloudwatch_allows(name):
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_an_alarm_tells_the_operators_when_it_rises_and_when_it_is_over(name):
+def test_an_alarm_notifies_the_operators_when_it_fires_and_when_it_is_over(name):
     alarm = ALARMS[name]
 
     assert (alarm["AlarmActions"], alarm["OKActions"]) == (["AlarmTopic"], ["AlarmTopic"])
@@ -94,7 +94,7 @@ def test_an_alarm_says_what_it_means_which_command_to_run_and_where_more_is_writ
     assert all(command.endswith("--yes") == ("redrive" in command) for command in commands if "dlq" in command)
 
 
-def test_the_alarm_about_the_secret_says_how_long_ingest_goes_on_without_it():
+def test_the_alarm_about_the_secret_says_how_long_ingest_uses_the_last_one():
     seconds = constants(translated())["SecretGraceSeconds"][1]
 
     assert f"For {seconds // 60} minutes" in ALARMS["SecretRefreshFailedAlarm"]["AlarmDescription"]
@@ -123,7 +123,7 @@ def test_the_template_has_no_merge_keys_which_some_scanners_and_editors_refuse()
     assert keys == []
 
 
-def test_alarms_are_mailed_to_whoever_is_named_and_to_nobody_else():
+def test_alarms_are_mailed_to_the_address_of_alarm_email_alone():
     kind = "AWS::SNS::Subscription"
     mails = [each for each in EVERYTHING.of(kind).values() if each["Protocol"] == "email"]
 

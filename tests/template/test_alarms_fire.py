@@ -14,26 +14,25 @@ import pytest
 from tests.alarms import (
     FURTHER_BACK,
     Deployed,
-    Metric,
     Period,
     state,
     watched,
 )
 from tests.ingest.test_handler import http_event, signed
-from tests.template.documented import ALARMS, EVERYTHING, FROM_LOGS, OF_AWS, resource_of
+from tests.template.documented import ALARMS, EVERYTHING, FROM_LOGS, OF_AWS, from_logs, resource_of
 from tests.template.world import (
     World,
     a_bucket_that_is_gone,
     a_call_that_ended_five_hours_ago,
     a_call_that_no_webhook_brought,
     a_call_without_its_recording,
-    a_flight,
-    a_flight_to_nowhere,
     a_key_that_is_refused,
     a_list_that_cannot_be_read,
     a_secret_that_cannot_be_read_again,
+    a_test_call,
+    a_test_call_that_fails,
     a_webhook_that_is_switched_off,
-    all_is_healed,
+    all_is_fixed,
     audio_without_its_call,
     forgeries,
     good_webhook,
@@ -45,7 +44,7 @@ LONG = 10  # periods
 
 
 class Scene(NamedTuple):
-    """What an alarm is for: quiet times, trouble, the seconds of one period, and after how many periods it fires."""
+    """When an alarm must not fire, when it must, the seconds of one period, and after how many periods it fires."""
 
     calm: Any
     trouble: Any
@@ -58,14 +57,14 @@ OUR_SCENES = {
     "WebhookUnavailableAlarm": Scene(good_webhook, a_bucket_that_is_gone, 300),
     "SecretRefreshFailedAlarm": Scene(good_webhook, a_secret_that_cannot_be_read_again, 300),
     "NoWebhookAlarm": Scene(good_webhook, nothing, 3600, 3 + FURTHER_BACK),
-    "MissingCallsAlarm": Scene(all_is_healed, a_call_that_no_webhook_brought, 3600, 2),
-    "MissingAudioAlarm": Scene(all_is_healed, a_call_without_its_recording, 3600, 2),
-    "ReconcileFailedAlarm": Scene(all_is_healed, a_list_that_cannot_be_read, 3600, 2),
-    "OldestUnarchivedAgeAlarm": Scene(all_is_healed, a_call_that_ended_five_hours_ago, 3600),
+    "MissingCallsAlarm": Scene(all_is_fixed, a_call_that_no_webhook_brought, 3600, 2),
+    "MissingAudioAlarm": Scene(all_is_fixed, a_call_without_its_recording, 3600, 2),
+    "ReconcileFailedAlarm": Scene(all_is_fixed, a_list_that_cannot_be_read, 3600, 2),
+    "OldestUnarchivedAgeAlarm": Scene(all_is_fixed, a_call_that_ended_five_hours_ago, 3600),
     "AudioParkedLongAlarm": Scene(the_call_of_the_audio, audio_without_its_call, 3600),
-    "WebhookTroubleAlarm": Scene(all_is_healed, a_webhook_that_is_switched_off, 3600),
-    "ElevenLabsKeyAlarm": Scene(all_is_healed, a_key_that_is_refused, 3600),
-    "CanaryAlarm": Scene(a_flight, a_flight_to_nowhere, 900, 2),
+    "WebhookTroubleAlarm": Scene(all_is_fixed, a_webhook_that_is_switched_off, 3600),
+    "ElevenLabsKeyAlarm": Scene(all_is_fixed, a_key_that_is_refused, 3600),
+    "CanaryAlarm": Scene(a_test_call, a_test_call_that_fails, 900, 2),
 }
 
 
@@ -118,7 +117,7 @@ def test_an_alarm_on_a_metric_of_ours_fires_and_clears_by_what_the_functions_wri
 
 
 def counted(stack: Deployed, statuses: Sequence[int]) -> Period:
-    """What the metric filter counts when the API answers so: it compares a field of the log's JSON with a text."""
+    """What the metric filter counts for these answers of the API. It compares a field of the log's JSON with a text."""
     (rule,) = stack.of("AWS::Logs::MetricFilter").values()
     (stage,) = stack.of("AWS::ApiGatewayV2::Stage").values()
     selector = re.fullmatch(r"\{ \$\.(\w+) = \"(\w+)\" \}", rule["FilterPattern"])
@@ -130,7 +129,7 @@ def counted(stack: Deployed, statuses: Sequence[int]) -> Period:
 
 
 def test_a_throttled_webhook_fires_an_alarm_and_no_other_answer_does():
-    """Not the metric 4xx: scanners' 404 are in that, and recordings of more than 4.9 minutes with their 413."""
+    """The metric 4xx would not do: it also counts the 404 of scanners and the 413 of long recordings."""
     others = counted(EVERYTHING, [200, 400, 401, 404, 413, 500, 503])
 
     throttled = counted(EVERYTHING, [200, 429, 200])
@@ -146,32 +145,26 @@ def test_the_access_log_of_webhooks_is_where_throttled_ones_are_counted():
     assert watched(ALARMS["WebhookThrottledAlarm"]) in from_logs(EVERYTHING)
 
 
-def from_logs(stack: Deployed) -> set[Metric]:
-    """The metrics that CloudWatch counts in logs."""
-    changes = [each for rule in stack.of("AWS::Logs::MetricFilter").values() for each in rule["MetricTransformations"]]
-    return {(each["MetricNamespace"], each["MetricName"], frozenset()) for each in changes}
-
-
 def test_every_alarm_is_shown_to_fire():
     assert sorted([*OF_AWS, *OUR_SCENES, *FROM_LOGS]) == sorted(ALARMS)
 
 
 @pytest.mark.parametrize("name", ALARMS)
-def test_silence_is_calm_but_for_the_alarms_that_wait_for_webhooks_and_flights(name):
+def test_without_any_metric_only_the_alarms_that_expect_webhooks_and_test_calls_fire(name):
     silence: list[Period] = [[]] * LONG
 
     assert state(ALARMS[name], silence) == ("ALARM" if name in ("NoWebhookAlarm", "CanaryAlarm") else "OK")
 
 
 @pytest.mark.parametrize("number", [1, 2, 1000])
-def test_an_hour_with_any_webhook_is_calm(number):
+def test_an_hour_with_any_webhook_does_not_fire_the_alarm_for_none(number):
     assert state(ALARMS["NoWebhookAlarm"], [[1.0] * number] * LONG) == "OK"
 
 
 @pytest.mark.parametrize("counts_delay", [True, False], ids=["age since it was sent", "age since its delay"])
 @pytest.mark.parametrize("name", [name for name in ALARMS if name.endswith("QueueAgeAlarm")])
 def test_a_message_is_late_before_its_third_attempt_and_not_if_the_second_succeeds(name, counts_delay):
-    """SQS leaves a message that was received three times out of the metric, so that the alarm must come before that."""
+    """SQS leaves a message out of the metric after three receives, so the alarm must fire before."""
     queue = EVERYTHING.of("AWS::SQS::Queue")[resource_of(watched(ALARMS[name]))[1]]
     delay, visibility = int(queue.get("DelaySeconds", 0)), int(queue["VisibilityTimeout"])
 
@@ -188,14 +181,14 @@ def test_a_message_is_late_before_its_third_attempt_and_not_if_the_second_succee
 
 
 def a_strangers_requests(world: World) -> None:
-    """All that somebody without the signing secret can post, more often than any threshold."""
+    """All requests that somebody without the signing secret can make, more often than any threshold."""
     unsigned, malformed = http_event(b"{}"), http_event(b"{}", "nonsense")
     for event in (unsigned, malformed, http_event(b""), signed(secret="wsec_forged"), signed(late=7200)):
         answers = [world.run("IngestFunction", event)["statusCode"] for _ in range(60)]
         assert set(answers) <= {400, 401}
 
 
-def test_no_stranger_can_take_a_gradual_deployment_back(world):
+def test_requests_without_the_signing_secret_cannot_undo_a_gradual_deployment(world):
     stack = Deployed(GradualDeployment="AllAtOnce", DeploymentId="1")
     (group,) = stack.of("AWS::CodeDeploy::DeploymentGroup").values()
     take_back = {each["Name"] for each in group["AlarmConfiguration"]["Alarms"]}

@@ -4,8 +4,8 @@ from tests.alarms import Deployed
 from tests.options import WITH_ALL_FUNCTIONS
 
 
-def test_by_default_the_other_functions_leave_ingest_two_of_the_ten_that_a_new_account_may_run_at_once():
-    """Two, because a call's transcript and audio come at the same moment, and audio is never sent again."""
+def test_by_default_the_other_functions_leave_two_of_a_new_accounts_ten_executions_to_ingest():
+    """Two, because a call's transcript and audio arrive at the same moment, and ElevenLabs never repeats audio."""
     stack = Deployed(**WITH_ALL_FUNCTIONS)
     polled = stack.of("AWS::Lambda::EventSourceMapping").values()
     scheduled = stack.of("AWS::Events::Rule").values()
@@ -19,7 +19,7 @@ def test_by_default_the_other_functions_leave_ingest_two_of_the_ten_that_a_new_a
     assert sum(most.values()) <= 10 - 2
 
 
-def test_a_body_that_kills_the_archiver_takes_no_other_along():
+def test_a_body_that_crashes_the_archiver_fails_no_other():
     (mapping,) = (
         each for each in Deployed().of("AWS::Lambda::EventSourceMapping").values()
         if each["FunctionName"] == "ArchiverFunction"

@@ -16,15 +16,14 @@ from tests.archiver.test_handler import audio, transcript
 from tests.conftest import sqs_event
 from tests.ingest.test_handler import signed
 from tests.memory_writer.test_handler import announce, small_call
-from tests.template.documented import ALARMS, AWS, DEFAULT, EVERYTHING, STACKS, resource_of
-from tests.template.test_alarms_fire import from_logs
+from tests.template.documented import ALARMS, AWS, DEFAULT, EVERYTHING, STACKS, from_logs, resource_of
 from tests.template.world import (
     World,
-    a_flight_to_nowhere,
     a_key_that_is_refused,
     a_list_that_cannot_be_read,
     a_secret_that_cannot_be_read_again,
-    all_is_healed,
+    a_test_call_that_fails,
+    all_is_fixed,
     ended_ago,
     forgeries,
     good_webhook,
@@ -32,7 +31,7 @@ from tests.template.world import (
 
 
 def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
-    """What the functions write when each outcome has happened once."""
+    """All metrics that the functions publish when each outcome has happened once."""
     for act in (
         webhooks,
         a_secret_that_cannot_be_read_again,
@@ -40,7 +39,7 @@ def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
         memories,
         recordings,
         passes,
-        a_flight_to_nowhere,
+        a_test_call_that_fails,
         a_breakdown,
     ):
         act(world)
@@ -77,7 +76,7 @@ def recordings(world: World) -> None:
 
 
 def passes(world: World) -> None:
-    for act in (all_is_healed, a_list_that_cannot_be_read, a_key_that_is_refused):
+    for act in (all_is_fixed, a_list_that_cannot_be_read, a_key_that_is_refused):
         act(world)
 
 
@@ -115,7 +114,7 @@ def test_each_alarm_can_be_seen_on_the_dashboard():
     assert {watched(alarm) for alarm in ALARMS.values()} <= {metric for metric, _ in drawn(EVERYTHING.dashboard)}
 
 
-def test_without_a_key_of_elevenlabs_the_dashboard_names_nothing_that_is_not_there():
+def test_without_a_key_of_elevenlabs_the_dashboard_names_only_resources_of_the_stack():
     of_aws = {metric for metric, _ in drawn(DEFAULT.dashboard) if metric[0] in AWS}
 
     assert {resource_of(metric)[1] for metric in of_aws if "none" not in dict(metric[2]).values()} <= set(

@@ -42,7 +42,7 @@ def test_one_key_encrypts_everything_at_rest(kind, choice, key):
 
 
 @pytest.mark.parametrize("kind", KEY_OF)
-def test_without_a_key_awss_own_encrypt(kind):
+def test_without_a_key_aws_encrypts_with_its_own(kind):
     found = Deployed(**WITH_ALL_FUNCTIONS).of(kind)
 
     assert {KEY_OF[kind](properties) for properties in found.values()} <= {None, "alias/aws/sns"}
@@ -64,7 +64,7 @@ def test_every_function_may_use_the_key_and_no_other():
     assert rights_to("kms", **WITH_ALL_FUNCTIONS) == {}
 
 
-def test_the_stacks_own_key_is_rotated_and_admits_the_services_that_write_by_themselves():
+def test_the_stacks_own_key_is_rotated_and_allows_the_services_that_write_by_themselves():
     key = Deployed(KmsKeyArn="create").of("AWS::KMS::Key")["Key"]
 
     assert key["EnableKeyRotation"] is True
@@ -82,7 +82,7 @@ def policy_in_readme() -> list[Json]:
     return list(json.loads(json.dumps(shown("kms:Decrypt")).replace("agentic-memory", "stack")))
 
 
-def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():
+def test_the_policy_in_the_readme_allows_the_same_services_as_the_stacks_own_key():
     key = Deployed(KmsKeyArn="create", **PLACE).of("AWS::KMS::Key")["Key"]
 
     services = [statement for statement in key["KeyPolicy"]["Statement"] if "Service" in statement["Principal"]]
@@ -93,7 +93,7 @@ def test_the_policy_in_the_readme_admits_whom_the_stacks_own_key_admits():
 
 
 @pytest.mark.parametrize("where", ["template", "readme"])
-def test_the_key_policies_admit_every_log_group_of_the_stack(where):
+def test_the_key_policies_allow_every_log_group_of_the_stack(where):
     stack = Deployed(KmsKeyArn="create", **WITH_ALL_FUNCTIONS, **PLACE)
     policy = stack.of("AWS::KMS::Key")["Key"]["KeyPolicy"]["Statement"] if where == "template" else policy_in_readme()
 

@@ -16,7 +16,7 @@ def target(stack: Deployed) -> str:
     return str(uri).split("/functions/")[1].removesuffix("/invocations")
 
 
-def test_by_default_an_update_holds_at_once():
+def test_by_default_an_update_is_live_at_once():
     stack = Deployed()
 
     assert target(stack) == "IngestFunction.Arn"
@@ -49,7 +49,7 @@ def permissions(stack: Deployed) -> dict[str, Json]:
     ids=["at once", "gradually"],
 )
 def test_api_gateway_may_invoke_its_target_before_the_api_points_to_it(option, invokable):
-    """Also while GradualDeployment is switched on or off: what the Api pointed to before stays invokable meanwhile."""
+    """Also while GradualDeployment is switched on or off: the Api's former target can be invoked until then."""
     stack = Deployed(**OPTIONS[option], **PLACE)
 
     found = permissions(stack)
@@ -62,7 +62,7 @@ def test_api_gateway_may_invoke_its_target_before_the_api_points_to_it(option, i
         assert permission["SourceArn"] == "arn:aws:execute-api:us-east-1:111122223333:*/*/POST/post-call"
 
 
-def test_a_gradual_deployment_goes_over_to_the_version_of_its_id_and_back_if_an_alarm_of_ingest_rings():
+def test_a_gradual_deployment_moves_to_the_version_of_its_id_and_back_if_an_alarm_of_ingest_fires():
     stack = Deployed(**OPTIONS["gradual deployment"])
     (group,) = stack.of("AWS::CodeDeploy::DeploymentGroup").values()
     alarms = {each["Name"] for each in group["AlarmConfiguration"]["Alarms"]}

@@ -7,7 +7,7 @@ from tests.options import OPTIONS, WITH_ALL_FUNCTIONS
 from tests.template.stacks import INTERFACES, Json, rights_to, stack_of
 
 
-def test_the_endpoint_takes_as_many_webhooks_as_told_within_what_an_account_has_by_default():
+def test_the_endpoint_accepts_as_many_webhooks_as_its_parameters_say_within_an_accounts_quota():
     def limits(**parameters: str) -> Json:
         (stage,) = Deployed(**parameters).of("AWS::ApiGatewayV2::Stage").values()
         return dict(stage["DefaultRouteSettings"])
@@ -29,7 +29,7 @@ def ingest_settings(**parameters: str) -> Json:
     return dict(Deployed(**parameters).of("AWS::Lambda::Function")["IngestFunction"]["Environment"]["Variables"])
 
 
-def test_the_published_addresses_are_allowed_and_nothing_is_done_about_others_by_default():
+def test_by_default_the_published_addresses_are_allowed_and_others_are_not_refused():
     environment = ingest_settings()
 
     assert environment["SOURCE_ADDRESSES"] == "off"
@@ -37,7 +37,7 @@ def test_the_published_addresses_are_allowed_and_nothing_is_done_about_others_by
 
 
 def test_chosen_addresses_are_allowed_besides_the_published_ones():
-    """The published ones are no default: a stack would keep that for ever, also when an upgrade brings new ones."""
+    """The published ones are not the default: a stack keeps its defaults, and would not get new ones by an upgrade."""
     chosen = {"203.0.113.7", "198.51.100.0/24"}
 
     environment = ingest_settings(AllowedSources=",".join(chosen))
@@ -46,7 +46,7 @@ def test_chosen_addresses_are_allowed_besides_the_published_ones():
     assert translated()["Parameters"]["AllowedSources"]["Default"] == ""
 
 
-def test_the_filter_refuses_a_rightly_signed_webhook_from_elsewhere(emulator):
+def test_the_filter_refuses_a_correctly_signed_webhook_from_another_address(emulator):
     deployed = stack_of(emulator, {"SourceAddresses": "filter"})
 
     response = send(deployed.outputs["PostCallUrl"], deployed.outputs["WebhookSecret"], fixture_body("02"))
@@ -55,7 +55,7 @@ def test_the_filter_refuses_a_rightly_signed_webhook_from_elsewhere(emulator):
     assert deployed.object_keys("staging/") == set()
 
 
-def test_all_functions_join_the_vpc_and_may_do_what_that_takes():
+def test_all_functions_join_the_vpc_and_have_the_rights_for_it():
     functions = Deployed(**OPTIONS["VPC"], **WITH_ALL_FUNCTIONS).of("AWS::Lambda::Function")
     roles = {name.replace("Function", "Role") for name in functions}
 

@@ -98,7 +98,7 @@ def test_keys_are_sent_over_tls_or_to_this_machine(name, address):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("name", HOSTS)
-def test_keys_are_sent_nowhere_else(name, address):
+def test_keys_are_sent_to_no_other_address(name, address):
     assert not is_accepted(name, address)
 
 

@@ -1,4 +1,4 @@
-"""Whom the template's policies let in."""
+"""Whom the template's policies allow."""
 
 import re
 from typing import Any
@@ -50,7 +50,7 @@ def resource_policies(stack: Deployed) -> list[tuple[str, dict[str, Any]]]:
 
 
 @pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])
-def test_nobody_unnamed_is_let_in_and_services_of_aws_only_for_what_is_ours(stack):
+def test_policies_allow_nobody_unnamed_and_services_of_aws_only_for_our_resources(stack):
     found = resource_policies(stack)
 
     assert {"BucketPolicy", "MemoryQueuePolicy"} <= {name for name, _ in found}

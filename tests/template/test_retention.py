@@ -1,4 +1,4 @@
-"""What stays, for how long, and what a deleted stack leaves."""
+"""How long objects and items are kept, and what a deleted stack leaves."""
 
 from io import BytesIO
 
@@ -14,7 +14,7 @@ from tests.options import EVERYTHING, OPTIONS
 from tests.template.stacks import bucket, rules
 
 
-def test_deleting_the_stack_leaves_calls_records_and_what_opens_them():
+def test_deleting_the_stack_leaves_calls_records_and_their_keys():
     deletion = {name: each.get("DeletionPolicy") for name, each in Deployed(**EVERYTHING).resources.items()}
 
     kept = {name for name, policy in deletion.items() if policy == "RetainExceptOnCreate"}
@@ -24,7 +24,7 @@ def test_deleting_the_stack_leaves_calls_records_and_what_opens_them():
     }  # fmt: skip
 
 
-def test_the_table_forgets_by_itself_only_what_says_when_it_expires_and_finds_calls_by_their_numbers():
+def test_the_table_deletes_only_items_with_an_expiry_and_finds_calls_by_their_numbers():
     (table,) = Deployed().of("AWS::DynamoDB::Table").values()
     (by_caller,) = (each for each in table["GlobalSecondaryIndexes"] if each["IndexName"] == "by-caller")
 
@@ -49,7 +49,7 @@ def test_the_key_of_the_tombstones_is_random_and_never_rotates():
     assert not stack.of("AWS::SecretsManager::RotationSchedule")
 
 
-def test_finished_calls_are_kept_for_ever_with_all_their_versions_unless_told_otherwise():
+def test_by_default_finished_calls_are_kept_for_ever_with_all_their_versions():
     for rule in rules().values():
         if rule.get("Prefix") != "staging/":
             assert "ExpirationInDays" not in rule
@@ -64,7 +64,7 @@ def test_finished_calls_are_kept_for_ever_with_all_their_versions_unless_told_ot
         pytest.param({"ExpireAfterDays": "400", "OldVersionDays": "7"}, "400", "7", id="both"),
     ],
 )
-def test_expiry_ends_with_the_versions_and_marks_that_it_leaves(parameters, expiry, old_versions):
+def test_expiry_deletes_old_versions_and_delete_markers_too(parameters, expiry, old_versions):
     found = rules(**parameters)
 
     assert found.get("finished-calls-expire", {}).get("ExpirationInDays") == expiry
@@ -80,7 +80,7 @@ def test_only_what_is_tagged_as_finished_expires():
             assert rule["TagFilters"] == [tag], name
 
 
-def test_s3_takes_no_tags_beside_delete_markers_or_broken_uploads():
+def test_rules_for_delete_markers_and_broken_uploads_have_no_tags_because_s3_refuses_them():
     for name, rule in rules(**OPTIONS["expiry"]).items():
         if "ExpiredObjectDeleteMarker" in rule or "AbortIncompleteMultipartUpload" in rule:
             assert "TagFilters" not in rule, name
@@ -95,11 +95,11 @@ def test_a_lock_holds_every_new_object():
     assert locked["ObjectLockConfiguration"]["Rule"]["DefaultRetention"] == {"Mode": "COMPLIANCE", "Days": "7"}
 
 
-def test_somebody_may_lift_the_lock_unless_told_otherwise():
+def test_by_default_somebody_may_lift_the_lock():
     assert bucket(ObjectLockDays="7")["ObjectLockConfiguration"]["Rule"]["DefaultRetention"]["Mode"] == "GOVERNANCE"
 
 
-def test_whatever_is_put_carries_the_checksum_that_a_locked_bucket_asks_for(aws, context):
+def test_every_object_is_put_with_the_checksum_that_a_locked_bucket_requires(aws, context):
     lambda_handler(signed(b"warm"), context)
     archive = Bucket(boto3.client("s3"), aws.bucket)
     sums: list[bytes | None] = []

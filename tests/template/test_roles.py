@@ -1,7 +1,7 @@
 """Least privilege: each function's role allows what the function calls on AWS, and nothing else.
 
-What is called is heard while the functions work in moto, with the environment that the template gives them. That the
-scenes leave nothing out is checked with the code itself: each place in it that calls AWS must have been at work.
+The calls are recorded while the functions work in moto, with the environment that the template gives them. That the
+scenes leave nothing out is checked with the code itself: each place in it that calls AWS must have run.
 """
 
 from collections.abc import Callable, Iterator
@@ -41,8 +41,8 @@ FUNCTIONS = [
 HANDLERS = sorted({handler_of(EVERYTHING, function) for function in SCENES})
 
 
-# Reached by a name only that something else has too: calls are erased, bookmarks are read, ElevenLabs' recordings
-# downloaded, and all of a user's memories got from mem0.
+# Calls that only seem to be reached, because another function has the same name: erase of calls, read of bookmarks,
+# download of ElevenLabs' recordings, and get_all of mem0.
 SAME_NAME = {
     "archiver/handler.py": {("shared/tombstones.py", "Tombstones.erase", "PutItem")},
     "memory_writer/handler.py": {("shared/record.py", "Records.read_items", "BatchGetItem")},
@@ -78,7 +78,7 @@ def test_a_role_allows_what_its_function_calls_and_nothing_else(watch, name, fun
 
 
 @pytest.mark.parametrize("handler", HANDLERS)
-def test_every_call_of_aws_in_the_code_was_at_work(watch, handler):
+def test_the_scenes_run_every_call_of_aws_in_the_code(watch, handler):
     functions = [function for function in SCENES if handler_of(EVERYTHING, function) == handler]
     at_work = set().union(*(watch(function).sites for function in functions))
 
@@ -93,16 +93,16 @@ def may(function: str, action: str, conversation_id: str) -> bool:
 
 
 @pytest.mark.parametrize("action", ["PutItem", "UpdateItem", "DeleteItem"])
-def test_the_canary_writes_its_own_items_and_marks_of_what_it_took_away_alone(action):
+def test_the_canary_may_write_only_its_own_items_and_marks_of_what_it_deleted(action):
     assert may("CanaryFunction", action, "canary_20261122T100000Z_0123abcd")
     assert may("CanaryFunction", action, "#discarded") == (action == "UpdateItem")
     assert not may("CanaryFunction", action, "conv_1")
     assert not may("CanaryFunction", action, "#reconciler")
 
 
-def test_the_reconciler_overwrites_its_bookmarks_alone():
+def test_the_reconciler_may_overwrite_only_its_bookmarks():
     assert may("ReconcilerFunction", "PutItem", "#reconciler")
-    assert may("ReconcilerFunction", "PutItem", "#unnamed")  # where nothing is that it could destroy
+    assert may("ReconcilerFunction", "PutItem", "#unnamed")  # there is nothing that it could overwrite
     assert not may("ReconcilerFunction", "PutItem", "conv_1")
     assert may("ReconcilerFunction", "UpdateItem", "conv_1")  # notes what it fetched
 
@@ -127,7 +127,7 @@ def with_rights(function: str, changed: set[Right]) -> Deployed:
 
 @pytest.fixture
 def gap_with(watch: Callable[..., Watch]) -> Callable[..., Gap]:
-    """What is found when a function's role has lost some rights and got others."""
+    """The gap when a function's role loses some rights and gets others."""
 
     def find(function: str, take: set[Right] = frozenset(), add: set[Right] = frozenset()) -> Gap:
         kept = rights(EVERYTHING, role_of(EVERYTHING, function)) - take
@@ -155,20 +155,20 @@ def test_a_right_to_another_resource_is_missing_and_unused_at_once(gap_with, fun
 
 
 @pytest.mark.parametrize(("function", "right"), [each for each in RIGHTS if "/staging/*" in str(each.values)])
-def test_a_right_to_the_whole_bucket_is_too_much_for_who_needs_staging(gap_with, function, right):
+def test_a_right_to_the_whole_bucket_is_too_much_for_a_function_that_needs_staging(gap_with, function, right):
     wider = (right[0], "Bucket.Arn/*")
 
     assert gap_with(function, take={right}, add={wider}) == Gap({right}, {wider})
 
 
 @pytest.mark.parametrize(("function", "right"), [each for each in RIGHTS if "Arn[" in str(each.values)])
-def test_a_right_to_all_items_is_too_much_for_who_needs_some(gap_with, function, right):
+def test_a_right_to_all_items_is_too_much_for_a_function_that_needs_some(gap_with, function, right):
     wider = (right[0], right[1].partition("[")[0])
 
     assert gap_with(function, take={right}, add={wider}) == Gap({right}, {wider})
 
 
-def test_a_new_call_is_found_missing_when_it_is_at_work(watch):
+def test_a_new_call_that_runs_is_found_missing_in_the_role(watch):
     new = Watch()
     with world_of({}, "ArchiverFunction", new), new.hearing():
         boto3.client("s3").delete_object(Bucket=BUCKET, Key="12025550123/conv_1.json")
@@ -178,7 +178,7 @@ def test_a_new_call_is_found_missing_when_it_is_at_work(watch):
 
 
 def new_sites(handler: str, call: str) -> set[Site]:
-    """What the code is found to call besides, once the handler comes to a function that makes this call."""
+    """The new places that are found when the handler uses a function with this call."""
     before = product_code()
     more = f"\n\ndef _new(x):\n    {call}\n\n\ndef lambda_handler(event, context):\n    return _new(event)\n"
     return call_sites(handler, before | {handler: before[handler] + more}) - call_sites(handler, before)
@@ -193,13 +193,13 @@ def new_sites(handler: str, call: str) -> set[Site]:
         pytest.param("x.batch_writer()", "BatchWriteItem", id="of a table"),
     ],
 )
-def test_a_new_call_in_the_code_is_found_though_no_scene_comes_by(handler, call, operation):
+def test_a_new_call_in_the_code_is_found_even_if_no_scene_runs_it(handler, call, operation):
     assert new_sites(handler, call) == {(handler, "_new", operation)}
 
 
-def test_a_call_in_shared_code_is_found_once_a_handler_makes_use_of_it():
+def test_a_call_in_shared_code_is_found_when_a_handler_uses_it():
     assert new_sites("archiver/handler.py", "x.ledger()") == {("shared/record.py", "Records.ledger", "GetItem")}
 
 
-def test_code_that_no_handler_comes_to_asks_for_no_right():
+def test_code_that_no_handler_uses_needs_no_right():
     assert new_sites("archiver/handler.py", "pass\n\n\ndef _unused(x):\n    x.scan()") == set()

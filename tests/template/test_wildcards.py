@@ -14,7 +14,7 @@ from tests.template import stacks
 
 
 def wildcards(text: str) -> list[str]:
-    """What is wrong with the wildcards in the statements of roles, as they are written in the template."""
+    """The faults of wildcards in the statements of roles, as they are written in the template."""
     lines = text.splitlines()
     found = []
     for actions, resources in written_statements(yaml.compose(text)):

@@ -39,7 +39,7 @@ class World:
         context.get_remaining_time_in_millis = lambda: 900_000
 
     def run(self, function: str, event: Any) -> Any:
-        """Invoke a function of the template; another one than before starts cold."""
+        """Invoke a function of the template. It starts cold unless it ran last."""
         properties = EVERYTHING.of("AWS::Lambda::Function")[function]
         if function != self.warm:
             self._start(function, properties["Environment"]["Variables"])
@@ -63,7 +63,7 @@ class World:
         return emitted(self._output.readouterr().out)
 
     def work(self, function: str, queue: str) -> None:
-        """Let a function handle all that its queue holds."""
+        """Let a function handle all messages of its queue."""
         for message in self.aws.take(f"{queue}Url"):
             self.run(function, sqs_event(message["Body"]))
 
@@ -128,7 +128,7 @@ def hourly_pass(world: World) -> None:
 
 
 def ended_ago(conversation_id: str, hours: int, **fields: Any) -> Any:
-    """A call that ended so long before the real now, as ElevenLabs tells it."""
+    """A call that ended so many hours ago, as ElevenLabs lists it."""
     since = NOW - datetime.now(timezone.utc) + timedelta(hours=hours)
     return conversation(conversation_id, ended=since, **fields)
 
@@ -177,8 +177,8 @@ def a_webhook_that_is_switched_off(world: World) -> None:
     hourly_pass(world)
 
 
-def all_is_healed(world: World) -> None:
-    """What was missing is fetched and archived; then a pass."""
+def all_is_fixed(world: World) -> None:
+    """Fetch and archive what was missing; then run a pass."""
     world.elevenlabs.key, world.elevenlabs.webhooks = KEY, {"webhooks": [webhook()]}
     for conversation_id in world.elevenlabs.conversations:
         world.elevenlabs.audio[conversation_id] = b"ID3 sound"
@@ -187,14 +187,14 @@ def all_is_healed(world: World) -> None:
     hourly_pass(world)
 
 
-def a_flight(world: World) -> None:
+def a_test_call(world: World) -> None:
     with endpoint(world.aws, world.context) as url:
         world.patch.setenv("POST_CALL_URL", url)
         world.warm = ""
         world.run("CanaryFunction", {})
 
 
-def a_flight_to_nowhere(world: World) -> None:
+def a_test_call_that_fails(world: World) -> None:
     world.patch.setenv("POST_CALL_URL", "http://127.0.0.1:9")
     world.warm = ""
     world.run("CanaryFunction", {})
