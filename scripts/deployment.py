@@ -59,7 +59,7 @@ def package(folder: Path) -> tuple[str, bytes]:
 
 
 def source_files(folder: Path) -> Iterator[Path]:
-    """The files of those source folders that exist, without what Python leaves behind."""
+    """The files of the source folders that exist, without Python's caches."""
     for source in SOURCES:
         for file in sorted((folder / source).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
@@ -67,7 +67,7 @@ def source_files(folder: Path) -> Iterator[Path]:
 
 
 def complete(template: Template, parameters: Mapping[str, str], memory: Path) -> dict[str, str]:
-    """The given parameters over those every local stack gets; raises UnknownParameterError.
+    """The given parameters, and those of every local stack; raises UnknownParameterError.
 
     Constants are left out: the template has their values already.
     """
@@ -88,7 +88,7 @@ def memory_config(memory: Path) -> str:
 
 
 def embedded_memory(memory: Path) -> dict[str, str]:
-    """The embedded Mem0, unless a stack is given a key for another.
+    """Parameters for the embedded Mem0, which a stack has unless it gets the key of another.
 
     A qdrant folder has one opener at a time, so few memory writers; two is the least that SQS allows.
     """
@@ -103,7 +103,7 @@ def embedded_memory(memory: Path) -> dict[str, str]:
 def create(
     aws: EmbeddedAws, stack_name: str, template: Template, parameters: Mapping[str, str], files: Mapping[str, bytes]
 ) -> None:
-    """Put code and template (which may be too large for a request) into S3 and ask for the stack."""
+    """Put code and template into S3 and ask for the stack. The template may be too large for a request."""
     s3 = aws.client("s3")
     s3.create_bucket(Bucket=CODE_BUCKET)  # again is harmless in us-east-1
     key = f"{stack_name}.json"
@@ -132,7 +132,7 @@ def wait(aws: EmbeddedAws, stack_name: str) -> dict[str, str]:
 
 
 def failure(cloudformation: Any, stack_name: str) -> str:
-    """The first resource that failed, and why; later ones are mostly cancelled because of it."""
+    """The first resource that failed, and why. Later ones mostly fail because of it."""
     events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
     return first_failure(cloudformation, list(filter(is_failure, reversed(events))))
 

@@ -36,12 +36,12 @@ class AlreadyRunningError(EmbeddedAwsError):
     """Another `make local` has the outputs; the text names its process and its address."""
 
 
-# What the user can set right; all else is a failure.
+# What the user can correct. Other errors are failures.
 WRONG_SETTINGS = (AlreadyRunningError, ConstantError, PortBusyError, SettingError, UnknownParameterError)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 after Ctrl-C or SIGTERM, 2 for a wrong setting or a busy port, 1 for whatever else fails."""
+    """Exit code: 0 after Ctrl-C or SIGTERM, 2 for a wrong setting or a busy port, 1 for other failures."""
     options = parser().parse_args(arguments)
     try:
         if options.command == "translate":
@@ -90,7 +90,7 @@ def read_port(environment: Mapping[str, str]) -> int:
 
 
 def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, str]:
-    """The parameters, with those asked for that are secret (NoEcho) and say `ask`. Raises OpsError."""
+    """The parameters. It reads the secrets (NoEcho) whose value is `ask`. Raises OpsError."""
     declared = read_template(template) if ASK in parameters.values() else {}
     return {
         name: read_hidden(name) if value == ASK and name in declared and declared[name].is_secret else value
@@ -122,7 +122,7 @@ def alone(outputs: Path, port: int) -> Iterator[None]:
 
 @contextmanager
 def published(outputs: Mapping[str, str], path: Path) -> Iterator[None]:
-    """The outputs as a file, readable by its owner alone because of the secret, for the time of the block."""
+    """Write the outputs to a file for the time of the block. Only its owner can read it, because of the secret."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     draft.touch(mode=0o600)
@@ -147,9 +147,9 @@ def show(outputs: Mapping[str, str], path: Path) -> None:
 
 
 def stop_on_signals() -> None:
-    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that.
+    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in good order; later ones are ignored.
 
-    Under nohup a closed terminal does not.
+    Under nohup a closed terminal does not end it.
     """
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     stopping = [signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])]

@@ -1,4 +1,4 @@
-"""template.yaml as plain CloudFormation, and as much of it as the emulator needs said differently."""
+"""template.yaml as plain CloudFormation, and a copy of it that the emulator can deploy."""
 
 import logging
 import re
@@ -54,7 +54,7 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
 
 
 def transformed(template: Template, parameters: dict[str, str]) -> Template:
-    """What samtranslator's own `transform` does, but it would take the region from this machine's AWS settings."""
+    """As samtranslator's own `transform`, but without the region in this machine's AWS settings."""
     to_py27_compatible_template(template, parameters)
     translated = Translator({}, Parser(), boto_session=cast(Any, Region())).translate(template, parameters)
     return undo_mark_unicode_str_in_template(translated)
@@ -90,7 +90,7 @@ def written_out(node: Any, values: Mapping[str, int]) -> Any:
 
 
 def with_code(template: Template, code: str) -> Template:
-    """The translator takes only packages that lie in S3, where `sam package` would have put them."""
+    """The translator accepts only packages in S3, where `sam package` would have put them."""
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = code
@@ -98,12 +98,12 @@ def with_code(template: Template, code: str) -> Template:
 
 
 def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str) -> Template:
-    """A copy of a translated template with what the emulator lacks written in terms that it knows."""
+    """A copy of a translated template, with what the emulator lacks expressed in terms that it knows."""
     template = with_endpoint(template, endpoint_url)
     resources: Template = {}
     for name, resource in template["Resources"].items():
         if resource["Type"].startswith("AWS::CodeDeploy::"):
-            continue  # it has none: an alias goes over at once
+            continue  # the emulator has none: an alias changes at once
         if resource["Type"] == "AWS::Lambda::Alias":
             resources[name] = {key: value for key, value in resource.items() if key != "UpdatePolicy"}
         elif resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
@@ -127,7 +127,7 @@ def with_endpoint(node: Any, endpoint_url: str) -> Any:
 
 
 def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -> Any:
-    """The emulator hands Number parameters on as text, and its pollers fail to compare MaximumConcurrency with it."""
+    """The emulator passes Number parameters on as text, and its pollers cannot compare MaximumConcurrency with text."""
     if isinstance(node, list):
         return [with_numbers(each, declared, parameters) for each in node]
     if not isinstance(node, dict):
@@ -135,7 +135,7 @@ def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -
     name = str(node.get("Ref"))
     if declared.get(name, {}).get("Type") == "Number":
         value = str(parameters.get(name, declared[name].get("Default")))
-        return int(value) if value.isdecimal() else node  # what is no number, the emulator refuses itself
+        return int(value) if value.isdecimal() else node  # the emulator itself refuses a value that is no number
     return {key: with_numbers(value, declared, parameters) for key, value in node.items()}
 
 
@@ -162,7 +162,7 @@ def routed_api(name: str, api: Template) -> Template:
 
 
 def plain_secret(node: Any) -> Any:
-    """The emulator ignores ExcludePunctuation in generated secrets: name the characters instead."""
+    """The emulator ignores ExcludePunctuation in generated secrets, so name the characters."""
     if isinstance(node, list):
         return [plain_secret(each) for each in node]
     if not isinstance(node, dict):
@@ -172,7 +172,7 @@ def plain_secret(node: Any) -> Any:
 
 
 def with_batches(node: Any) -> Any:
-    """On AWS the right to send a message covers batches of them; the emulator asks for a right of its own."""
+    """On AWS the right to send a message covers batches of them; the emulator requires another right."""
     if isinstance(node, list):
         return [with_batches(each) for each in node]
     if not isinstance(node, dict):
@@ -182,7 +182,7 @@ def with_batches(node: Any) -> Any:
 
 
 def without_tls(resource: Template) -> Template:
-    """The emulator speaks plain HTTP, which a TLS-only statement would deny: leave such statements out."""
+    """The emulator uses plain HTTP, which a TLS-only statement would deny: leave these statements out."""
     document = resource.get("Properties", {}).get("PolicyDocument")
     if document is None:
         return resource

@@ -122,7 +122,7 @@ def test_a_secret_is_not_taken_from_the_command_line_but_asked_for(deployed: Dep
         ("ArchiveVisibilitySeconds=5", "ArchiveVisibilitySeconds is not a parameter: it is fixed in template.yaml"),
         (
             "BucketName=my-other-calls",
-            "BucketName stays: the calls are in elevenlabs-agentic-memory-000000000000-us-east-1",
+            "BucketName cannot be changed: the calls are in elevenlabs-agentic-memory-000000000000-us-east-1",
         ),
     ],
 )
@@ -192,7 +192,7 @@ def test_a_new_stack_does_not_begin_if_its_bucket_is_there(deploy: Deploy) -> No
     code, screen, asked = deploy.answering({}, STACK="second", PARAMETERS="BucketName=taken-already")
 
     assert code == 2
-    assert "The bucket taken-already is in your account already" in screen
+    assert "The bucket taken-already exists in your account already" in screen
     assert len(asked) == 2
 
 
