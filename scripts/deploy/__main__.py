@@ -20,7 +20,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.aws_session import STACK_NAME, OpsError, aws_session, explained
 from scripts.concurrency import limits, low_limit
 from scripts.deploy.package import TEMPLATE, package
-from scripts.deploy.parameters import Parameter, Setting, for_new, for_update, read_constants, read_given, read_template
+from scripts.deploy.parameters import (
+    Parameter,
+    Setting,
+    chosen_before,
+    for_new,
+    for_update,
+    read_constants,
+    read_given,
+    read_template,
+)
 from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 from scripts.deploy.questions import Questions
 from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, aftermath
@@ -68,14 +77,14 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
     if not built:
         check_python()
     template = built or TEMPLATE
-    declared = read_template(template)
+    declared, constants = read_template(template), read_constants(template)
     questions = Questions(declared)
     session = aws_session(otherwise=REGION)
     check_region(session, str(session.region_name))
     account = check_credentials(session)
     stack = CloudFormation(session.client("cloudformation"), name)
     found = at_rest(stack)
-    given = read_given(parameters, declared, read_constants(template), questions.hidden)
+    given = read_given(parameters, declared, constants, questions.hidden)
     if found is None:
         session = place(questions, name, session)
         stack = CloudFormation(session.client("cloudformation"), questions.name)
@@ -86,6 +95,8 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
         style="bold",
     )
     show_settings(settings, is_new=found is None)
+    for note in chosen_before(constants, found.values if found else {}):
+        console.print(note, style="yellow")
     if note := low_limit(limits(session.client)):
         console.print(f"Good to know: {note}", style="yellow")
     made = carry_out(stack, package(session, built, backend(settings, found)), settings, found)

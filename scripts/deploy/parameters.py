@@ -82,10 +82,19 @@ def read_template(path: Path) -> dict[str, Parameter]:
     return {name: _parameter(name, each) for name, each in declared.items()}
 
 
-def read_constants(path: Path) -> set[str]:
-    """The names of the numbers that the template at `path` fixes."""
+def read_constants(path: Path) -> dict[str, str]:
+    """The numbers that the template at `path` fixes, by name."""
     groups = yaml_parse(path.read_text()).get("Mappings", {}).get("Constants", {})
-    return {name for group in groups.values() for name in group}
+    return {name: str(value) for group in groups.values() for name, value in group.items()}
+
+
+def chosen_before(constants: Mapping[str, str], values: Mapping[str, str]) -> list[str]:
+    """A sentence for each value of a stack that the template has fixed to another one since."""
+    return [
+        f"{name} was {values[name]} in this stack. It is not a parameter any more: template.yaml fixes it to {value}."
+        for name, value in constants.items()
+        if values.get(name, value) != value
+    ]
 
 
 def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:

@@ -51,8 +51,8 @@ def check_bucket(session: Session, name: str) -> None:
             return
         if error_code(error) in ("301", "403"):
             raise OpsError(
-                f"The bucket name {name} is not free: another account or region has it, or your credentials may not look "
-                f"at it (s3:ListBucket). {other}"
+                f"The bucket name {name} is not free: another account or region has it, or your credentials may not "
+                f"look at it (s3:ListBucket). {other}"
             ) from None
         raise explained(error) from None
     except BotoCoreError as error:
