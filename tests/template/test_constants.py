@@ -30,7 +30,7 @@ def test_a_name_is_a_parameter_or_a_constant_and_not_both():
     assert set(CONSTANTS) & set(translated()["Parameters"]) == set()
 
 
-def test_every_constant_that_make_local_could_always_set_is_there():
+def test_make_local_can_override_each_of_these_numbers():
     assert set(CONSTANTS) == {
         "SignatureMaxAgeSeconds", "SignatureMaxAheadSeconds", "SecretOverlapSeconds", "SecretCacheSeconds",
         "SecretGraceSeconds", "ArchiveTimeoutSeconds", "ArchiveVisibilitySeconds", "ArchiveMaxReceives",
@@ -85,7 +85,7 @@ def test_a_lease_outlives_the_memory_writer_that_holds_it_and_ends_before_the_ne
     assert value("MemoryTimeoutSeconds") < value("MemoryLeaseSeconds") < value("MemoryVisibilitySeconds")
 
 
-def test_the_last_attempt_comes_after_the_time_in_which_a_lost_memory_is_searched():
+def test_the_last_attempt_comes_after_the_time_in_which_mem0_is_searched_for_a_lost_memory():
     last = (value("MemoryMaxReceives") - 1) * value("MemoryVisibilitySeconds")
 
     assert value("MemoryUnknownSeconds") < last
@@ -95,12 +95,12 @@ def test_a_request_to_mem0_fits_into_the_memory_writers_time():
     assert value("MemoryTimeoutSeconds") > 30
 
 
-def test_sqs_can_delay_and_hide_messages_so_long():
+def test_delays_and_visibility_timeouts_are_within_the_limits_of_sqs():
     assert value("AudioDelaySeconds") <= 900
     assert max(value(name) for name in CONSTANTS if name.endswith("VisibilitySeconds")) <= 12 * 3600
 
 
-def test_lambda_lets_a_function_run_so_long():
+def test_timeouts_are_within_the_limit_of_lambda():
     assert max(value(name) for name in CONSTANTS if name.endswith("TimeoutSeconds")) <= 900
 
 
