@@ -47,7 +47,7 @@ httpx.Client.__init__ = remember_client  # type: ignore[method-assign]
 FIXTURES = Path(__file__).parent / "fixtures"
 SECRET = "wsec_0123456789abcdef"
 # The files of more than 20 s of CPU, by how their names begin.
-LONGEST = ("test_ops_erase", "test_deploy", "test_ops_export", "test_operations", "test_hostile", "test_schedules")
+LONGEST = ("test_erase", "test_deploy", "test_export", "test_operations", "test_hostile", "test_schedules")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,6 +1,6 @@
 """The template's options that are off by default. Run as a program it prints the template with all of them on.
 
-That is what checkov reads: it knows no merge keys, and passes over much of what depends on a condition.
+checkov reads that instead of template.yaml, because it passes over much of what depends on a condition.
 """
 
 import json

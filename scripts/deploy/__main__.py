@@ -20,7 +20,16 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.aws_session import STACK_NAME, OpsError, aws_session, explained
 from scripts.concurrency import limits, low_limit
 from scripts.deploy.package import TEMPLATE, package
-from scripts.deploy.parameters import Parameter, Setting, for_new, for_update, read_given, read_template
+from scripts.deploy.parameters import (
+    Parameter,
+    Setting,
+    chosen_before,
+    for_new,
+    for_update,
+    read_constants,
+    read_given,
+    read_template,
+)
 from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 from scripts.deploy.questions import Questions
 from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, aftermath
@@ -28,7 +37,7 @@ from scripts.deploy.view import bar, console, show_changes, show_next_steps, sho
 
 REGION = "us-east-1"
 INTERRUPTED = 130
-GOES_ON = "What CloudFormation has begun goes on. Run the same command again to see how it ends."
+CONTINUES = "CloudFormation continues what it has begun. Run the same command again to see the result."
 
 
 @click.command(help=__doc__, context_settings={"help_option_names": ["-h", "--help"]})
@@ -47,18 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         command(arguments, prog_name="make deploy", standalone_mode=False)
     except click.Abort:
-        return say(f"Interrupted. {GOES_ON}", INTERRUPTED)
+        return report(f"Interrupted. {CONTINUES}", INTERRUPTED)
     except click.ClickException as error:
-        return say(error.format_message(), 2)
+        return report(error.format_message(), 2)
     except OpsError as error:
-        return say(str(error), error.code)
+        return report(str(error), error.code)
     except (ClientError, BotoCoreError) as error:
         refused = explained(error)
-        return say(str(refused), refused.code)
+        return report(str(refused), refused.code)
     return 0
 
 
-def say(text: str, code: int) -> int:
+def report(text: str, code: int) -> int:
     console.print(text, style="red")
     return code
 
@@ -67,14 +76,15 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
     """From the checks to the outputs. Raises OpsError, or what AWS answers."""
     if not built:
         check_python()
-    declared = read_template(built or TEMPLATE)
+    template = built or TEMPLATE
+    declared, constants = read_template(template), read_constants(template)
     questions = Questions(declared)
     session = aws_session(otherwise=REGION)
     check_region(session, str(session.region_name))
     account = check_credentials(session)
     stack = CloudFormation(session.client("cloudformation"), name)
     found = at_rest(stack)
-    given = read_given(parameters, declared, questions.hidden)
+    given = read_given(parameters, declared, constants, questions.hidden)
     if found is None:
         session = place(questions, name, session)
         stack = CloudFormation(session.client("cloudformation"), questions.name)
@@ -85,6 +95,8 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
         style="bold",
     )
     show_settings(settings, is_new=found is None)
+    for note in chosen_before(constants, found.values if found else {}):
+        console.print(note, style="yellow")
     if note := low_limit(limits(session.client)):
         console.print(f"Good to know: {note}", style="yellow")
     made = carry_out(stack, package(session, built, backend(settings, found)), settings, found)
@@ -93,11 +105,11 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
 
 
 def place(questions: Questions, name: str, session: Session) -> Session:
-    """Ask where a new stack is to be. Its name is then that of the questions."""
+    """Ask for the name and the region of a new stack. The answer to the first is `questions.name`."""
     if not sys.stdin.isatty():
         raise OpsError(
-            f"There is no stack {name} in {session.region_name}, and nobody to ask for a new one: run make deploy in a "
-            "terminal, or name the stack with STACK=name and its region with AWS_REGION."
+            f"There is no stack {name} in {session.region_name}. To make one, run make deploy in a terminal, where it "
+            "can ask for the settings. To update another stack, name it with STACK=name and its region with AWS_REGION."
         )
     questions.ask_name(name)
     os.environ["AWS_REGION"] = questions.region(str(session.region_name), partial(check_region, session))
@@ -107,12 +119,12 @@ def place(questions: Questions, name: str, session: Session) -> Session:
 
 
 def at_rest(stack: CloudFormation) -> Deployed | None:
-    """The stack when nothing is under way any more; None if there is none, or none that was ever made."""
+    """The stack, once nothing is changing it any more. None if there is none, or only one that was never made."""
     found = stack.find()
     if found is None or found.status == REVIEW:
         return None
     if "WebhookSecretValue" not in found.values:
-        raise OpsError(f"The stack {stack.name} is another application's: name yours with STACK=name.")
+        raise OpsError(f"The stack {stack.name} belongs to another application: choose another name with STACK=name.")
     if found.status.endswith("_IN_PROGRESS"):
         with console.status(f"Waiting: the stack {stack.name} is being changed ({found.status}) ..."):
             found = stack.wait(found)
@@ -122,14 +134,14 @@ def at_rest(stack: CloudFormation) -> Deployed | None:
         raise OpsError(aftermath(found.status, stack.name))
     if found.status == FAILED_AT_FIRST:
         console.print(f"The first deployment of {stack.name} failed: {stack.why_failed(found)}.")
-        with console.status("Deleting what it left, which holds no calls ..."):
+        with console.status("Deleting what it left. It holds no calls ..."):
             stack.remove(found)
         return None
     return found
 
 
 def new(session: Session, account: str, given: Mapping[str, str], questions: Questions) -> list[Setting]:
-    """What a new stack is made with. Its bucket's name must be free."""
+    """The settings of a new stack. Its bucket's name must be free."""
     check_bucket(session, given.get("BucketName") or f"elevenlabs-agentic-memory-{account}-{session.region_name}")
     settings = for_new(questions.declared, {**questions.parameters(given), **given})
     console.print()
@@ -139,18 +151,19 @@ def new(session: Session, account: str, given: Mapping[str, str], questions: Que
 def update(
     stack: CloudFormation, found: Deployed, given: Mapping[str, str], declared: Mapping[str, Parameter]
 ) -> list[Setting]:
-    """What an update sends. Raises OpsError for what may not be changed on a stack that has calls."""
+    """The settings of an update. Raises OpsError for a parameter that must not change in a stack with calls."""
     key, bucket = found.values.get("KmsKeyArn"), found.outputs.get("BucketName")
     if key and given.get("KmsKeyArn", key) != key:
-        raise OpsError("KmsKeyArn stays once it is given: the functions could not read what that key encrypted.")
+        raise OpsError("KmsKeyArn cannot be changed: the functions could not read what the present key has encrypted.")
     if given.get("BucketName", bucket) not in (bucket, found.values.get("BucketName")):
         raise OpsError(
-            f"BucketName stays: the calls are in {bucket}. STACK=name makes a second stack with its own bucket."
+            f"BucketName cannot be changed: the calls are in {bucket}. STACK=name makes a second stack, with its "
+            "own bucket."
         )
     if "WebhookSecretValue" in given:
         raise OpsError(
             "WebhookSecretValue is for a new stack. ./scripts/ops rotate-secret --yes changes the signing secret of "
-            "this one, and no webhook is refused meanwhile."
+            "this one without refusing a webhook."
         )
     return for_update(declared, given, found.values, stack.defaults())
 
@@ -163,7 +176,7 @@ def backend(settings: Sequence[Setting], found: Deployed | None) -> str:
 
 def carry_out(stack: CloudFormation, url: str, settings: Sequence[Setting], found: Deployed | None) -> bool:
     """Change the stack; False if there is nothing to change."""
-    with console.status("CloudFormation works out what changes ..."):
+    with console.status("CloudFormation prepares the change ..."):
         prepared = stack.prepare(url, settings, is_new=found is None)
     if prepared is None:
         console.print("Nothing to change: the stack already matches the template and the parameters.", style="green")
@@ -173,24 +186,24 @@ def carry_out(stack: CloudFormation, url: str, settings: Sequence[Setting], foun
     if lost := [each.resource for each in changes if each.loses_data]:
         stack.discard(prepared.change_set)
         raise OpsError(
-            f"Nothing was changed: this would replace {', '.join(lost)} by an empty one, and the stack would lose its "
-            "data. Undo that change, or make a second stack: STACK=name."
+            f"Nothing was changed. The update would replace {', '.join(lost)} by an empty one, and the stack would "
+            "lose its data. Undo that change, or make a second stack: STACK=name."
         )
     after = stack.last_event()
     stack.execute(prepared.change_set)
-    with going_on(), bar() as progress:
+    with watching(), bar() as progress:
         made = stack.follow(prepared.stack, after, steps(progress, len(changes)))
     show_outputs(made, is_new=found is None)
     return True
 
 
 @contextmanager
-def going_on() -> Iterator[None]:
-    """Whatever hinders the look at CloudFormation does not hinder CloudFormation."""
+def watching() -> Iterator[None]:
+    """An error while we watch CloudFormation does not stop CloudFormation."""
     try:
         yield
     except (ClientError, BotoCoreError) as error:
-        raise OpsError(f"{explained(error)} {GOES_ON}", code=1) from None
+        raise OpsError(f"{explained(error)} {CONTINUES}", code=1) from None
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The functions' packages and the template in S3, as CloudFormation takes them, by the SAM CLI."""
+"""The SAM CLI puts the functions' packages and the template into S3, where CloudFormation reads them."""
 
 import fcntl
 import hashlib
@@ -72,15 +72,15 @@ def upload(session: Session, built: Path) -> str:
         template = packaged.read_bytes()
     found = _BUCKET.search(template.decode())
     if not found:
-        raise OpsError(f"{built} has no function whose package could be uploaded: make build makes it anew.")
+        raise OpsError(f"{built} has no function whose package could be uploaded: run make build again.")
     s3, bucket, key = session.client("s3"), found[1] or found[2], f"{hashlib.sha256(template).hexdigest()}.template"
     s3.put_object(Bucket=bucket, Key=key, Body=template)
     return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 
 
 def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
-    """Run a command to its end; what it says is shown only if it fails. Raises OpsError."""
-    # Without what `make deploy` tells a make below it: its variables, and its own jobs.
+    """Run a command. Its output is shown only if it fails. Raises OpsError."""
+    # Without the variables and the jobs that `make deploy` passes on to a make below it.
     inherited = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
     try:
         ran = subprocess.run(
@@ -88,7 +88,7 @@ def _run(command: Sequence[str], environment: Mapping[str, str]) -> None:
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", timeout=1800,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        raise OpsError(f"{Path(command[0]).name} took more than half an hour, and was ended.", code=1) from None
+        raise OpsError(f"{Path(command[0]).name} took more than half an hour and was stopped.", code=1) from None
     if ran.returncode:
         for line in ran.stdout.splitlines()[-_LAST_LINES:]:
             console.print(line)

@@ -1,9 +1,9 @@
-"""The stack's parameters: what the template declares, what the operator gives, and what an update sends."""
+"""The stack's parameters: as the template declares them, as the operator gives them, as an update sends them."""
 
 import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -53,7 +53,7 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Setting:
-    """One parameter in a deployment. `value` None keeps what the stack has; `before` None: the stack has none yet."""
+    """One parameter in a deployment. `value` None keeps the stack's value; `before` None: the stack has none yet."""
 
     parameter: Parameter
     value: str | None
@@ -66,11 +66,11 @@ class Setting:
 
     @property
     def is_changed(self) -> bool:
-        """Whether a person should hear of it. What a stored secret is, CloudFormation does not tell."""
+        """Whether to show it as a change. A given secret counts as one: CloudFormation does not show the stored one."""
         return self.value is not None and (self.parameter.is_secret or self.value != self.before)
 
     def shown(self, value: str | None) -> str:
-        """A value for people: a secret only as being there or not."""
+        """A value for people. Of a secret it shows only whether there is one."""
         if self.parameter.is_secret and value not in (None, NONE):
             return "(secret)"
         return value or "(empty)"
@@ -80,6 +80,21 @@ def read_template(path: Path) -> dict[str, Parameter]:
     """The parameters of the template at `path`, by name."""
     declared = yaml_parse(path.read_text()).get("Parameters", {})
     return {name: _parameter(name, each) for name, each in declared.items()}
+
+
+def read_constants(path: Path) -> dict[str, str]:
+    """The numbers that the template at `path` fixes, by name."""
+    groups = yaml_parse(path.read_text()).get("Mappings", {}).get("Constants", {})
+    return {name: str(value) for group in groups.values() for name, value in group.items()}
+
+
+def chosen_before(constants: Mapping[str, str], values: Mapping[str, str]) -> list[str]:
+    """A sentence for each value of a stack that the template has fixed to another one since."""
+    return [
+        f"{name} was {values[name]} in this stack. It is not a parameter any more: template.yaml fixes it to {value}."
+        for name, value in constants.items()
+        if values.get(name, value) != value
+    ]
 
 
 def _parameter(name: str, declared: Mapping[str, Any]) -> Parameter:
@@ -109,9 +124,9 @@ def split(text: str) -> dict[str, str]:
 
 
 def read_hidden(name: str) -> str:
-    """A line typed without echo, or one of standard input if that is no terminal. Raises OpsError for none.
+    """A line typed without echo, or read from standard input if that is no terminal. Raises OpsError for none.
 
-    So a secret is neither in the shell's history nor where other processes see it.
+    So a secret is neither in the shell's history nor visible to other processes.
     """
     with suppress(EOFError):
         line = getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.readline()
@@ -120,16 +135,24 @@ def read_hidden(name: str) -> str:
     raise OpsError(f"{name}={ASK}: nothing was given.")
 
 
-def read_given(text: str, declared: Mapping[str, Parameter], ask: Callable[[Parameter], str]) -> dict[str, str]:
-    """What PARAMETERS gives a deployed stack; `ask` gets the secrets. Raises OpsError."""
+def read_given(
+    text: str, declared: Mapping[str, Parameter], constants: Collection[str], ask: Callable[[Parameter], str]
+) -> dict[str, str]:
+    """The values in PARAMETERS for a stack on AWS; `ask` reads the secrets. Raises OpsError."""
     given = split(text)
     for name, value in given.items():
+        if name in constants:
+            raise OpsError(
+                f"{name} is not a parameter: it is fixed in template.yaml, under Mappings, Constants. "
+                "Only make local can override it."
+            )
         if name not in declared:
             raise OpsError(f"There is no parameter {name}.{_meant(name, declared)}")
         if declared[name].is_secret and value not in (ASK, NONE):
             raise OpsError(
-                f"{name} is a secret: the shell stores command lines, and other users see them. Write {name}={ASK}: "
-                "you then type it, and it is not shown. Delete what you have just written from the shell's history."
+                f"{name} is a secret. The shell stores command lines, and other users see them. Write {name}={ASK}; "
+                "then you type the secret, and it is not shown. Delete the line that you have just typed from the "
+                "shell's history."
             )
     return {
         name: declared[name].check(ask(declared[name]) if declared[name].is_secret and value == ASK else value)
@@ -144,24 +167,24 @@ def _meant(name: str, declared: Mapping[str, Parameter]) -> str:
 
 
 def for_new(declared: Mapping[str, Parameter], chosen: Mapping[str, str]) -> list[Setting]:
-    """What a new stack is made with; all else has its default."""
+    """The settings of a new stack. All other parameters have their defaults."""
     return [Setting(declared[name], value) for name, value in chosen.items()]
 
 
 def for_update(
     declared: Mapping[str, Parameter], given: Mapping[str, str], values: Mapping[str, str], defaults: Mapping[str, str]
 ) -> list[Setting]:
-    """What an update sends: what is given; a new default where nothing was chosen; for all else, what the stack has.
+    """The settings of an update: given values, new defaults where nobody chose a value, else the stack's values.
 
-    `values` and `defaults` are those of the stack. A value that is the default of the stack's own template was not
-    chosen by anybody. What a secret is, CloudFormation does not tell, so that it stays.
+    `values` and `defaults` are those of the stack. Nobody chose a value that equals the default of the stack's own
+    template. CloudFormation does not show secrets, so they stay.
     """
     settings = (_update(each, given.get(name), values.get(name), defaults.get(name)) for name, each in declared.items())
     return [each for each in settings if each]
 
 
 def _update(parameter: Parameter, given: str | None, before: str | None, default: str | None) -> Setting | None:
-    """None for a parameter that the stack has not had yet: it gets its default by itself."""
+    """None for a parameter that is new to the stack: CloudFormation gives it its default."""
     if given is not None:
         return Setting(parameter, given, before)
     if before is None:

@@ -1,4 +1,4 @@
-"""The questions that a new stack is made by: eight at most, each with a default."""
+"""The questions for a new stack: eight at most, each with a default."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ _TRUE = {"yes": "true", "no": "false"}
 
 
 class Questions:
-    """Asks on the terminal, and counts. A wrong answer is told what is wrong, and asked for again."""
+    """Asks on the terminal, and counts. After a wrong answer it says what is wrong and asks again."""
 
     def __init__(self, declared: Mapping[str, Parameter]) -> None:
         self.declared, self.name, self._asked = declared, "", 0
@@ -28,7 +28,7 @@ class Questions:
         return self._ask("Region", "Where calls are kept. A stack cannot be moved.", default, check)
 
     def parameters(self, given: Mapping[str, str]) -> dict[str, str]:
-        """The answers, by the stack's parameters. What is given is not asked for; what has its default is left out."""
+        """The answers by parameter. It does not ask for what is given, and leaves out answers equal to the default."""
         chosen: dict[str, str] = {}
         if "WebhookSecretValue" not in given:
             sentence = "ElevenLabs shows it once it has the stack's address. Press Enter to give it later."
@@ -64,7 +64,7 @@ class Questions:
         return {}
 
     def hidden(self, parameter: Parameter) -> str:
-        """A secret that PARAMETERS says to ask for. Mem0's configuration is in a file."""
+        """A secret for which PARAMETERS says `ask`. Mem0's configuration is read from a file."""
         if parameter.name == "MemoryConfig":
             return str(click.prompt("File of MemoryConfig", value_proc=_answered(self.config), err=True))
         return read_hidden(parameter.name)
@@ -94,7 +94,7 @@ class Questions:
 
 
 def _answered(check: Callable[[str], str]) -> Callable[[str], str]:
-    """As click wants it: what is wrong with an answer is shown, and it asks again."""
+    """As click wants it: a wrong answer shows what is wrong, and click asks again."""
 
     def process(text: str) -> str:
         try:

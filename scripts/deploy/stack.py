@@ -1,4 +1,4 @@
-"""A stack as CloudFormation knows it: what it has, what an update would change, and how that goes."""
+"""A stack in CloudFormation: what it has, what an update would change, and the update itself."""
 
 import time
 import uuid
@@ -17,17 +17,17 @@ from shared.aws_errors import error_code
 CAPABILITIES = ["CAPABILITY_IAM"]
 POLL_SECONDS = 2.0
 TEN_MINUTES = {"Delay": POLL_SECONDS, "MaxAttempts": 300}
-REVIEW = "REVIEW_IN_PROGRESS"  # only a change set was made, and perhaps by somebody else: nothing is deployed yet
-FAILED_AT_FIRST = "ROLLBACK_COMPLETE"  # the first deployment failed, and nothing of it was kept
+REVIEW = "REVIEW_IN_PROGRESS"  # only a change set was made, perhaps by somebody else: nothing is deployed yet
+FAILED_AT_FIRST = "ROLLBACK_COMPLETE"  # the first deployment failed, and nothing of it is left
 STUCK = {
-    "CREATE_FAILED": "its first deployment failed, and was left as it was. Delete it in the console",
-    "ROLLBACK_FAILED": "its first deployment failed, and could not be taken back. Delete it in the console",
+    "CREATE_FAILED": "its first deployment failed and was not rolled back. Delete it in the console",
+    "ROLLBACK_FAILED": "its first deployment failed and could not be rolled back. Delete it in the console",
     "DELETE_FAILED": "it could not be deleted. The console says why; delete it there",
-    "UPDATE_FAILED": "an update failed, and was left as it was. Take it back: "
+    "UPDATE_FAILED": "an update failed and was not rolled back. Roll it back: "
     "aws cloudformation rollback-stack --stack-name {name}",
-    "UPDATE_ROLLBACK_FAILED": "an update failed, and could not be taken back. Repair the resource that the console "
-    "names; then: aws cloudformation continue-update-rollback --stack-name {name}",
-    "IMPORT_ROLLBACK_FAILED": "an import failed, and could not be taken back. Look at it in the console",
+    "UPDATE_ROLLBACK_FAILED": "an update failed and could not be rolled back. Fix the resource that the console "
+    "names; then run: aws cloudformation continue-update-rollback --stack-name {name}",
+    "IMPORT_ROLLBACK_FAILED": "an import failed and could not be rolled back. Look at it in the console",
 }
 STACK_TYPE = "AWS::CloudFormation::Stack"
 KEPT = ("AWS::S3::Bucket", "AWS::DynamoDB::Table", "AWS::KMS::Key", "AWS::SecretsManager::Secret")
@@ -68,7 +68,7 @@ class Prepared(NamedTuple):
 
 
 class CloudFormation:
-    """Everything that is asked of CloudFormation about one stack, by its name."""
+    """All requests to CloudFormation about one stack, by its name."""
 
     def __init__(self, client: Any, name: str) -> None:
         self._client, self.name = client, name
@@ -82,23 +82,23 @@ class CloudFormation:
             raise
 
     def defaults(self) -> dict[str, str]:
-        """The defaults in the stack's own template, by its parameters' names."""
+        """The defaults of the parameters in the stack's own template, by name."""
         summary = self._client.get_template_summary(StackName=self.name)
         return {each["ParameterKey"]: each["DefaultValue"] for each in summary["Parameters"] if "DefaultValue" in each}
 
     def remove(self, stack: Deployed) -> None:
-        """Delete a stack of which nothing was kept. By its ARN: a new one of the same name is another stack."""
+        """Delete a new stack that failed. By its ARN: a new stack of the same name is another one."""
         self._client.delete_stack(StackName=stack.arn)
         try:
             self._client.get_waiter("stack_delete_complete").wait(StackName=stack.arn, WaiterConfig=TEN_MINUTES)
         except WaiterError as error:
-            why = _waited_in_vain(error) or "the console says why; delete it there"
+            why = _unknown_result(error) or "the console says why; delete it there"
             raise OpsError(f"The failed stack {self.name} could not be deleted: {why}.", code=1) from None
 
     def prepare(self, template_url: str, settings: Sequence[Setting], *, is_new: bool) -> Prepared | None:
-        """Let CloudFormation work out the change; None if nothing would change.
+        """Let CloudFormation prepare the change; None if nothing would change.
 
-        Its name is new each time, and its token: a request that botocore repeats makes no second one.
+        Its name and its token are new each time, so that a request that botocore repeats makes no second one.
         """
         name = f"deploy-{uuid.uuid4().hex}"
         try:
@@ -119,8 +119,8 @@ class CloudFormation:
             waiter.wait(ChangeSetName=change_set, WaiterConfig=TEN_MINUTES)
             return True
         except WaiterError as error:
-            if why := _waited_in_vain(error):
-                raise OpsError(f"CloudFormation did not work out the change: {why}.", code=1) from None
+            if why := _unknown_result(error):
+                raise OpsError(f"CloudFormation did not prepare the change: {why}.", code=1) from None
             reason = str(error.last_response.get("StatusReason", ""))
         refused = refusal(self._client, ChangeSetName=change_set) or reason
         self.discard(change_set)
@@ -137,29 +137,29 @@ class CloudFormation:
         ]
 
     def discard(self, change_set: str) -> None:
-        """Leave nothing of a change set that is not carried out. An empty stack under review does no harm."""
+        """Delete a change set that is not carried out. The empty stack that it may leave does no harm."""
         self._client.delete_change_set(ChangeSetName=change_set)
 
     def execute(self, change_set: str) -> None:
-        """Begin. A repeated request does not begin twice."""
+        """Begin the change. A repeated request does not begin it twice."""
         try:
             self._client.execute_change_set(ChangeSetName=change_set, ClientRequestToken=change_set.split("/")[1])
         except ClientError as error:
             if error_code(error) in ("ChangeSetNotFound", "ChangeSetNotFoundException"):
                 raise OpsError("Another deployment of this stack was faster. Run make deploy again.", code=1) from None
             if error_code(error) not in ("InvalidChangeSetStatus", "InvalidChangeSetStatusException"):
-                raise  # that one is the answer to a repeated request: it has begun
+                raise  # InvalidChangeSetStatus answers a repeated request: the change has begun
 
     def last_event(self) -> str:
-        """The newest event's id: what comes after it belongs to what is done next."""
+        """The id of the newest event: later ones belong to the next change."""
         events = self._client.describe_stack_events(StackName=self.name)["StackEvents"]
         return str(events[0]["EventId"]) if events else ""
 
     def follow(self, arn: str, after: str, on_event: Callable[[dict[str, Any]], None]) -> Deployed:
-        """Hand on every event after the one `after` until the stack comes to rest. Raises OpsError if it failed."""
+        """Pass on every event later than `after` until the change is over. Raises OpsError if it failed."""
         failures: list[dict[str, Any]] = []
         while True:
-            stack = self._describe(arn)  # first: then no event is missed
+            stack = self._describe(arn)  # before the events, so that none is missed
             for event in self._events(arn, after):
                 after = event["EventId"]
                 failures += [event] if is_failure(event) else []
@@ -173,14 +173,14 @@ class CloudFormation:
         return stack
 
     def wait(self, stack: Deployed) -> Deployed:
-        """Until nothing is under way any more, also no removal of what an update does not need."""
+        """Wait until nothing changes the stack any more, also no removal of resources after an update."""
         while stack.status.endswith("_IN_PROGRESS"):
             time.sleep(POLL_SECONDS)
             stack = self._describe(stack.arn)
         return stack
 
     def why_failed(self, stack: Deployed) -> str:
-        """The first failure of the last thing that was done with the stack."""
+        """The first failure of the last change of the stack."""
         last: list[dict[str, Any]] = []
         for event in reversed(self._events(stack.arn, "")):
             last.insert(0, event)
@@ -208,7 +208,7 @@ class CloudFormation:
 
 
 def is_over(status: str) -> bool:
-    """Whether it is done, but perhaps for the removal of what is not used any more."""
+    """Whether the change is over. The removal of unused resources may still run."""
     return not status.endswith("_IN_PROGRESS") or "CLEANUP" in status
 
 
@@ -217,13 +217,13 @@ def has_failed(status: str) -> bool:
 
 
 def is_failure(event: dict[str, Any]) -> bool:
-    """Whether this is a cause. What was under way meanwhile is cancelled, and fails because of it."""
+    """Whether this is a cause, and not a resource that was cancelled because of another one's failure."""
     reason = event.get("ResourceStatusReason", "")
     return event["ResourceStatus"].endswith("_FAILED") and reason != "" and "cancelled" not in reason
 
 
 def first_failure(client: Any, failures: Sequence[dict[str, Any]]) -> str:
-    """Which resource failed first, and why. What CloudFormation refuses before it begins, its events do not say."""
+    """Which resource failed first, and why. What CloudFormation refuses before it begins is not in these events."""
     if not failures:
         return "No event says why it failed"
     first = failures[0]
@@ -235,7 +235,7 @@ def first_failure(client: Any, failures: Sequence[dict[str, Any]]) -> str:
 
 
 def refusal(client: Any, **which: str) -> str:
-    """What the validation of an operation, or of a change set, found first; empty if nothing."""
+    """The first fault that the validation of an operation or a change set found; empty if none."""
     with suppress(ClientError):
         events = client.describe_events(**which, Filters={"FailedEvents": True}).get("OperationEvents", [])
         for event in events:
@@ -245,18 +245,18 @@ def refusal(client: Any, **which: str) -> str:
 
 
 def aftermath(status: str, name: str) -> str:
-    """What a failure leaves, and what to do about it."""
+    """The state after a failure, and what to do."""
     if status in STUCK:
         return f"The stack {name} cannot be updated now: {STUCK[status].format(name=name)}."
     if status.startswith("UPDATE_ROLLBACK_COMPLETE"):
-        return "The update was taken back, and the stack is as it was before."
+        return "The update was rolled back. The stack is as it was before."
     if status == FAILED_AT_FIRST:
-        return "Nothing was kept of the new stack. Once the cause is gone, run make deploy again."
+        return "Nothing is left of the new stack. Fix the cause, then run make deploy again."
     return f"The stack {name} is now {status}."
 
 
-def _waited_in_vain(error: WaiterError) -> str:
-    """Why nobody knows how it went; empty if it failed."""
+def _unknown_result(error: WaiterError) -> str:
+    """Why the result is unknown; empty if it is known: a failure."""
     answer = error.last_response
     if "Error" in answer:
         return str(explained(ClientError(answer, "the request"))).rstrip(".")

@@ -1,4 +1,4 @@
-"""What `make deploy` shows: what changes, how far it is, what came of it. Outputs go to stdout, all else to stderr."""
+"""What `make deploy` shows: the changes, the progress, the result. Outputs go to stdout, all else to stderr."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -11,14 +11,14 @@ from scripts.deploy.parameters import Setting
 from scripts.deploy.stack import STACK_TYPE, Change, Deployed
 from scripts.terminal import Terminal, plain
 
-MANY = 12  # names of resources in a line; of more only the kinds are told
+MANY = 12  # names of resources in a line; if there are more, only their types are shown
 KINDS = 5
 
 console = Terminal(stderr=True, soft_wrap=True)
 
 
 def show_settings(settings: Sequence[Setting], *, is_new: bool) -> None:
-    """The parameters that are set or changed, by hand or by a new default."""
+    """The parameters that are set or changed, by the operator or by a new default."""
     changed = [each for each in settings if each.is_changed]
     for each in changed:
         before = "" if each.before is None else f"{each.shown(each.before)} -> "
@@ -42,7 +42,7 @@ def kind(change: Change) -> str:
 
 
 def by_type(changes: Sequence[Change], names: Sequence[str]) -> str:
-    """The kinds that there are most of, and how many others."""
+    """The most frequent types, and the number of others."""
     counted = Counter(each.type.removeprefix("AWS::") for each in changes if each.resource in names)
     most = counted.most_common(KINDS)
     others = len(names) - sum(number for _, number in most)
@@ -61,7 +61,7 @@ def bar() -> Progress:
 
 
 def steps(progress: Progress, total: int) -> Callable[[dict[str, Any]], None]:
-    """What to do at each event: count a resource that is done. Where nobody watches a bar, a line for each."""
+    """What to do at each event: count a resource that is done. Without a terminal, print a line for each."""
     task = progress.add_task("CloudFormation at work", total=total)
     done: set[str] = set()
 
@@ -80,7 +80,7 @@ def steps(progress: Progress, total: int) -> Callable[[dict[str, Any]], None]:
 
 
 def show_outputs(made: Deployed, *, is_new: bool) -> None:
-    console.print(f"Done. {'The stack is there.' if is_new else 'The stack is up to date.'}", style="green")
+    console.print(f"Done. {'The stack is ready.' if is_new else 'The stack is up to date.'}", style="green")
     for output in ("PostCallUrl", "BucketName", "WebhookSecretArn", "DashboardUrl"):
         if output in made.outputs:
             click.echo(plain(f"{output:<18} {made.outputs[output]}"))
@@ -91,9 +91,9 @@ def show_next_steps(name: str, region: str) -> None:
     for line in (
         "", "Next:",
         "  1. Enter PostCallUrl at ElevenLabs as a post-call webhook: transcript and audio, HMAC, retries on.",
-        f"  2. Give the stack the signing secret, unless you have: {ops} rotate-secret --yes asks for it.",
-        f"  3. Send a test call through all of it: {ops} canary",
+        f"  2. Unless you have entered the signing secret already, do it now: {ops} rotate-secret --yes asks for it.",
+        f"  3. Send a test call through the whole stack: {ops} canary",
         f"Later, for updates: AWS_REGION={region} make deploy STACK={name}",
-        'docs/deploy.md, "Connect ElevenLabs", has the details.',
+        "docs/deploy.md has the details.",
     ):  # fmt: skip
         console.print(line)

@@ -35,6 +35,7 @@ class EmbeddedAwsError(Exception):
     ├── EmulatorDiedError     the emulator ended; the text has its last log lines
     ├── TemplateError         the template is not valid
     ├── UnknownParameterError the template has no such parameter; the text lists those it has
+    ├── ConstantError         the value of a constant is no whole number
     └── DeploymentError       a stack failed; the text names the resource and the reason
     """
 

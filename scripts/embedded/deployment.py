@@ -1,4 +1,4 @@
-"""Deploys template.yaml to the embedded AWS and says what a caller needs to use it."""
+"""Deploys template.yaml to the embedded AWS and returns what a caller needs to use it."""
 
 import hashlib
 import io
@@ -13,7 +13,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.deploy.stack import first_failure, is_failure
 from scripts.embedded.aws import REGION, ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError
-from scripts.embedded.translation import Template, emulate, translate
+from scripts.embedded.translation import Template, constants, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")
@@ -23,7 +23,7 @@ DEPLOY_SECONDS = 60.0
 
 
 class UnknownParameterError(EmbeddedAwsError):
-    """The template has no parameter of that name."""
+    """The template has neither a parameter nor a constant of that name."""
 
 
 class DeploymentError(EmbeddedAwsError):
@@ -35,8 +35,8 @@ def deploy(
 ) -> dict[str, str]:
     """Create a stack from the template at `path` and the source folders beside it; returns its outputs.
 
-    `AwsEndpointUrl` and `WebhookSecret` are added.
-    Stacks may stand side by side. Raises TemplateError, UnknownParameterError or DeploymentError.
+    `AwsEndpointUrl`, `Region`, `AccessKeyId`, `SecretAccessKey` and `WebhookSecret` are added.
+    Stacks may stand side by side. Raises TemplateError, ConstantError, UnknownParameterError or DeploymentError.
     """
     code, archive = package(path.parent)
     template = translate(path, parameters, f"s3://{CODE_BUCKET}/{code}")
@@ -59,7 +59,7 @@ def package(folder: Path) -> tuple[str, bytes]:
 
 
 def source_files(folder: Path) -> Iterator[Path]:
-    """The files of those source folders that exist, without what Python leaves behind."""
+    """The files of the source folders that exist, without Python's caches."""
     for source in SOURCES:
         for file in sorted((folder / source).rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
@@ -67,13 +67,17 @@ def source_files(folder: Path) -> Iterator[Path]:
 
 
 def complete(template: Template, parameters: Mapping[str, str], memory: Path) -> dict[str, str]:
-    """The given parameters over those every local stack gets; raises UnknownParameterError."""
-    known = template.get("Parameters", {})
-    unknown = sorted(set(parameters) - set(known))
-    if unknown:
-        raise UnknownParameterError(f"No such parameter: {', '.join(unknown)}. There are: {', '.join(sorted(known))}.")
+    """The given parameters, and those of every local stack; raises UnknownParameterError.
+
+    Constants are left out: the template has their values already.
+    """
+    known, fixed = template.get("Parameters", {}), constants(template)
+    names = sorted({*known, *fixed})
+    if unknown := sorted(set(parameters) - set(names)):
+        raise UnknownParameterError(f"No such parameter: {', '.join(unknown)}. There are: {', '.join(names)}.")
     local = AT_ONCE | ({} if "Mem0ApiKey" in parameters else embedded_memory(memory))
-    return {name: value for name, value in local.items() if name in known} | dict(parameters)
+    given = {name: value for name, value in parameters.items() if name not in fixed}
+    return {name: value for name, value in local.items() if name in known} | given
 
 
 def memory_config(memory: Path) -> str:
@@ -84,7 +88,7 @@ def memory_config(memory: Path) -> str:
 
 
 def embedded_memory(memory: Path) -> dict[str, str]:
-    """The embedded Mem0, unless a stack is given a key for another.
+    """Parameters for the embedded Mem0, which a stack has unless it gets the key of another.
 
     A qdrant folder has one opener at a time, so few memory writers; two is the least that SQS allows.
     """
@@ -99,7 +103,7 @@ def embedded_memory(memory: Path) -> dict[str, str]:
 def create(
     aws: EmbeddedAws, stack_name: str, template: Template, parameters: Mapping[str, str], files: Mapping[str, bytes]
 ) -> None:
-    """Put code and template (which may be too large for a request) into S3 and ask for the stack."""
+    """Put code and template into S3 and ask for the stack. The template may be too large for a request."""
     s3 = aws.client("s3")
     s3.create_bucket(Bucket=CODE_BUCKET)  # again is harmless in us-east-1
     key = f"{stack_name}.json"
@@ -128,17 +132,15 @@ def wait(aws: EmbeddedAws, stack_name: str) -> dict[str, str]:
 
 
 def failure(cloudformation: Any, stack_name: str) -> str:
-    """The first resource that failed, and why; later ones are mostly cancelled because of it."""
+    """The first resource that failed, and why. Later ones mostly fail because of it."""
     events = cloudformation.describe_stack_events(StackName=stack_name)["StackEvents"]
     return first_failure(cloudformation, list(filter(is_failure, reversed(events))))
 
 
 def described(aws: EmbeddedAws, outputs: Mapping[str, str]) -> dict[str, str]:
-    """The outputs, with what a client of the embedded AWS needs, and the key that signs webhooks."""
-    found = {
-        **outputs, "AwsEndpointUrl": aws.endpoint_url, "Region": REGION,
-        "AccessKeyId": ROOT_KEY, "SecretAccessKey": ROOT_KEY,
-    }  # fmt: skip
+    """The outputs with what an AWS client needs, and the key that signs webhooks."""
+    keys = {"AccessKeyId": ROOT_KEY, "SecretAccessKey": ROOT_KEY}
+    found = {**outputs, "AwsEndpointUrl": aws.endpoint_url, "Region": REGION, **keys}
     if "WebhookSecretArn" in found:
         secret = aws.client("secretsmanager").get_secret_value(SecretId=found["WebhookSecretArn"])
         found["WebhookSecret"] = secret["SecretString"]

@@ -1,6 +1,7 @@
 """`make local`: template.yaml on the embedded AWS, up until Ctrl-C."""
 
 import argparse
+import fcntl
 import json
 import os
 import signal
@@ -17,9 +18,9 @@ from rich.markup import escape
 
 from scripts.aws_session import STACK_NAME, OpsError
 from scripts.deploy.parameters import ASK, read_hidden, read_template, split
-from scripts.embedded.aws import ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError, PortBusyError
+from scripts.embedded.aws import ROOT, EmbeddedAws, EmbeddedAwsError, PortBusyError
 from scripts.embedded.deployment import TEMPLATE, UnknownParameterError, deploy
-from scripts.embedded.translation import translate
+from scripts.embedded.translation import ConstantError, translate
 
 DEFAULT_PORT = "4566"
 OUTPUTS = ROOT / ".local" / "outputs.json"
@@ -31,8 +32,16 @@ class SettingError(EmbeddedAwsError):
     """LOCAL_PORT cannot be read; the text says how to write it."""
 
 
+class AlreadyRunningError(EmbeddedAwsError):
+    """Another `make local` has the outputs; the text names its process and its address."""
+
+
+# What the user can correct. Other errors are failures.
+WRONG_SETTINGS = (AlreadyRunningError, ConstantError, PortBusyError, SettingError, UnknownParameterError)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code: 0 after Ctrl-C or SIGTERM, 2 for a wrong setting or a busy port, 1 for whatever else fails."""
+    """Exit code: 0 after Ctrl-C or SIGTERM, 2 for a wrong setting or a busy port, 1 for other failures."""
     options = parser().parse_args(arguments)
     try:
         if options.command == "translate":
@@ -48,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.code
     except EmbeddedAwsError as error:
         progress.print(f"[red]{escape(str(error))}[/]")
-        return 2 if isinstance(error, (PortBusyError, SettingError, UnknownParameterError)) else 1
+        return 2 if isinstance(error, WRONG_SETTINGS) else 1
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,7 +71,7 @@ def parser() -> argparse.ArgumentParser:
 def serve(template: Path, outputs: Path) -> NoReturn:
     """Keep the stack up; ends only by an exception: KeyboardInterrupt when asked to, EmbeddedAwsError otherwise."""
     port, parameters = read_port(os.environ), ask_for_secrets(split(os.environ.get("PARAMETERS", "")), template)
-    with EmbeddedAws(port) as aws:
+    with alone(outputs, port), EmbeddedAws(port) as aws:
         outputs.unlink(missing_ok=True)  # of a run that was killed
         progress.print(f"Deploying {template.name} to the embedded AWS …")
         described = deploy(aws, STACK_NAME, parameters, template)
@@ -81,7 +90,7 @@ def read_port(environment: Mapping[str, str]) -> int:
 
 
 def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, str]:
-    """The parameters, with those asked for that are secret (NoEcho) and say `ask`. Raises OpsError."""
+    """The parameters. It reads the secrets (NoEcho) whose value is `ask`. Raises OpsError."""
     declared = read_template(template) if ASK in parameters.values() else {}
     return {
         name: read_hidden(name) if value == ASK and name in declared and declared[name].is_secret else value
@@ -90,8 +99,30 @@ def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, 
 
 
 @contextmanager
+def alone(outputs: Path, port: int) -> Iterator[None]:
+    """Keep other runs away from the outputs for the time of the block. Raises AlreadyRunningError.
+
+    The operating system frees the lock of a run that was killed.
+    """
+    outputs.parent.mkdir(parents=True, exist_ok=True)
+    with outputs.with_suffix(".lock").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            lock.seek(0)
+            other = lock.read() or "it has just begun"
+            raise AlreadyRunningError(
+                f"make local runs already: {other}. Use it, or end it with Ctrl-C before you start another one."
+            ) from None
+        lock.truncate(0)
+        lock.write(f"process {os.getpid()}, http://127.0.0.1:{port}")
+        lock.flush()
+        yield
+
+
+@contextmanager
 def published(outputs: Mapping[str, str], path: Path) -> Iterator[None]:
-    """The outputs as a file, readable by its owner alone because of the secret, for the time of the block."""
+    """Write the outputs to a file for the time of the block. Only its owner can read it, because of the secret."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_suffix(".draft")
     draft.touch(mode=0o600)
@@ -107,15 +138,18 @@ def show(outputs: Mapping[str, str], path: Path) -> None:
     console = Console(soft_wrap=True, highlight=False, emoji=False)
     for name, value in sorted(outputs.items()):
         console.print(f"[bold]{name:<22}[/] {escape(value)}")
-    progress.print(f"\nThe same in {path}. For the AWS CLI and boto3: AWS_ENDPOINT_URL={outputs['AwsEndpointUrl']}")
-    progress.print(f"AWS_ACCESS_KEY_ID={ROOT_KEY} AWS_SECRET_ACCESS_KEY={ROOT_KEY} AWS_REGION=us-east-1")
-    progress.print("[green]Ready.[/] Ctrl-C ends it and forgets everything.")
+    progress.print(f"\nThe same is in {path}. For the AWS CLI and boto3: AWS_ENDPOINT_URL={outputs['AwsEndpointUrl']}")
+    progress.print(
+        f"AWS_ACCESS_KEY_ID={outputs['AccessKeyId']} AWS_SECRET_ACCESS_KEY={outputs['SecretAccessKey']} "
+        f"AWS_REGION={outputs['Region']}"
+    )
+    progress.print("[green]Ready.[/] Ctrl-C ends it and deletes everything in it.")
 
 
 def stop_on_signals() -> None:
-    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in order; later ones wait for that.
+    """The first of Ctrl-C, SIGTERM and a closed terminal ends the run in good order; later ones are ignored.
 
-    Under nohup a closed terminal does not.
+    Under nohup a closed terminal does not end it.
     """
     under_nohup = signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     stopping = [signal.SIGINT, signal.SIGTERM, *([] if under_nohup else [signal.SIGHUP])]

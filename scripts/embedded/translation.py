@@ -1,4 +1,4 @@
-"""template.yaml as plain CloudFormation, and as much of it as the emulator needs said differently."""
+"""template.yaml as plain CloudFormation, and a copy of it that the emulator can deploy."""
 
 import logging
 import re
@@ -21,6 +21,10 @@ class TemplateError(EmbeddedAwsError):
     """The file is no valid SAM template."""
 
 
+class ConstantError(EmbeddedAwsError):
+    """A constant was given a value that is no whole number."""
+
+
 class Region:
     """Stands in for a boto3 session: the translator asks it for the region and nothing else."""
 
@@ -30,15 +34,15 @@ class Region:
 def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str = PLACEHOLDER_CODE) -> Template:
     """The SAM template at `path` as plain CloudFormation, with `code` (an s3:// address) as every function's package.
 
-    Works without network, credentials or AWS settings. `parameters` override the defaults where the
-    translation itself depends on them. Raises TemplateError.
+    Works without network, credentials or AWS settings. `parameters` override constants, and the defaults of parameters
+    where the translation itself depends on them. Raises TemplateError or ConstantError.
     """
     from samtranslator.model.exceptions import InvalidDocumentException  # heavy; every command of the tool loads this
     from samtranslator.yaml_helper import yaml_parse
 
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     try:
-        template = with_code(yaml_parse(path.read_text()), code)
+        template = with_constants(with_code(yaml_parse(path.read_text()), code), parameters or {})
         return transformed(template, dict(parameters or {}))
     except InvalidDocumentException as error:
         causes = "; ".join(cause.message for cause in error.causes) or error.message
@@ -48,7 +52,7 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
 
 
 def transformed(template: Template, parameters: dict[str, str]) -> Template:
-    """What samtranslator's own `transform` does, but it would take the region from this machine's AWS settings."""
+    """As samtranslator's own `transform`, but without the region in this machine's AWS settings."""
     from samtranslator.parser.parser import Parser
     from samtranslator.translator.translator import Translator
     from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
@@ -58,8 +62,37 @@ def transformed(template: Template, parameters: dict[str, str]) -> Template:
     return undo_mark_unicode_str_in_template(translated)
 
 
+def constants(template: Template) -> dict[str, tuple[str, int]]:
+    """The group and the value of each constant of a template, by its name."""
+    groups = template.get("Mappings", {}).get("Constants", {})
+    return {name: (group, value) for group, values in groups.items() for name, value in values.items()}
+
+
+def with_constants(template: Template, parameters: Mapping[str, str]) -> Template:
+    """The template with its constants written out: the values of `parameters`, else its own.
+
+    cfn-lint compares only numbers that are written out. A wrong value raises ConstantError.
+    """
+    values = {name: value for name, (_, value) in constants(template).items()}
+    for name in values.keys() & parameters.keys():
+        if not parameters[name].isdecimal():
+            raise ConstantError(f"{name} must be a whole number, not {parameters[name]!r}.")
+        values[name] = int(parameters[name])
+    return dict(written_out(template, values))
+
+
+def written_out(node: Any, values: Mapping[str, int]) -> Any:
+    """A copy of a part of a template, with a number in place of each reference to a constant."""
+    if isinstance(node, list):
+        return [written_out(each, values) for each in node]
+    if not isinstance(node, dict):
+        return node
+    mapping, *_, name = node.get("Fn::FindInMap", ["", ""])
+    return values[name] if mapping == "Constants" else {key: written_out(each, values) for key, each in node.items()}
+
+
 def with_code(template: Template, code: str) -> Template:
-    """The translator takes only packages that lie in S3, where `sam package` would have put them."""
+    """The translator accepts only packages in S3, where `sam package` would have put them."""
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = code
@@ -67,16 +100,18 @@ def with_code(template: Template, code: str) -> Template:
 
 
 def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str) -> Template:
-    """A copy of a translated template with what the emulator lacks written in terms that it knows."""
+    """A copy of a translated template, with what the emulator lacks expressed in terms that it knows."""
     template = with_endpoint(template, endpoint_url)
     resources: Template = {}
     for name, resource in template["Resources"].items():
         if resource["Type"].startswith("AWS::CodeDeploy::"):
-            continue  # it has none: an alias goes over at once
+            continue  # the emulator has none: an alias changes at once
         if resource["Type"] == "AWS::Lambda::Alias":
             resources[name] = {key: value for key, value in resource.items() if key != "UpdatePolicy"}
         elif resource["Type"] == "AWS::ApiGatewayV2::Api" and "Body" in resource["Properties"]:
             resources |= routed_api(name, resource)
+        elif resource["Type"] == "AWS::Lambda::Function":
+            resources[name] = with_texts(resource)
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
@@ -94,7 +129,7 @@ def with_endpoint(node: Any, endpoint_url: str) -> Any:
 
 
 def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -> Any:
-    """The emulator hands Number parameters on as text, and its pollers fail to compare MaximumConcurrency with it."""
+    """The emulator passes Number parameters on as text, and its pollers cannot compare MaximumConcurrency with text."""
     if isinstance(node, list):
         return [with_numbers(each, declared, parameters) for each in node]
     if not isinstance(node, dict):
@@ -102,8 +137,16 @@ def with_numbers(node: Any, declared: Template, parameters: Mapping[str, str]) -
     name = str(node.get("Ref"))
     if declared.get(name, {}).get("Type") == "Number":
         value = str(parameters.get(name, declared[name].get("Default")))
-        return int(value) if value.isdecimal() else node  # what is no number, the emulator refuses itself
+        return int(value) if value.isdecimal() else node  # the emulator itself refuses a value that is no number
     return {key: with_numbers(value, declared, parameters) for key, value in node.items()}
+
+
+def with_texts(function: Template) -> Template:
+    """CloudFormation turns numbers in a function's environment into text; the emulator's workers fail on them."""
+    properties = function["Properties"]
+    variables = properties.get("Environment", {}).get("Variables", {})
+    texts = {name: str(value) if isinstance(value, int) else value for name, value in variables.items()}
+    return function | {"Properties": properties | {"Environment": {"Variables": texts}}}
 
 
 def routed_api(name: str, api: Template) -> Template:
@@ -121,7 +164,7 @@ def routed_api(name: str, api: Template) -> Template:
 
 
 def plain_secret(node: Any) -> Any:
-    """The emulator ignores ExcludePunctuation in generated secrets: name the characters instead."""
+    """The emulator ignores ExcludePunctuation in generated secrets, so name the characters."""
     if isinstance(node, list):
         return [plain_secret(each) for each in node]
     if not isinstance(node, dict):
@@ -131,7 +174,7 @@ def plain_secret(node: Any) -> Any:
 
 
 def with_batches(node: Any) -> Any:
-    """On AWS the right to send a message covers batches of them; the emulator asks for a right of its own."""
+    """On AWS the right to send a message covers batches of them; the emulator requires another right."""
     if isinstance(node, list):
         return [with_batches(each) for each in node]
     if not isinstance(node, dict):
@@ -141,7 +184,7 @@ def with_batches(node: Any) -> Any:
 
 
 def without_tls(resource: Template) -> Template:
-    """The emulator speaks plain HTTP, which a TLS-only statement would deny: leave such statements out."""
+    """The emulator uses plain HTTP, which a TLS-only statement would deny: leave these statements out."""
     document = resource.get("Properties", {}).get("PolicyDocument")
     if document is None:
         return resource

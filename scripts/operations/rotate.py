@@ -124,7 +124,7 @@ def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
     if secret.overlap <= secret.settling:
         raise OpsError(
             f"The previous key is accepted for {secret.overlap.total_seconds():.0f} s only, and the wait takes longer: "
-            "deploy the stack with a larger SecretOverlapSeconds. With --force webhooks are refused."
+            "set a larger SecretOverlapSeconds in template.yaml and deploy it. With --force webhooks are refused."
         )
     if doubt and key != secret.previous:
         raise OpsError(

@@ -25,7 +25,7 @@ def deployed(deploy: Deploy) -> Deploy:
         each["StackName"] == "agentic-memory"
         for each in deploy.aws.client("cloudformation").describe_stacks()["Stacks"]
     ):
-        code, screen, _ = deploy.answering(ANSWERS, PARAMETERS="QueueDepthAlarm=500")
+        code, screen, _ = deploy.answering(ANSWERS, PARAMETERS="ThrottlingBurstLimit=500")
         assert code == 0, screen
     return deploy
 
@@ -33,7 +33,7 @@ def deployed(deploy: Deploy) -> Deploy:
 def test_a_new_stack_takes_eight_questions_and_shows_its_secrets_nowhere(deploy: Deploy) -> None:
     deploy.command = ["make", "--no-print-directory", "deploy"]
     with Watch(SIGNING, ELEVENLABS, MEM0) as watch:
-        code, screen, asked = deploy.answering(ANSWERS, PARAMETERS="QueueDepthAlarm=500")
+        code, screen, asked = deploy.answering(ANSWERS, PARAMETERS="ThrottlingBurstLimit=500")
 
     assert code == 0, screen
     assert [text.split(" (")[1] for text in asked] == [f"question {number}, at most 8)" for number in range(1, 9)]
@@ -41,7 +41,7 @@ def test_a_new_stack_takes_eight_questions_and_shows_its_secrets_nowhere(deploy:
     assert deploy.secret("ElevenLabsSecretArn") == ELEVENLABS
     assert deploy.secret("MemorySecretArn") == MEM0
     parameters = deploy.stack()["parameters"]
-    assert (parameters["AlarmEmail"], parameters["QueueDepthAlarm"], parameters["KeepAudio"]) == (
+    assert (parameters["AlarmEmail"], parameters["ThrottlingBurstLimit"], parameters["KeepAudio"]) == (
         "night@example.com",
         "500",
         "true",
@@ -80,15 +80,15 @@ def test_an_update_changes_what_it_names_and_nothing_else(deployed: Deploy) -> N
 
 def test_an_upgrade_takes_new_defaults_only_where_nothing_was_chosen(deployed: Deploy, built: Built) -> None:
     def later(template: dict[str, Any]) -> None:
-        template["Parameters"]["QueueDepthAlarm"]["Default"] = 2000  # somebody chose 500
-        template["Parameters"]["SignatureBurstAlarm"]["Default"] = 99
+        template["Parameters"]["ThrottlingBurstLimit"]["Default"] = 2000  # somebody chose 500
+        template["Parameters"]["ThrottlingRateLimit"]["Default"] = 99
 
     before = deployed.stack()["parameters"]
     built.write(later)
     code, said = deployed.unattended()
 
     assert code == 0, said
-    assert deployed.stack()["parameters"] == before | {"SignatureBurstAlarm": "99"}
+    assert deployed.stack()["parameters"] == before | {"ThrottlingRateLimit": "99"}
 
 
 def test_a_secret_is_not_taken_from_the_command_line_but_asked_for(deployed: Deploy) -> None:
@@ -111,16 +111,18 @@ def test_a_secret_is_not_taken_from_the_command_line_but_asked_for(deployed: Dep
 @pytest.mark.parametrize(
     ("parameters", "sentence"),
     [
-        ("QueueDepthAlarms=3", "Do you mean QueueDepthAlarm?"),
-        ("QueueDepthAlarm", "has no value"),
+        ("ThrottlingBurstLimits=3", "Do you mean ThrottlingBurstLimit?"),
+        ("ThrottlingBurstLimit", "has no value"),
         ("LogLevel=LOUD", "must be one of: DEBUG, INFO, WARNING, ERROR"),
         ("AlarmEmail=nobody", "AlarmEmail must be an e-mail address"),
-        ("QueueDepthAlarm=many", "QueueDepthAlarm must be a number from 1."),
+        ("ObjectLockDays=many", "ObjectLockDays must be a number from 0 to 36500."),
+        ("MinimumCallSeconds=many", "MinimumCallSeconds must be a number from 0."),
         ("ThrottlingRateLimit=10001", "ThrottlingRateLimit must be a number from 1 to 10000."),
         ("WebhookSecretValue=none", "rotate-secret"),
+        ("ArchiveVisibilitySeconds=5", "ArchiveVisibilitySeconds is not a parameter: it is fixed in template.yaml"),
         (
             "BucketName=my-other-calls",
-            "BucketName stays: the calls are in elevenlabs-agentic-memory-000000000000-us-east-1",
+            "BucketName cannot be changed: the calls are in elevenlabs-agentic-memory-000000000000-us-east-1",
         ),
     ],
 )
@@ -190,7 +192,7 @@ def test_a_new_stack_does_not_begin_if_its_bucket_is_there(deploy: Deploy) -> No
     code, screen, asked = deploy.answering({}, STACK="second", PARAMETERS="BucketName=taken-already")
 
     assert code == 2
-    assert "The bucket taken-already is in your account already" in screen
+    assert "The bucket taken-already exists in your account already" in screen
     assert len(asked) == 2
 
 

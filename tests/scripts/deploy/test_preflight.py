@@ -55,7 +55,7 @@ def test_lambdas_python_must_be_there_and_run(
     ("code", "sentence"),
     [("ExpiredToken", "sign in again"), ("InvalidClientTokenId", "the access key is wrong or inactive, or the region")],
 )
-def test_credentials_that_do_not_hold_are_told_before_anything_is_asked(code: str, sentence: str) -> None:
+def test_invalid_credentials_are_reported_before_any_question(code: str, sentence: str) -> None:
     session = Session("sts")
     session.stub.add_client_error("get_caller_identity", code)
 
@@ -63,23 +63,26 @@ def test_credentials_that_do_not_hold_are_told_before_anything_is_asked(code: st
         check_credentials(session)
 
 
-def test_a_region_that_does_not_exist_is_told() -> None:
+def test_a_region_that_does_not_exist_is_refused() -> None:
     check_region(boto3.Session(), "eu-central-1")
 
     for name in ("eu-central-9", "frankfurt", "us-east-1 "):
-        with pytest.raises(OpsError, match="is no region of AWS"):
+        with pytest.raises(OpsError, match="is not a known AWS region"):
             check_region(boto3.Session(), name)
 
 
 @pytest.mark.parametrize(
     ("status", "sentence"),
     [
-        ("403", "The bucket calls is not free: another account or region has it, or your credentials may not look"),
-        ("301", "The bucket calls is not free: another account or region has it"),
+        (
+            "403",
+            "The bucket name calls is not free: another account or region has it, or your credentials may not look",
+        ),
+        ("301", "The bucket name calls is not free: another account or region has it"),
         ("400", "The AWS request HeadBucket failed"),
     ],
 )
-def test_a_bucket_that_cannot_be_made_or_seen_is_told(status: str, sentence: str) -> None:
+def test_a_bucket_that_cannot_be_made_or_seen_is_refused(status: str, sentence: str) -> None:
     session = Session("s3")
     session.stub.add_client_error("head_bucket", status)
 
@@ -87,7 +90,7 @@ def test_a_bucket_that_cannot_be_made_or_seen_is_told(status: str, sentence: str
         check_bucket(session, "calls")
 
 
-def test_a_bucket_that_is_left_from_an_earlier_stack_is_told_and_a_free_name_passes() -> None:
+def test_a_bucket_of_an_earlier_stack_is_refused_and_a_free_name_passes() -> None:
     with mock_aws():
         boto3.client("s3").create_bucket(Bucket="calls")
 

@@ -71,11 +71,11 @@ def test_a_stack_under_review_is_left_alone_whoever_made_it(stack: Scripted, val
 def test_another_applications_stack_is_never_touched(stack: Scripted, status: str) -> None:
     stack.describe(status, values=ANOTHERS)
 
-    with pytest.raises(OpsError, match="another application's"):
+    with pytest.raises(OpsError, match="belongs to another application"):
         at_rest(stack)
 
 
-def test_what_a_failed_first_deployment_left_is_deleted_by_its_arn_and_said_why(
+def test_a_failed_first_deployment_is_deleted_by_its_arn_and_its_reason_reported(
     stack: Scripted, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stack.describe("ROLLBACK_COMPLETE")
@@ -121,7 +121,7 @@ def test_a_stack_that_is_being_deleted_is_none_when_that_is_done(stack: Scripted
         ("IMPORT_ROLLBACK_FAILED", "Look at it in the console"),
     ],
 )
-def test_a_stack_that_is_stuck_is_told_with_its_cure(stack: Scripted, status: str, cure: str) -> None:
+def test_a_stack_that_is_stuck_is_refused_with_what_to_do(stack: Scripted, status: str, cure: str) -> None:
     stack.describe(status)
 
     with pytest.raises(OpsError, match=cure):
@@ -129,25 +129,27 @@ def test_a_stack_that_is_stuck_is_told_with_its_cure(stack: Scripted, status: st
     assert cure in aftermath(status, "calls")
 
 
-def test_only_an_update_that_was_taken_back_is_said_to_be() -> None:
+def test_only_an_update_that_was_rolled_back_is_reported_as_such() -> None:
     taken_back = ("UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
 
     said = [aftermath(status, "calls") for status in (*taken_back, "ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")]
 
     assert said == [
-        "The update was taken back, and the stack is as it was before.",
-        "The update was taken back, and the stack is as it was before.",
-        "Nothing was kept of the new stack. Once the cause is gone, run make deploy again.",
+        "The update was rolled back. The stack is as it was before.",
+        "The update was rolled back. The stack is as it was before.",
+        "Nothing is left of the new stack. Fix the cause, then run make deploy again.",
         "The stack calls is now IMPORT_ROLLBACK_COMPLETE.",
     ]
 
 
-def test_the_first_cause_of_a_failure_is_told_and_not_what_was_cancelled_because_of_it(stack: Scripted) -> None:
+def test_the_first_cause_of_a_failure_is_reported_and_not_what_was_cancelled_because_of_it(stack: Scripted) -> None:
     cancelled = FAILED | {"LogicalResourceId": "Queue", "ResourceStatusReason": "Resource creation cancelled"}
     stack.describe("UPDATE_ROLLBACK_COMPLETE")
     stack.events(cancelled, FAILED, FAILED | {"EventId": "before", "LogicalResourceId": "Table"})
 
-    with pytest.raises(OpsError, match=r"^Bucket \(AWS::S3::Bucket\): calls already exists. The update was taken back"):
+    with pytest.raises(
+        OpsError, match=r"^Bucket \(AWS::S3::Bucket\): calls already exists. The update was rolled back"
+    ):
         stack.follow(ARN, "before", lambda _: None)
 
 
@@ -178,7 +180,7 @@ def test_a_change_set_without_changes_is_none_and_is_removed(stack: Scripted) ->
     stack.stub.assert_no_pending_responses()
 
 
-def test_what_validation_finds_is_told_with_its_resource(stack: Scripted) -> None:
+def test_what_validation_finds_is_reported_with_its_resource(stack: Scripted) -> None:
     begin(stack)
     named = {"LogicalResourceId": "Bucket", "ResourceType": "AWS::S3::Bucket"}
     fail(stack, "EarlyValidation failed", named | {"ValidationStatusReason": "The name is taken."})
@@ -200,7 +202,7 @@ def test_throttling_is_no_refusal(stack: Scripted) -> None:
     begin(stack)
     stack.stub.add_client_error("describe_change_set", "Throttling")
 
-    with pytest.raises(OpsError, match=r"did not work out the change: The AWS request .* failed \(Throttling\)"):
+    with pytest.raises(OpsError, match=r"did not prepare the change: The AWS request .* failed \(Throttling\)"):
         prepare(stack)
 
 
@@ -210,7 +212,7 @@ def test_a_request_to_begin_whose_answer_was_lost_has_begun(stack: Scripted) -> 
     stack.execute(CHANGE_SET)
 
 
-def test_a_deployment_that_another_one_overtook_says_so(stack: Scripted) -> None:
+def test_a_deployment_reports_that_another_one_was_faster(stack: Scripted) -> None:
     stack.stub.add_client_error("execute_change_set", "ChangeSetNotFound")
 
     with pytest.raises(OpsError, match="Another deployment of this stack was faster"):

@@ -1,4 +1,4 @@
-"""The embedded AWS with a stack of a few resources, through its functions and as `make local` runs it."""
+"""`make local`: its settings, its outputs, and how it ends."""
 
 import http.client
 import io
@@ -8,118 +8,20 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import httpx
 import pytest
 
 from scripts.aws_session import OpsError
 from scripts.deploy.parameters import split
-from scripts.embedded.aws import EmbeddedAws, PortBusyError, group_exists, server_environment
-from scripts.embedded.deployment import DeploymentError, UnknownParameterError, deploy
+from scripts.embedded.aws import group_exists
 from scripts.embedded.local import SettingError, ask_for_secrets, read_port
-from scripts.embedded.translation import TemplateError, emulate, translate
 from tests.processes import type_hidden
-from tests.raw_host import RawHost
-
-ROOT = Path(__file__).parents[3]
-
-TEMPLATE = """
-Transform: AWS::Serverless-2016-10-31
-Parameters:
-  BucketName: {Type: String, Default: first-bucket}
-  MemoryConfig: {Type: String, Default: ""}
-  MemoryConcurrency: {Type: Number, Default: 10}
-  ApiKey: {Type: String, Default: none, NoEcho: true}
-Resources:
-  Bucket: {Type: AWS::S3::Bucket, Properties: {BucketName: !Ref BucketName}}
-  BucketPolicy:
-    Type: AWS::S3::BucketPolicy
-    Properties:
-      Bucket: !Ref Bucket
-      PolicyDocument:
-        Statement:
-          - Effect: Deny
-            Principal: "*"
-            Action: "s3:*"
-            Resource: !Sub "${Bucket.Arn}/*"
-            Condition: {Bool: {"aws:SecureTransport": "false"}}
-  Queue:
-    Type: AWS::SQS::Queue
-    Properties: {VisibilityTimeout: 5}
-  Secret:
-    Type: AWS::SecretsManager::Secret
-    Properties: {GenerateSecretString: {PasswordLength: 64, ExcludePunctuation: true}}
-  Api: {Type: AWS::Serverless::HttpApi}
-  Function:
-    Type: AWS::Serverless::Function
-    Properties:
-      CodeUri: .
-      Handler: ingest.handler.lambda_handler
-      Runtime: python3.13
-      Environment: {Variables: {BUCKET: !Ref Bucket, CONCURRENCY: !Ref MemoryConcurrency}}
-      Policies: [{Statement: [{Effect: Allow, Action: "s3:PutObject", Resource: !Sub "${Bucket.Arn}/allowed/*"}]}]
-      Events:
-        Post: {Type: HttpApi, Properties: {ApiId: !Ref Api, Method: POST, Path: /post-call}}
-        Message:
-          Type: SQS
-          Properties: {Queue: !GetAtt Queue.Arn, ScalingConfig: {MaximumConcurrency: !Ref MemoryConcurrency}}
-Outputs:
-  PostCallUrl: {Value: !Sub "${Api.ApiEndpoint}/post-call"}
-  WebhookSecretArn: {Value: !GetAtt Secret.Id}
-  BucketName: {Value: !Ref Bucket}
-  QueueUrl: {Value: !Ref Queue}
-  MemoryConfig: {Value: !Ref MemoryConfig}
-  MemoryConcurrency: {Value: !Ref MemoryConcurrency}
-  ApiKey: {Value: !Ref ApiKey}
-"""
-
-HANDLER = """
-import os
-import pathlib
-import time
-import boto3
-from botocore.exceptions import ClientError
-from shared.word import WORD
-
-def lambda_handler(event, context):
-    key = event["Records"][0]["body"] if "Records" in event else event["body"]
-    try:
-        boto3.client("s3").put_object(Bucket=os.environ["BUCKET"], Key=key, Body=b"x")
-    except ClientError as error:
-        return {"statusCode": 403, "body": error.response["Error"]["Code"]}
-    if key == "allowed/asleep":
-        pathlib.Path(os.environ["HOME"], "asleep").touch()
-        time.sleep(60)
-    return {"statusCode": 200, "body": WORD + " " + os.environ.get("AWS_PROFILE", "no profile")}
-"""
-
-
-@pytest.fixture(scope="session")
-def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("project")
-    for name, text in {"ingest/handler.py": HANDLER, "shared/word.py": "WORD = 'stored'", "tests/x.py": ""}.items():
-        (folder / name).parent.mkdir()
-        (folder / name).write_text(text)
-    (folder / "template.yaml").write_text(TEMPLATE)
-    return folder / "template.yaml"
-
-
-@pytest.fixture(scope="module")
-def aws() -> Iterator[EmbeddedAws]:
-    with EmbeddedAws() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def outputs(aws: EmbeddedAws, project: Path) -> dict[str, str]:
-    return deploy(aws, "first", path=project)
+from tests.scripts.embedded.small_project import ROOT, post, wait_until
+from tests.scripts.embedded.small_project import project as project
 
 
 class Cli:
@@ -180,129 +82,6 @@ def unused_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline, "waited 30 s"
-        time.sleep(0.05)
-
-
-def post(url: str, body: str) -> tuple[int, str]:
-    request = urllib.request.Request(url, body.encode(), {"Content-Type": "text/plain"})
-    try:
-        with urllib.request.urlopen(request, timeout=20) as response:
-            return response.status, response.read().decode()
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.read().decode()
-
-
-def test_the_url_as_printed_reaches_the_function(outputs: dict[str, str]) -> None:
-    assert post(outputs["PostCallUrl"], "allowed/a") == (200, "stored no profile")
-
-
-def test_a_function_has_the_rights_of_its_role_and_no_others(outputs: dict[str, str]) -> None:
-    assert post(outputs["PostCallUrl"], "elsewhere/a") == (403, "AccessDenied")
-
-
-def test_the_caller_gets_endpoint_and_plain_secret(aws: EmbeddedAws, outputs: dict[str, str]) -> None:
-    assert outputs["AwsEndpointUrl"] == f"http://127.0.0.1:{aws.port}"
-    assert len(outputs["WebhookSecret"]) == 64
-    assert outputs["WebhookSecret"].isalnum()
-
-
-def test_a_queue_feeds_its_function_with_a_concurrency_from_a_parameter(
-    aws: EmbeddedAws, outputs: dict[str, str]
-) -> None:
-    aws.client("sqs").send_message(QueueUrl=outputs["QueueUrl"], MessageBody="allowed/from-queue")
-
-    wait_until(lambda: "allowed/from-queue" in keys(aws, outputs["BucketName"]))
-
-
-def test_every_stack_keeps_its_memories_in_the_emulators_folder(aws: EmbeddedAws, outputs: dict[str, str]) -> None:
-    assert str(aws.folder / "memory" / "first") in outputs["MemoryConfig"]
-    assert outputs["MemoryConcurrency"] == "2"
-
-
-def test_stacks_stand_side_by_side(aws: EmbeddedAws, outputs: dict[str, str], project: Path) -> None:
-    second = deploy(aws, "second", {"BucketName": "second-bucket", "MemoryConcurrency": "3"}, project)
-
-    post(second["PostCallUrl"], "allowed/only-here")
-
-    assert second["MemoryConcurrency"] == "3"
-    assert keys(aws, "second-bucket") == ["allowed/only-here"]
-    assert "allowed/only-here" not in keys(aws, outputs["BucketName"])
-
-
-def keys(aws: EmbeddedAws, bucket: str) -> list[str]:
-    return [item["Key"] for item in aws.client("s3").list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-
-def test_a_failed_stack_names_the_resource_and_the_reason(
-    aws: EmbeddedAws, outputs: dict[str, str], project: Path
-) -> None:
-    with pytest.raises(DeploymentError, match=r"Stack third failed: Bucket \(AWS::S3::Bucket\): .*exists"):
-        deploy(aws, "third", path=project)
-
-
-def test_an_unknown_parameter_is_refused_with_the_known_ones(aws: EmbeddedAws, project: Path) -> None:
-    with pytest.raises(UnknownParameterError, match=r"Buckt.*ApiKey, BucketName, MemoryConcurrency, MemoryConfig"):
-        deploy(aws, "fourth", {"Buckt": "x"}, project)
-
-
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]"])
-def test_no_function_asks_a_proxy_for_this_machine(host: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    with RawHost() as proxy:
-        for name, value in server_environment({"HTTP_PROXY": proxy.url}, 4566, tmp_path).items():
-            monkeypatch.setenv(name, value)
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"http://{host}:9")
-
-    assert proxy.requests == []
-
-
-def test_a_busy_port_is_refused() -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-
-        with pytest.raises(PortBusyError, match=str(port)):
-            EmbeddedAws(port).__enter__()
-
-
-def test_a_broken_aws_profile_does_no_harm(
-    aws: EmbeddedAws, project: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    (tmp_path / "config").write_text("this is no configuration")
-    monkeypatch.setenv("AWS_PROFILE", "missing")
-    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
-    monkeypatch.delenv("AWS_DEFAULT_REGION", raising=False)
-
-    assert translate(project)["Resources"]["FunctionRole"]
-    assert aws.client("sts").get_caller_identity()["Arn"].endswith(":root")
-
-
-def test_only_the_emulators_copy_of_the_template_is_rewritten(project: Path) -> None:
-    template = translate(project)
-    before = json.dumps(template)
-
-    resources = emulate(template, {}, "http://127.0.0.1:9")["Resources"].values()
-    routes = [each for each in resources if each["Type"] == "AWS::ApiGatewayV2::Route"]
-
-    assert [route["Properties"]["RouteKey"] for route in routes] == ["POST /post-call"]
-    assert json.dumps(template) == before
-    assert "Body" in template["Resources"]["Api"]["Properties"]
-    assert "aws:SecureTransport" in before
-
-
-def test_a_template_that_is_none_is_named(tmp_path: Path) -> None:
-    (tmp_path / "template.yaml").write_text("Resources: {F: {Type: AWS::Serverless::Function, Properties: {}}}")
-
-    with pytest.raises(TemplateError, match=r"template\.yaml: .*F"):
-        translate(tmp_path / "template.yaml")
 
 
 @pytest.mark.parametrize(
@@ -418,15 +197,44 @@ def test_an_emulator_that_dies_ends_the_run(start: Callable[..., Cli]) -> None:
     assert "The embedded AWS stopped." in said
 
 
-def test_a_busy_port_ends_the_run_and_leaves_the_outputs_of_the_other(start: Callable[..., Cli]) -> None:
-    first = start()
-    port = first.wait_for_outputs()["AwsEndpointUrl"].rpartition(":")[2]
+def test_a_busy_port_ends_the_run_with_a_sentence(start: Callable[..., Cli]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
 
-    code, said = start(LOCAL_PORT=port).end()
+        code, said = start(LOCAL_PORT=str(port)).end()
 
     assert code == 2
     assert said.strip().splitlines() == [f"Port {port} is in use or not allowed: choose another one with LOCAL_PORT."]
-    assert first.outputs.exists()
+
+
+def test_a_second_run_is_refused_names_the_first_and_leaves_its_outputs(start: Callable[..., Cli]) -> None:
+    first = start()
+    outputs = first.wait_for_outputs()
+
+    code, said = start().end()
+
+    assert code == 2
+    assert said.strip().splitlines() == [
+        f"make local runs already: process {first.process.pid}, {outputs['AwsEndpointUrl']}. "
+        "Use it, or end it with Ctrl-C before you start another one."
+    ]
+    assert json.loads(first.outputs.read_text()) == outputs
+    assert post(outputs["PostCallUrl"], "allowed/still-up") == (200, "stored no profile")
+
+
+def test_a_run_that_was_killed_does_not_keep_others_from_starting(start: Callable[..., Cli]) -> None:
+    killed = start()
+    first = killed.wait_for_outputs()
+    killed.end(signal.SIGKILL)
+
+    assert killed.outputs.exists()
+    again = start()
+    wait_until(lambda: again.outputs.exists() and json.loads(again.outputs.read_text()) != first)
+
+    assert again.end(signal.SIGTERM)[0] == 0
+    assert not again.outputs.exists()
 
 
 def test_a_wrong_parameter_ends_the_run_without_outputs_even_those_of_a_killed_run(
@@ -440,3 +248,10 @@ def test_a_wrong_parameter_ends_the_run_without_outputs_even_those_of_a_killed_r
 
     assert (code, cli.outputs.exists(), cli.leftovers()) == (2, False, [])
     assert "No such parameter: Buckt." in said
+
+
+def test_a_wrong_value_of_a_constant_ends_the_run_with_a_sentence(start: Callable[..., Cli]) -> None:
+    code, said = start(PARAMETERS="VisibilitySeconds=soon").end()
+
+    assert code == 2
+    assert said.strip().splitlines()[-1] == "VisibilitySeconds must be a whole number, not 'soon'."

@@ -1,0 +1,28 @@
+"""How many functions run at once, and how many messages each takes."""
+
+from tests.alarms import Deployed
+from tests.options import WITH_ALL_FUNCTIONS
+
+
+def test_by_default_the_other_functions_leave_two_of_a_new_accounts_ten_executions_to_ingest():
+    """Two, because a call's transcript and audio arrive at the same moment, and ElevenLabs never repeats audio."""
+    stack = Deployed(**WITH_ALL_FUNCTIONS)
+    polled = stack.of("AWS::Lambda::EventSourceMapping").values()
+    scheduled = stack.of("AWS::Events::Rule").values()
+
+    most = {each["FunctionName"]: int(each["ScalingConfig"]["MaximumConcurrency"]) for each in polled}
+    most |= {
+        rule["Targets"][0]["Arn"].removesuffix(".Arn"): 1 for rule in scheduled
+    }  # a pass ends before the next begins
+
+    assert set(most) == set(stack.of("AWS::Lambda::Function")) - {"IngestFunction"}
+    assert sum(most.values()) <= 10 - 2
+
+
+def test_a_body_that_crashes_the_archiver_fails_no_other():
+    (mapping,) = (
+        each for each in Deployed().of("AWS::Lambda::EventSourceMapping").values()
+        if each["FunctionName"] == "ArchiverFunction"
+    )  # fmt: skip
+
+    assert mapping["BatchSize"] == 1
