@@ -8,11 +8,11 @@ Each transcript is judged by itself whether its call is kept. One that does not 
 archived: then it stays whole. The mark keeps out what else comes about the call, until a transcript that fits lifts it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any, BinaryIO, Literal
 
-from archiver.announcer import Announcer
 from archiver.finals import Finals
 from archiver.staged import Staged, decode_audio, discard, open_staged
 from shared import keys
@@ -20,7 +20,7 @@ from shared.bucket import Bucket
 from shared.caller import Caller, find_caller
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError, StorageError
-from shared.messages import ClaimCheck
+from shared.messages import Announcement, ClaimCheck
 from shared.observability import count, logger
 from shared.parts import restore, without
 from shared.record import MOST_STAGED, Call, Parked, Records
@@ -65,11 +65,11 @@ class Archiver:
     """Archives events, one at a time: what `selection` and `keep_audio` say is to be kept."""
 
     def __init__(
-        self, bucket: Bucket, records: Records, unnamed: Unnamed, tombstones: Tombstones, announcer: Announcer,
-        selection: Selection, *, keep_audio: bool, gzip_json: bool,
+        self, bucket: Bucket, records: Records, unnamed: Unnamed, tombstones: Tombstones,
+        announce: Callable[[Announcement], None], selection: Selection, *, keep_audio: bool, gzip_json: bool,
     ) -> None:  # fmt: skip
-        self._bucket, self._records, self._tombstones, self._announcer = bucket, records, tombstones, announcer
-        self._unnamed = unnamed
+        self._bucket, self._records, self._unnamed, self._tombstones = bucket, records, unnamed, tombstones
+        self._announce = announce
         self._finals = Finals(bucket, gzip_json=gzip_json)
         self._selection, self._keep_audio = selection, keep_audio
 
@@ -124,12 +124,12 @@ class Archiver:
             self._finals.put_json(call, body, event, order, force=force)
         except StorageError:
             # A storage fault must not hold memories back: they are written from the staged body meanwhile.
-            self._announcer.say("transcript_archived", replace(call, json_key=None), delivery.check.staged_key)
+            self._announce(Announcement.of(replace(call, json_key=None), source_key=delivery.check.staged_key))
             raise
         try:
             call = self._join(call)
         finally:
-            self._announcer.say("transcript_archived", call)
+            self._announce(Announcement.of(call))
         count("CallArchived")
         logger.info("Call archived", conversation_id=conversation_id, audio=call.audio)
         return fate
@@ -181,7 +181,7 @@ class Archiver:
     def _put_inline(self, call: Call, event: WebhookEvent, audio: BinaryIO, order: str, force: bool) -> Call:
         """The call with the recording that came inside a transcript."""
         self._finals.put_mp3(call, event, audio, order, force=force)
-        mp3_key = self._announcer.say_audio(call)
+        mp3_key = self._announce_audio(call)
         return self._records.save_audio(call.conversation_id, mp3_key, order) or call
 
     def _join(self, call: Call) -> Call:
@@ -234,7 +234,7 @@ class Archiver:
     def _finish(self, call: Call, parked: Parked, event: WebhookEvent, audio: BinaryIO, *, force: bool) -> Call:
         """Put parked audio in its place. `parked` is removed last, for whoever retries finds the work by it."""
         self._finals.put_mp3(call, event, audio, parked.order, force=force)
-        mp3_key = self._announcer.say_audio(call)
+        mp3_key = self._announce_audio(call)
         tagged = self._tag_waiting(call, parked)
         count("AudioArchived")
         return self._records.finish_audio(call.conversation_id, mp3_key, parked, tagged) or call
@@ -259,6 +259,12 @@ class Archiver:
         for each in call.waiting:
             discard(self._bucket, self._records, each.staged_key)
         self._records.unpark(call.conversation_id, call.parked.staged_key, call.waiting)
+
+    def _announce_audio(self, call: Call) -> str:
+        """Announce the audio that was just put into the call's folder, and return its key."""
+        mp3_key = keys.call_mp3(str(call.folder), call.conversation_id)
+        self._announce(Announcement.of(replace(call, audio="archived", mp3_key=mp3_key), "audio_archived"))
+        return mp3_key
 
     # Other events
 

@@ -17,7 +17,7 @@ the same, from its staged body, so that S3 does not hold its memories back.
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import boto3
@@ -27,26 +27,24 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from pydantic import TypeAdapter
 
-from archiver.announcer import Announcer
 from archiver.archive import Archiver, Delivery, Fate
 from archiver.splitter import Splitter
 from archiver.staged import Staged, discard, open_staged
-from shared.batch import process_batch
-from shared.bucket import Bucket
+from shared.aws import Aws
+from shared.batch import process_batch, string_attributes
 from shared.errors import PoisonError
 from shared.keys import staged_delivery_id
-from shared.messages import ClaimCheck
+from shared.messages import Announcement, ClaimCheck
 from shared.observability import count, logger, metrics
-from shared.record import Records
 from shared.selection import read_selection
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed
 from shared.webhooks import split
 
 # Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
 # fails after 22 s of the function's 120.
-_PATIENCE = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
+_CONFIG = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
 _CLAIM_CHECK = TypeAdapter(ClaimCheck)
 
 
@@ -64,41 +62,43 @@ class Settings:
     agent_ids: str
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its batches."""
-
-    bucket: Bucket
-    records: Records
-    archiver: Archiver
-    splitter: Splitter
-    sqs: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
-    table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
-    announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
-    records, unnamed, sqs = Records(table), Unnamed(table), boto3.client("sqs", config=_PATIENCE)
-    tombstones = Tombstones(table, partial(read_erasure_key, boto3.client("secretsmanager", config=_PATIENCE)))
-    archiver = Archiver(
-        bucket, records, unnamed, tombstones, announcer,
-        read_selection(settings().agent_ids, settings().minimum_call_seconds),
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
+
+
+@at_start
+def sns() -> Any:
+    return boto3.client("sns", config=_CONFIG)
+
+
+def announce(announcement: Announcement) -> None:
+    """Publish to CallArchivedTopic. A retry publishes again, so that subscribers may get an announcement twice."""
+    sns().publish(
+        TopicArn=settings().call_archived_topic_arn,
+        Message=announcement.to_json(),
+        MessageAttributes=string_attributes(announcement.attributes()),
+    )
+
+
+@at_start
+def archiver() -> Archiver:
+    """The erasure key is read when a number needs it, not at the start: if that fails, only such calls are retried."""
+    return Archiver(
+        aws().bucket, aws().records, Unnamed(aws().table),
+        Tombstones(aws().table, partial(aws().read_secret, settings().erasure_secret_arn)),
+        announce, read_selection(settings().agent_ids, settings().minimum_call_seconds),
         keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
     )  # fmt: skip
-    splitter = Splitter(bucket, unnamed, sqs, settings().archive_queue_url)
-    return Aws(bucket, records, archiver, splitter, sqs)
 
 
-def read_erasure_key(client: Any) -> str:
-    """Asked for by the first call with a number, not at the start: without it such a call is retried, others go on."""
-    return str(client.get_secret_value(SecretId=settings().erasure_secret_arn)["SecretString"]).strip()
+def splitter() -> Splitter:
+    return Splitter(aws().bucket, Unnamed(aws().table), aws().sqs, settings().archive_queue_url)
 
 
 def handle_record(record: SQSRecord) -> None:
@@ -121,8 +121,8 @@ def split_or_archive(staged: Staged, check: ClaimCheck) -> Fate | Literal["split
     now = datetime.now(timezone.utc)
     elements = None if staged.recording else split(staged.body)
     if elements is None:
-        return aws().archiver.archive(Delivery(check, staged), now)
-    aws().splitter.split(elements, staged, check, now)
+        return archiver().archive(Delivery(check, staged), now)
+    splitter().split(elements, staged, check, now)
     count("ArraySplit")
     logger.info("Array split", elements=len(elements))
     return "split"
@@ -144,7 +144,3 @@ def read_claim_check(body: str) -> ClaimCheck:
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     return process_batch(event, context, handle_record, aws().sqs, settings().dlq_url)
-
-
-if is_on_lambda():
-    aws()

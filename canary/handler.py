@@ -4,22 +4,19 @@ A flight that fails is counted, and logged with the step that it failed at; the 
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
 from canary.canary import Canary, CanaryError, agent_of
-from shared.bucket import Bucket
+from shared.aws import Aws
 from shared.observability import count, logger, metrics
-from shared.record import Records
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 
-_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @dataclass(frozen=True)
@@ -37,37 +34,21 @@ class Settings:
     keep_audio: bool
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its invocations."""
-
-    bucket: Bucket
-    records: Records
-    sqs: Any
-    secrets_manager: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    return Aws(
-        bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
-        records=Records(boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)),
-        sqs=boto3.client("sqs", config=_PATIENCE),
-        secrets_manager=boto3.client("secretsmanager", config=_PATIENCE),
-    )
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
 
 
 def canary() -> Canary:
     """With the signing secret as it is now."""
-    secret = aws().secrets_manager.get_secret_value(SecretId=settings().webhook_secret_arn)
     return Canary(
-        settings().post_call_url, secret["SecretString"].strip(), aws().bucket, aws().records, aws().sqs,
-        settings().memory_queue_url, settings().canary_step_seconds,
+        settings().post_call_url, aws().read_secret(settings().webhook_secret_arn),
+        aws().bucket, aws().records, aws().sqs, settings().memory_queue_url, settings().canary_step_seconds,
         agent_of(settings().agent_ids), max(1, settings().minimum_call_seconds), settings().keep_audio,
     )  # fmt: skip
 
@@ -89,7 +70,3 @@ def lambda_handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str,
     count("CanaryPassed")
     logger.info("The canary came through", steps=steps)
     return steps
-
-
-if is_on_lambda():
-    aws()

@@ -11,7 +11,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from typing import Any
 
 import boto3
@@ -27,13 +26,13 @@ from shared.aws_errors import AwsError, error_code
 from shared.errors import BodyError, SignatureError, UnavailableError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.signature import SIGNATURE, TEST
 from shared.times import utc
 
 # The sender does not wait for ever: with one silent service the answer comes within 8 s. Each has two attempts of 2 s,
 # and a pause of 1 s at most between them: 5 s. One attempt would not do: a freeze may have ended the pooled connection.
-_PATIENCE = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
+_CONFIG = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class Aws:
     secret: SigningSecret
 
 
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
     periods = Periods(
         overlap=timedelta(seconds=settings().secret_overlap_seconds),
@@ -72,9 +71,9 @@ def aws() -> Aws:
         grace=timedelta(seconds=settings().secret_grace_seconds),
     )
     return Aws(
-        s3=boto3.client("s3", config=_PATIENCE),
-        sqs=boto3.client("sqs", config=_PATIENCE),
-        secret=SigningSecret(boto3.client("secretsmanager", config=_PATIENCE), settings().webhook_secret_arn, periods),
+        s3=boto3.client("s3", config=_CONFIG),
+        sqs=boto3.client("sqs", config=_CONFIG),
+        secret=SigningSecret(boto3.client("secretsmanager", config=_CONFIG), settings().webhook_secret_arn, periods),
     )
 
 
@@ -213,7 +212,3 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
             count("SignedWithPrevious")
         logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
     return _answer(200, status="ok", delivery_id=delivery_id)
-
-
-if is_on_lambda():
-    aws()

@@ -16,7 +16,6 @@ from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -27,18 +26,17 @@ from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
 from memory_writer.remember import Writer
 from shared.announcements import read_announcement
+from shared.aws import Aws
 from shared.batch import process_batch
-from shared.bucket import Bucket
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
-from shared.record import Records
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.webhooks import TRANSCRIPTION, read_archived, read_event
 
 # A silent service of AWS fails the attempt after 3 x 12 s and the pauses, well within the function's 120 s.
-_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @dataclass(frozen=True)
@@ -67,35 +65,19 @@ class Settings:
         return self.answer_seconds * 1.5
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its announcements."""
-
-    bucket: Bucket
-    table: Any
-    sqs: Any
-    secrets_manager: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    return Aws(
-        bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
-        table=boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name),
-        sqs=boto3.client("sqs", config=_PATIENCE),
-        secrets_manager=boto3.client("secretsmanager", config=_PATIENCE),
-    )
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
 
 
-def read_memory_secret() -> str:
-    """Read for each call, so that a key that was put right holds from then on."""
-    secret = aws().secrets_manager.get_secret_value(SecretId=settings().memory_secret_arn)
-    return str(secret["SecretString"]).strip()
+def memory_backend() -> MemoryBackend:
+    """The backend with the secret as it is now: a corrected key takes effect without a restart."""
+    return make_backend(aws().read_secret(settings().memory_secret_arn))
 
 
 @cache
@@ -128,7 +110,7 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     announcement = read_announcement(record.body)
     logger.append_keys(conversation_id=announcement.conversation_id)
     source = aws().bucket.read(announcement.source_key)
-    call = Records(aws().table).get(announcement.conversation_id)  # after the source, which an erasure deletes
+    call = aws().records.get(announcement.conversation_id)  # after the source, which an erasure deletes
     if call and call.erased_at:
         forget(announcement.conversation_id)
         return count("ErasedDropped")
@@ -142,9 +124,9 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
 
 def forget(conversation_id: str) -> None:
     """Take back what was remembered of an erased call, by its receipts, and then the receipts."""
-    for item, entry in Records(aws().table).ledger(conversation_id).items():
+    for item, entry in aws().records.ledger(conversation_id).items():
         if entry.get("memory_ids"):
-            make_backend(read_memory_secret()).delete(entry["memory_ids"])
+            memory_backend().delete(entry["memory_ids"])
         if entry.get("state") == "done":
             aws().table.delete_item(Key={"conversation_id": conversation_id, "item": item})
 
@@ -173,7 +155,7 @@ def remember_call(announcement: Announcement, conversation: Conversation, invoca
         logger.info("No user id: skipping memory")
         return count("MemorySkipped", reason="no_user")
     memories = build_memories(announcement, conversation, user_id, settings().memory_inference)
-    backend = make_backend(read_memory_secret())
+    backend = memory_backend()
     with ThreadPoolExecutor(len(memories)) as pool:
         futures = [pool.submit(write, memory, backend, invocation) for memory in memories]
     errors = [future.exception() for future in futures]
@@ -206,7 +188,3 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     )
     handle = partial(handle_record, invocation=invocation)
     return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
-
-
-if is_on_lambda():
-    aws()

@@ -17,7 +17,6 @@ from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -31,19 +30,19 @@ from reconciler.staging import Staging
 from reconciler.sweep import sweep
 from reconciler.watchdog import ADVICE, find_troubles
 from shared.announcements import read_announcement
+from shared.aws import Aws
 from shared.aws_errors import AwsError
 from shared.batch import process_batch
-from shared.bucket import Bucket
 from shared.errors import ElevenLabsError, KeyRefusedError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
-from shared.record import Call, Records
+from shared.record import Call
 from shared.selection import read_selection
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.times import utc
 from shared.unnamed import Unnamed
 
-_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 PARKED_LONG = timedelta(days=1)
 _SPARE_SECONDS = 120  # for the requests at hand, 70 s each at most, and to write down how far the pass came
 
@@ -65,38 +64,27 @@ class Settings:
     agent_ids: str
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its invocations."""
-
-    bucket: Bucket
-    records: Records
-    bookmarks: Bookmarks
-    unnamed: Unnamed
-    staging: Staging
-    sqs: Any
-    secrets_manager: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
-    table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
-    sqs = boto3.client("sqs", config=_PATIENCE)
-    staging = Staging(bucket, sqs, settings().archive_queue_url)
-    secrets_manager = boto3.client("secretsmanager", config=_PATIENCE)
-    return Aws(bucket, Records(table), Bookmarks(table), Unnamed(table), staging, sqs, secrets_manager)
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
+
+
+def staging() -> Staging:
+    return Staging(aws().bucket, aws().sqs, settings().archive_queue_url)
+
+
+def bookmarks() -> Bookmarks:
+    return Bookmarks(aws().table)
 
 
 def elevenlabs() -> ElevenLabs:
     """The API with the key as it is now, so that one that was put right holds from then on."""
-    secret = aws().secrets_manager.get_secret_value(SecretId=settings().elevenlabs_secret_arn)
-    return _elevenlabs(str(secret["SecretString"]).strip())
+    return _elevenlabs(aws().read_secret(settings().elevenlabs_secret_arn))
 
 
 @cache
@@ -109,7 +97,7 @@ def handle_record(record: SQSRecord, now: datetime, seconds_left: float) -> None
     conversation_id = read_announcement(record.body).conversation_id
     logger.append_keys(conversation_id=conversation_id)
     try:
-        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, aws().staging, now, seconds_left)
+        outcome = fetch_audio(conversation_id, elevenlabs(), aws().records, staging(), now, seconds_left)
     except KeyRefusedError:
         return refuse_key()
     count(outcome)
@@ -123,7 +111,7 @@ def refuse_key() -> None:
 
 def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
     """One scheduled pass; returns what it found and did."""
-    swept = sweep(aws().bucket, aws().staging, aws().bookmarks, aws().unnamed, now, has_time)
+    swept = sweep(aws().bucket, staging(), bookmarks(), Unnamed(aws().table), now, has_time)
     metrics.add_metric("StagedSwept", MetricUnit.Count, swept)
     parked = aws().records.count("by-state", "parked", until=utc(now - PARKED_LONG))
     metrics.add_metric("AudioParkedLong", MetricUnit.Count, parked)
@@ -132,7 +120,7 @@ def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
         report |= complete_calls(now, has_time)
     else:
         logger.info("Swept; without the parameter ElevenLabsApiKey nothing is fetched", swept=swept)
-    aws().bookmarks.write("report", json.dumps(report))
+    bookmarks().write("report", json.dumps(report))
     return report
 
 
@@ -166,10 +154,10 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
     A window that is too large for one pass goes on in the next. The bookmark has `settled_until`, and of an open window
     also `since` and how far back it was listed.
     """
-    settled, *window = [datetime.fromisoformat(each) for each in (aws().bookmarks.read("listed") or utc(now)).split()]
+    settled, *window = [datetime.fromisoformat(each) for each in (bookmarks().read("listed") or utc(now)).split()]
     since, until = window or (settled - WINDOW, now)
     selection = read_selection(settings().agent_ids, settings().minimum_call_seconds)
-    calls = CallsPass(elevenlabs(), aws().records, aws().staging, lambda: now, grace(), selection)
+    calls = CallsPass(elevenlabs(), aws().records, staging(), lambda: now, grace(), selection)
     report = calls.run(
         since, until, settled_until=settled if window else until, has_time=has_time,
         on_page=lambda report: keep_place(report.settled_until, since, report.reached),
@@ -180,7 +168,7 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
 
 
 def keep_place(*times: datetime) -> None:
-    aws().bookmarks.write("listed", " ".join(map(utc, times)))
+    bookmarks().write("listed", " ".join(map(utc, times)))
 
 
 def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
@@ -223,7 +211,3 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> Any:
         handle = partial(handle_record, now=now, seconds_left=context.get_remaining_time_in_millis() / 1000)
         return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
     return reconcile(now, lambda: context.get_remaining_time_in_millis() > _SPARE_SECONDS * 1000)
-
-
-if is_on_lambda():
-    aws()

@@ -35,11 +35,15 @@ def process_batch(
 
 def set_aside(record: SQSRecord, error: PoisonError, sqs: Any, dlq_url: str) -> None:
     """Send the message to its DLQ with the attributes `step` and `error`."""
-    attributes = {"step": error.step, "error": error.error}
     sqs.send_message(
         QueueUrl=dlq_url,
         MessageBody=record.body,
-        MessageAttributes={name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()},
+        MessageAttributes=string_attributes({"step": error.step, "error": error.error}),
     )
     count("RecordPoisoned", reason=error.step)
     logger.error("Message set aside in the dead-letter queue", step=error.step, error=error.error)
+
+
+def string_attributes(texts: dict[str, str]) -> dict[str, dict[str, str]]:
+    """The attributes of a message, as SQS and SNS take them."""
+    return {name: {"DataType": "String", "StringValue": text} for name, text in texts.items()}

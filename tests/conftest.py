@@ -268,6 +268,8 @@ def forget() -> None:
     for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
+    archiver.handler.archiver.cache_clear()
+    archiver.handler.sns.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

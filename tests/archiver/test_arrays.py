@@ -149,7 +149,7 @@ def test_a_claim_check_that_sqs_does_not_take_fails_the_array(aws, archive):
 
 def test_a_crash_at_any_step_of_a_split_is_healed_by_the_retry(aws, archive):
     found = archiver.handler.aws()
-    watch(found.sqs, found.archiver._records._table.meta.client, found.bucket._s3)
+    watch(found.sqs, found.table.meta.client, found.bucket._s3)
     for step in range(100):
         elements = [transcript(f"conv_{step}_{number}") for number in range(3)]
         check = stage(aws, elements)

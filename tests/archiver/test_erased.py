@@ -17,7 +17,7 @@ SIP = {"metadata": {"phone_call": {"external_number": "sip:+12025550123@example.
 
 
 def erase_caller(at: datetime = ERASED_AT) -> None:
-    archiver.handler.aws().archiver._tombstones.erase(CALLER, at)
+    archiver.handler.archiver()._tombstones.erase(CALLER, at)
 
 
 def nothing_is_left(aws: Stack) -> bool:

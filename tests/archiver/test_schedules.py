@@ -24,8 +24,7 @@ conversations = count(1)
 def watched() -> None:
     """Let every AWS client of the archiver ask its worker first."""
     found = archiver.handler.aws()
-    table = found.archiver._records._table.meta.client
-    watch(found.bucket._s3, found.archiver._announcer._sns, found.sqs, table)
+    watch(found.bucket._s3, found.sqs, found.table.meta.client, archiver.handler.sns())
 
 
 def handling(check: str, crash_before: int | None = None) -> Worker:
@@ -126,7 +125,7 @@ def check_recordings(
     if repeats:  # of the last delivery, in another hour
         checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=9)))
         checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=8)))
-    lose_answers(archiver.handler.aws().archiver._records._table, cycle(lost))
+    lose_answers(archiver.handler.aws().table, cycle(lost))
 
     for round_ in rounds:
         run_all([handling(checks[number % len(checks)], crash) for number, crash in round_], turns)

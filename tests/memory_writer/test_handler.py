@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 
 import memory_writer.handler
 from memory_writer.embedded import embedded_config
-from memory_writer.handler import lambda_handler, make_backend, read_memory_secret
+from memory_writer.handler import lambda_handler, memory_backend
 from memory_writer.memories import build_memories, facts, find_user, turns
 from memory_writer.oss import open_memory
 from shared.conversation import Conversation, read_conversation
@@ -270,7 +270,7 @@ def interrupted(aws: Stack, minutes_ago: float) -> None:
 def write_without_ledger(aws: Stack) -> None:
     message = json_announcement(announce(aws, small_call()))
     _, semantic = build_memories(message, conversation(**small_call()), CALLER, False)
-    make_backend(read_memory_secret()).add(semantic, again=False)
+    memory_backend().add(semantic, again=False)
 
 
 @pytest.mark.parametrize("minutes_ago", [4, 61])
@@ -406,7 +406,7 @@ def let_the_lease_run_out(aws: Stack) -> None:
 
 
 def test_a_folder_that_others_keep_locked_leaves_nothing_undecided(aws, mem0, remember, monkeypatch):
-    config = json.loads(memory_writer.handler.read_memory_secret())
+    config = json.loads(memory_writer.handler.aws().read_secret(memory_writer.handler.settings().memory_secret_arn))
     monkeypatch.setattr("memory_writer.oss.LOCK_SECONDS", 0.1)
 
     with open_memory(config):
@@ -530,7 +530,7 @@ def test_a_call_that_was_erased_after_it_was_remembered_is_forgotten(aws, mem0, 
     other = small_call(conversation_id="conv_2")
     message = announce(aws, small_call())
     remember(message, announce(aws, other))
-    memory_writer.handler.Records(memory_writer.handler.aws().table).erase("conv_1", "2026-11-22T10:00:00Z")
+    memory_writer.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z")
 
     assert remember(message) == []
     assert remember(message) == []

@@ -277,7 +277,7 @@ def check_callers(
 
 def test_no_schedule_gives_one_callers_words_to_another(aws, mem0, clock):
     ours, theirs = memory_writer.handler.aws(), archiver.handler.aws()
-    watch(ours.bucket._s3, theirs.bucket._s3, theirs.archiver._records._table.meta.client, theirs.sqs)
-    watch(theirs.archiver._announcer._sns)
+    watch(ours.bucket._s3, theirs.bucket._s3, theirs.table.meta.client, theirs.sqs)
+    watch(archiver.handler.sns())
 
     check_callers(aws, mem0, clock, FinalsRefused())

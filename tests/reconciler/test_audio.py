@@ -82,14 +82,14 @@ def test_a_recording_that_is_replaced_is_not_tagged_as_the_one_before_was(aws, e
     (check,) = archive_all()
     assert aws.tags(check["staged_key"]) == {"archived": "true"}
 
-    reconciler.handler.aws().staging.stage_recording("conv_1", None, BytesIO(LONGER), NOW)
+    reconciler.handler.staging().stage_recording("conv_1", None, BytesIO(LONGER), NOW)
 
     assert (aws.body(check["staged_key"]), aws.tags(check["staged_key"])) == (LONGER, {})
 
 
 @pytest.mark.parametrize("turns", [[0, 1], [1, 0], [0, 0, 1], [1, 1, 0], [0, 1, 0, 1, 1, 0], [1, 0, 0, 1, 0]])
 def test_of_two_recordings_that_are_staged_at_the_same_moment_the_longer_one_wins(aws, elevenlabs, announced, turns):
-    staging = reconciler.handler.aws().staging
+    staging = reconciler.handler.staging()
     watch(reconciler.handler.aws().bucket._s3)
     workers = [
         Worker(lambda sound=sound: staging.stage_recording("conv_1", None, BytesIO(sound), NOW))

@@ -200,7 +200,7 @@ class World:
         self.report: dict[str, Any] = {}
         elevenlabs.conversations.clear()
         elevenlabs.audio.clear()
-        reconciler.handler.aws().bookmarks.write("listed", utc(self.start - timedelta(days=6)))  # of the last good pass
+        reconciler.handler.bookmarks().write("listed", utc(self.start - timedelta(days=6)))  # of the last good pass
 
     def play(self, number: int, round_: Round) -> None:
         self.now += timedelta(minutes=round_.minutes)
@@ -361,11 +361,10 @@ def process(aws: Stack, elevenlabs: ElevenLabs, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr("reconciler.calls._AT_ONCE", 1)
     monkeypatch.setattr("reconciler.sweep._AT_ONCE", 1)
     found, process = (archiver.handler.aws(), reconciler.handler.aws()), Process()
-    clients = [found[0].archiver._announcer._sns, found[1].secrets_manager]
+    clients = [archiver.handler.sns(), found[1]._secrets_manager]
     for each in found:
-        clients += [each.bucket._s3, each.sqs]
-    clients += [found[0].archiver._records._table.meta.client, found[1].records._table.meta.client]
-    writers = {"s3.PutObject": found[1].bucket._s3, "dynamodb.UpdateItem": found[1].records._table.meta.client}
+        clients += [each.bucket._s3, each.sqs, each.table.meta.client]
+    writers = {"s3.PutObject": found[1].bucket._s3, "dynamodb.UpdateItem": found[1].table.meta.client}
     for operation, client in writers.items():
         client.meta.events.register_first(f"needs-retry.{operation}", process.send_again, unique_id="lost")
     for client in clients:
