@@ -1,6 +1,6 @@
-"""Canary: whether a call still gets through, asked by schedule before a caller asks.
+"""Canary: sends a test call on a schedule, so that a broken pipeline is noticed before a real call is affected.
 
-A flight that fails is counted, and logged with the step that it failed at; the next one is the retry.
+A failed run is counted, and logged with its failed step. The next run is the retry.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard"
 
 @dataclass(frozen=True)
 class Settings:
-    """`memory_queue_url` is empty if the stack does not remember."""
+    """`memory_queue_url` is empty if the stack writes no memories."""
 
     post_call_url: str
     webhook_secret_arn: str
@@ -45,7 +45,7 @@ def aws() -> Aws:
 
 
 def canary() -> Canary:
-    """With the signing secret as it is now."""
+    """A canary with the current signing secret."""
     return Canary(
         settings().post_call_url, aws().read_secret(settings().webhook_secret_arn),
         aws().bucket, aws().records, aws().sqs, settings().memory_queue_url, settings().canary_step_seconds,
@@ -58,15 +58,15 @@ def canary() -> Canary:
 def lambda_handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, float]:
     steps: dict[str, float] = {}
     try:
-        for step in canary().fly():
+        for step in canary().run():
             steps[step.name] = step.seconds
             with single_metric(name="CanarySeconds", unit=MetricUnit.Seconds, value=step.seconds) as metric:
                 metric.add_dimension(name="step", value=step.name)
     except CanaryError as error:
         metrics.add_metric("CanaryPassed", MetricUnit.Count, 0)
         count("CanaryFailed", reason=error.step)
-        logger.error("The canary got stuck", step=error.step, error=str(error), steps=steps)
+        logger.error("The canary failed", step=error.step, error=str(error), steps=steps)
         return steps
     count("CanaryPassed")
-    logger.info("The canary came through", steps=steps)
+    logger.info("The canary passed", steps=steps)
     return steps

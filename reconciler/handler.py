@@ -1,13 +1,14 @@
-"""Reconciler: every call is complete, also where webhooks failed.
+"""Reconciler: fetches the calls and recordings that webhooks did not deliver.
 
-Two functions run this handler. On a schedule, every hour: the sweep (`reconciler.sweep`), and with a key of ElevenLabs'
-API the pass over its list of calls (`reconciler.calls`) and the watchdog of the webhook (`reconciler.watchdog`). And
-for each call that is announced without its audio, a while later: fetch the recording (`reconciler.audio`).
+Two functions run this handler. One runs every hour: the sweep (`reconciler.sweep`) and, if the stack has a key of
+ElevenLabs' API, the pass over its list of calls (`reconciler.calls`) and the watchdog of the webhook
+(`reconciler.watchdog`). The other gets each call that was announced without its audio, after a delay, and fetches the
+recording (`reconciler.audio`).
 
-What is fetched is staged and handed to the archiver like a webhook's body; the archiver lets a webhook's word win.
+Fetched data is staged and archived like a webhook's body, but a webhook's version always wins.
 
-A record that raises is retried, and ends in the DLQ. A refused key is neither: the calls stay as they are until a pass
-finds the key right, and one metric says so.
+A record that raises is retried, and then moved to the DLQ. If ElevenLabs refuses the key, records are acknowledged and
+a metric is counted; a later pass finds the calls again once the key is corrected.
 """
 
 import json
@@ -44,12 +45,12 @@ from shared.unnamed import Unnamed
 
 _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 PARKED_LONG = timedelta(days=1)
-_SPARE_SECONDS = 120  # for the requests at hand, 70 s each at most, and to write down how far the pass came
+_SPARE_SECONDS = 120  # for the running requests, at most 70 s each, and to save the progress
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Without `elevenlabs_secret_arn`, the secret that holds the API's key, staged bodies are swept and no more."""
+    """`elevenlabs_secret_arn` is the secret with the API's key; without it, only the sweep runs."""
 
     bucket_name: str
     conversation_table_name: str
@@ -83,7 +84,7 @@ def bookmarks() -> Bookmarks:
 
 
 def elevenlabs() -> ElevenLabs:
-    """The API with the key as it is now, so that one that was put right holds from then on."""
+    """The API with the current key, so that a corrected key takes effect without a restart."""
     return _elevenlabs(aws().read_secret(settings().elevenlabs_secret_arn))
 
 
@@ -106,11 +107,11 @@ def handle_record(record: SQSRecord, now: datetime, seconds_left: float) -> None
 
 def refuse_key() -> None:
     count("ElevenLabsKeyRefused")
-    logger.error("ElevenLabs refused the key: put the right one into the secret of the parameter ElevenLabsApiKey")
+    logger.error("ElevenLabs refused the key: put a valid one into the secret of the parameter ElevenLabsApiKey")
 
 
 def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
-    """One scheduled pass; returns what it found and did."""
+    """One scheduled pass; returns its report."""
     swept = sweep(aws().bucket, staging(), bookmarks(), Unnamed(aws().table), now, has_time)
     metrics.add_metric("StagedSwept", MetricUnit.Count, swept)
     parked = aws().records.count("by-state", "parked", until=utc(now - PARKED_LONG))
@@ -119,16 +120,16 @@ def reconcile(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
     if settings().elevenlabs_secret_arn:
         report |= complete_calls(now, has_time)
     else:
-        logger.info("Swept; without the parameter ElevenLabsApiKey nothing is fetched", swept=swept)
+        logger.info("Swept; nothing is fetched without the parameter ElevenLabsApiKey", swept=swept)
     bookmarks().write("report", json.dumps(report))
     return report
 
 
 def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any]:
-    """Fetch what the archive lacks. What ElevenLabs does not answer now, the next pass asks for again."""
+    """Fetch missing calls, and request missing recordings. The next pass retries what fails."""
     try:
         report = run_pass(now, has_time)
-        silent = ask_for_audio(now, has_time)
+        without_audio = request_audio(now, has_time)
     except KeyRefusedError as error:
         refuse_key()
         return {"error": str(error)}
@@ -136,23 +137,23 @@ def complete_calls(now: datetime, has_time: Callable[[], bool]) -> dict[str, Any
         count("ReconcileFailed")
         logger.error("ElevenLabs' list of calls could not be read", reason=str(error))
         return {"error": str(error)}
-    ends = [report.oldest, *(ended_at(call) for call in silent)]
+    ends = [report.oldest, *(ended_at(call) for call in without_audio)]
     oldest = min((end for end in ends if end), default=None)
-    if report.is_complete or report.missing_calls:  # half a pass does not know that nothing is missing
+    if report.is_complete or report.missing_calls:  # an incomplete pass cannot know that nothing is missing
         metrics.add_metric("MissingCalls", MetricUnit.Count, report.missing_calls)
-    metrics.add_metric("MissingAudio", MetricUnit.Count, len(silent))
+    metrics.add_metric("MissingAudio", MetricUnit.Count, len(without_audio))
     metrics.add_metric("OldestUnarchivedAge", MetricUnit.Seconds, (now - oldest).total_seconds() if oldest else 0)
-    found = asdict(report) | {"missing_audio": len(silent), "oldest": utc(oldest) if oldest else None}
+    found = asdict(report) | {"missing_audio": len(without_audio), "oldest": utc(oldest) if oldest else None}
     found |= {"settled_until": utc(report.settled_until), "reached": utc(report.reached)}
     logger.info("Reconciled", **found)
     return found | {"webhook": sorted(watch_webhook(now)) if has_time() else []}
 
 
 def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
-    """Look back 48 h from now, or from the earliest call that earlier passes left unsettled.
+    """Look back 48 h from now, or from the earliest call that earlier passes did not finish.
 
-    A window that is too large for one pass goes on in the next. The bookmark has `settled_until`, and of an open window
-    also `since` and how far back it was listed.
+    If the window is too large for one pass, the next one continues it. The bookmark has `settled_until`; for an open
+    window it also has `since`, and how far back the window was listed.
     """
     settled, *window = [datetime.fromisoformat(each) for each in (bookmarks().read("listed") or utc(now)).split()]
     since, until = window or (settled - WINDOW, now)
@@ -160,37 +161,37 @@ def run_pass(now: datetime, has_time: Callable[[], bool]) -> Report:
     calls = CallsPass(elevenlabs(), aws().records, staging(), lambda: now, grace(), selection)
     report = calls.run(
         since, until, settled_until=settled if window else until, has_time=has_time,
-        on_page=lambda report: keep_place(report.settled_until, since, report.reached),
+        on_page=lambda report: save_bookmark(report.settled_until, since, report.reached),
     )  # fmt: skip
     if report.is_complete:
-        keep_place(report.settled_until)
+        save_bookmark(report.settled_until)
     return report
 
 
-def keep_place(*times: datetime) -> None:
+def save_bookmark(*times: datetime) -> None:
     bookmarks().write("listed", " ".join(map(utc, times)))
 
 
-def ask_for_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
-    """Queue the calls whose recording is still missing, for AudioQueue alone: other subscribers heard of them.
+def request_audio(now: datetime, has_time: Callable[[], bool]) -> list[Call]:
+    """Queue the calls whose recording is missing, in AudioQueue only: other subscribers already got them.
 
-    Noted first: what was noted and not sent is asked for later.
+    Each request is noted in the record first. If it is then not sent, a later pass requests it again.
     """
-    silent = list(find_missing(aws().records, now - grace()))
-    for call in silent:
+    without_audio = list(find_missing(aws().records, now - grace()))
+    for call in without_audio:
         if not is_asked_for(call, now) and has_time() and aws().records.note_asked(call.conversation_id, utc(now)):
             message = Announcement.of(call).to_json()
             aws().sqs.send_message(QueueUrl=settings().audio_queue_url, MessageBody=message, DelaySeconds=0)
-    return silent
+    return without_audio
 
 
 def grace() -> timedelta:
-    """How long after a call's end its webhooks may still come."""
+    """How long after a call's end its webhooks may still arrive."""
     return timedelta(minutes=settings().reconcile_after_minutes)
 
 
 def watch_webhook(now: datetime) -> set[str]:
-    """Say what is wrong with the webhook at ElevenLabs; whatever keeps us from knowing is logged, no more."""
+    """Log and count the webhook's problems at ElevenLabs. If its state cannot be read, that is only logged."""
     try:
         troubles = find_troubles(elevenlabs().webhooks(), settings().http_api_id, now)
     except (ElevenLabsError, *AwsError) as error:

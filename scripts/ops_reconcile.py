@@ -138,7 +138,7 @@ class Gap:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
         for call in silent:
             now = utc(datetime.now(timezone.utc))
-            if asked := self.view.stack.records.note_asked_anew(call.conversation_id, now):
+            if asked := self.view.stack.records.note_asked_again(call.conversation_id, now):
                 sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(asked).to_json(), DelaySeconds=0)
 
 

@@ -21,9 +21,9 @@ _READERS: dict[type, Callable[[str], Any]] = {
 
 
 def read_settings(cls: type[Settings]) -> Settings:
-    """Fill the dataclass `cls` from the environment: field `bucket_name` from BUCKET_NAME.
+    """Fill the dataclass `cls` from the environment: the field `bucket_name` from BUCKET_NAME.
 
-    Raises RuntimeError naming the variable that is missing or cannot be read as the field's type.
+    Raises RuntimeError that names the missing variable, or the one that does not have the field's type.
     """
     hints = get_type_hints(cls)
     return cls(**{field.name: _read(field.name.upper(), hints[field.name]) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]

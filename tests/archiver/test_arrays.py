@@ -91,7 +91,7 @@ def test_an_array_is_finished_whatever_its_neighbours_wait_for(aws, archive):
 
 def test_the_words_of_an_erased_call_do_not_stay_in_an_array_whose_other_element_waits(aws, archive):
     records = archiver.handler.aws().records
-    records.bury(records.erase("conv_2", "2026-11-22T09:00:00Z"))
+    records.write_tombstone(records.erase("conv_2", "2026-11-22T09:00:00Z"))
 
     archive(stage(aws, [audio("conv_1"), transcript("conv_2", analysis={"transcript_summary": "Secret."})]))
 
@@ -112,7 +112,7 @@ def test_a_thousand_events_are_handed_on_and_one_more_is_refused(aws):
 
 
 @pytest.mark.parametrize(
-    ("nested", "error"), [([], "The body is an empty array."), ([7], "The body is an array in an array.")]
+    ("nested", "error"), [([], "The body is an empty array."), ([7], "The body is an array inside an array.")]
 )
 def test_an_array_in_an_array_is_refused(aws, archive, nested, error):
     assert archive(stage(aws, [transcript("conv_1"), nested])) == []
@@ -141,7 +141,7 @@ def test_a_claim_check_that_sqs_does_not_take_fails_the_array(aws, archive):
     found.register("after-call.sqs.SendMessageBatch", refuse_all)
     aws.take("ArchiveQueueUrl")
 
-    with pytest.raises(Exception, match="SQS did not take"):
+    with pytest.raises(Exception, match="SQS did not accept"):
         handle_record(SQSRecord(sqs_event(check)["Records"][0]))
 
     assert staged_key(check) in aws.object_keys(HOUR)

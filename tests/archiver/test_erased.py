@@ -17,7 +17,7 @@ SIP = {"metadata": {"phone_call": {"external_number": "sip:+12025550123@example.
 
 
 def erase_caller(at: datetime = ERASED_AT) -> None:
-    archiver.handler.archiver()._tombstones.erase(CALLER, at)
+    archiver.handler.archiver()._tombstones.record_erasure(CALLER, at)
 
 
 def nothing_is_left(aws: Stack) -> bool:
@@ -217,7 +217,7 @@ def test_a_call_has_1000_staged_bodies_and_one_more_is_refused(aws, archive, wha
 
     assert archive(stage(aws, one_more)) == []
 
-    assert aws.reasons() == [("record", "The call has 1,000 staged bodies, or as much else: its record holds no more.")]
+    assert aws.reasons() == [("record", "The call's record is full: 1,000 staged bodies, or 400 KB.")]
     assert aws.call("conv_1") == before
     assert archive(stage(aws, transcript(at=5))) == []  # what is there already may be handled again
     assert archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z").erased_at

@@ -38,7 +38,7 @@ def test_a_flight_leaves_nothing_but_a_tombstone(aws, context, fly, capsys):
     with endpoint(aws, context) as url:
         steps = fly(url)
 
-    assert list(steps) == ["taken in", "archived", "taken away"]
+    assert list(steps) == ["received", "archived", "deleted"]
     found = counted(capsys.readouterr().out)
     assert (found["CanaryPassed"], found["TestWebhookStaged"]) == (1, 2)
     assert "WebhookStaged" not in found  # which says that ElevenLabs sends
@@ -58,7 +58,7 @@ def test_a_flight_is_none_of_the_calls_that_the_stack_leaves_out(aws, context, f
     with endpoint(aws, context) as url:
         steps = fly(url)
 
-    assert list(steps) == ["taken in", "archived", "taken away"]
+    assert list(steps) == ["received", "archived", "deleted"]
     assert {each["agent_id"] for each in aws.announcements()} == {"agent_1"}
     assert versions(aws) == []
 
@@ -69,10 +69,10 @@ def test_a_flight_that_gets_stuck_names_the_step_and_is_taken_away(aws, context,
     with endpoint(aws, context) as url:
         steps = fly(url)
 
-    assert list(steps) == ["taken in"]
+    assert list(steps) == ["received"]
     found = counted(capsys.readouterr().out)
     assert (found["CanaryPassed"], found["CanaryFailed"]) == (0, 1)
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
     assert entry["step"] == "archived"
 
 
@@ -89,14 +89,14 @@ def test_a_memory_that_is_stuck_does_not_hide_the_step_nor_stop_the_next_flight(
                 records._table.put_item(Item=key | {"state": state})
 
     with endpoint(aws, context, half_remember) as url:
-        assert list(fly(url)) == ["taken in", "archived"]
+        assert list(fly(url)) == ["received", "archived"]
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
     assert entry["step"] == "remembered"
     assert versions(aws) == []
     monkeypatch.setenv("MEMORY_QUEUE_URL", "")
     with endpoint(aws, context) as url:
-        assert list(fly(url))[-1] == "taken away"
+        assert list(fly(url))[-1] == "deleted"
 
 
 def test_objects_that_may_not_be_deleted_are_no_success(aws, context, fly, monkeypatch, logs):
@@ -109,27 +109,27 @@ def test_objects_that_may_not_be_deleted_are_no_success(aws, context, fly, monke
 
     monkeypatch.setattr(BaseClient, "_make_api_call", locked)  # as with Object Lock
     with endpoint(aws, context) as url:
-        assert list(fly(url)) == ["taken in", "archived"]
+        assert list(fly(url)) == ["received", "archived"]
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
-    assert entry["step"] == "taken away"
-    assert "may not be deleted yet" in entry["error"]
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
+    assert entry["step"] == "deleted"
+    assert "could not be deleted yet" in entry["error"]
 
 
 def test_a_refusal_of_aws_names_the_step(aws, context, fly, logs):
     with endpoint(aws, context) as url:
         aws.dynamodb.delete_table(TableName=aws.outputs["ConversationTableName"])
-        assert list(fly(url)) == ["taken in"]
+        assert list(fly(url)) == ["received"]
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
-    assert (entry["step"], entry["error"]) == ("archived", "The canary got stuck: archived: ResourceNotFoundException")
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
+    assert (entry["step"], entry["error"]) == ("archived", "The canary failed: archived: ResourceNotFoundException")
 
 
 def test_an_endpoint_out_of_reach_is_seen_at_the_first_step(aws, context, fly, logs):
     assert fly("http://127.0.0.1:9/post-call") == {}
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
-    assert entry["step"] == "taken in"
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
+    assert entry["step"] == "received"
 
 
 def test_what_a_killed_flight_left_behind_is_taken_away_and_no_others_call(aws, context, fly):

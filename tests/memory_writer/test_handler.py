@@ -223,7 +223,9 @@ def test_a_call_of_which_nothing_is_left_goes_to_the_dlq(aws, mem0, remember, va
 
     assert remember(message) == []
 
-    assert aws.reasons("MemoryDlqUrl") == [("source", "The object under the announcement's source_key is gone.")]
+    assert aws.reasons("MemoryDlqUrl") == [
+        ("source", "The object under the announcement's source_key no longer exists.")
+    ]
 
 
 def test_an_erased_call_whose_staged_body_is_gone_is_dropped(aws, mem0, remember):
@@ -240,9 +242,9 @@ def test_an_erased_call_whose_staged_body_is_gone_is_dropped(aws, mem0, remember
 @pytest.mark.parametrize(
     ("body", "reason"),
     [
-        ({"type": "post_call_transcription", "data": {"conversation_id": "conv_2"}}, "does not hold the call."),
-        ({"type": "post_call_audio", "data": {"conversation_id": "conv_1"}}, "does not hold the call."),
-        (7, "The body is JSON, but no object."),
+        ({"type": "post_call_transcription", "data": {"conversation_id": "conv_2"}}, "does not contain the call."),
+        ({"type": "post_call_audio", "data": {"conversation_id": "conv_1"}}, "does not contain the call."),
+        (7, "The body is JSON, but not an object."),
     ],
     ids=["another call", "audio", "no event"],
 )
@@ -322,7 +324,7 @@ def test_a_configuration_that_mem0_does_not_take_is_said_and_leaves_nothing_unde
         assert remember(announce(aws, small_call())) == []
     assert ledger(aws)["state"] == "idle"
     assert aws.reasons("MemoryDlqUrl") == [
-        ("mem0", "mem0 does not take the configuration in the stack's parameter MemoryConfig.")
+        ("mem0", "mem0 does not accept the configuration in the stack's parameter MemoryConfig.")
     ]
 
     assert remember(announce(aws, small_call())) == []
@@ -513,7 +515,9 @@ def test_what_is_no_announcement_goes_to_the_dlq_with_its_reason(aws, mem0, reme
 def test_an_announced_object_that_is_gone_goes_to_the_dlq(aws, mem0, remember):
     assert remember(announce(aws, small_call(), source_key="12025550123/other.json")) == []
 
-    assert aws.reasons("MemoryDlqUrl") == [("source", "The object under the announcement's source_key is gone.")]
+    assert aws.reasons("MemoryDlqUrl") == [
+        ("source", "The object under the announcement's source_key no longer exists.")
+    ]
 
 
 def test_an_erased_call_is_not_remembered(aws, mem0, remember):

@@ -157,7 +157,7 @@ def test_a_memory_that_mem0_took_and_forgot_is_set_aside_with_a_reason_after_the
     mem0._events.clear()
 
     assert not at(aws, message, now + timedelta(minutes=59))
-    with pytest.raises(PoisonError, match="knows neither its event nor the memory"):
+    with pytest.raises(PoisonError, match="has neither its event nor the memory"):
         handle(aws, message, now + timedelta(minutes=61))
 
     assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
@@ -170,7 +170,7 @@ def test_an_event_that_fails_is_tried_three_times_and_then_set_aside(aws, mem0, 
 
     assert [remember(message) for _ in range(3)] == [["message-1"], ["message-1"], []]
 
-    assert aws.reasons("MemoryDlqUrl") == [("mem0", "Mem0 ended this memory's event with FAILED, 3 times.")]
+    assert aws.reasons("MemoryDlqUrl") == [("mem0", "Mem0 failed to process this memory 3 times.")]
     assert ledger(aws, kind="factual")["state"] == "done"
 
 

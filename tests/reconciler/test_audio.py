@@ -262,7 +262,7 @@ REASONS = {
     "422": "ElevenLabs answered 422",
     "500": "ElevenLabs answered 500",
     "drop": "ElevenLabs: the recording broke off: RemoteProtocolError",
-    "html": "ElevenLabs: the recording is no MP3",
+    "html": "ElevenLabs: the recording is not an MP3",
 }
 
 
@@ -306,7 +306,7 @@ def test_a_lost_answer_changes_nothing_of_a_recording_that_is_given_up(aws, elev
     hear(announced, NOW + timedelta(days=1))
 
     assert aws.call("conv_1")["audio"] == "unavailable"
-    given_up = reconciler.handler.aws().records.give_up_audio("conv_1")
+    given_up = reconciler.handler.aws().records.mark_audio_unavailable("conv_1")
     assert given_up is not None
     assert given_up.audio == "unavailable"
 

@@ -210,7 +210,7 @@ REASONS = {
     "422": "ElevenLabs answered 422",
     "500": "ElevenLabs answered 500",
     "drop": "ElevenLabs: no answer: RemoteProtocolError",
-    "html": "ElevenLabs: the conversation is none",
+    "html": "ElevenLabs: the answer is not a conversation",
 }
 
 
@@ -294,7 +294,7 @@ def test_a_wrong_key_is_said_once_and_tried_once(aws, elevenlabs, logs, capsys):
 
     assert "refused" in report["error"]
     assert len(elevenlabs.requests) == 1
-    assert "put the right one into the secret of the parameter ElevenLabsApiKey" in logs.getvalue()
+    assert "put a valid one into the secret of the parameter ElevenLabsApiKey" in logs.getvalue()
     assert "xi-test" not in logs.getvalue()
 
 
@@ -568,7 +568,7 @@ def test_a_page_for_which_no_time_was_left_is_the_first_one_of_the_next_pass(aws
 def test_a_key_that_is_none_is_refused_like_a_wrong_one(aws, elevenlabs, key):
     boto3.client("secretsmanager").put_secret_value(SecretId="elevenlabs", SecretString=key)
 
-    assert "the key is no key" in run()["error"]
+    assert "the key contains characters that no key has" in run()["error"]
     assert elevenlabs.requests == []
 
 
@@ -630,7 +630,7 @@ def test_a_recording_that_is_given_up_while_a_pass_is_at_work_is_not_asked_for_a
 
     def give_up() -> bool:
         if next(times) == 1:  # after the list was read, when the missing recordings are known
-            reconciler.handler.aws().records.give_up_audio("conv_1")
+            reconciler.handler.aws().records.mark_audio_unavailable("conv_1")
         return True
 
     reconcile(NOW + HOUR, give_up)
@@ -690,7 +690,7 @@ def test_a_call_without_audio_is_whole(aws, elevenlabs, archive_all):
 def test_without_a_key_there_is_the_sweep_alone(aws, logs):
     assert run() == {"at": utc(NOW), "swept": 0, "parked_long": 0}
 
-    assert "without the parameter ElevenLabsApiKey nothing is fetched" in logs.getvalue()
+    assert "nothing is fetched without the parameter ElevenLabsApiKey" in logs.getvalue()
 
 
 def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, elevenlabs, archive_all, logs):

@@ -88,7 +88,7 @@ def test_an_answer_that_cannot_be_used_is_an_error_of_elevenlabs(call, body):
 def test_a_compressed_answer_is_refused_before_it_is_decompressed(call, coding, body):
     with (
         RawHost(body(b"ID3"), headers=MP3 | {"Content-Encoding": coding}) as host,
-        pytest.raises(ElevenLabsError, match="is compressed"),
+        pytest.raises(ElevenLabsError, match="a compression that is not supported"),
     ):
         call(client(host))
 
@@ -249,7 +249,7 @@ def test_a_page_with_more_calls_than_were_asked_for_is_an_error_of_elevenlabs():
     full = [{"conversation_id": f"conv_{n}"} for n in range(100)]
     with RawHost(page(*full)) as host:
         assert [len(found) for found in CALLS["pages"](client(host))] == [100]
-    with RawHost(page(*full, None)) as host, pytest.raises(ElevenLabsError, match="more than was asked for"):
+    with RawHost(page(*full, None)) as host, pytest.raises(ElevenLabsError, match="more than was requested"):
         CALLS["pages"](client(host))
 
 
@@ -257,7 +257,7 @@ def test_a_page_with_more_calls_than_were_asked_for_is_an_error_of_elevenlabs():
 def test_a_cursor_that_cannot_be_sent_is_an_error_of_elevenlabs(cursor):
     with (
         RawHost(page({"conversation_id": "conv_1"}, cursor=cursor)) as host,
-        pytest.raises(ElevenLabsError, match="breaks off"),
+        pytest.raises(ElevenLabsError, match="ends too early"),
     ):
         CALLS["pages"](client(host))
 
@@ -265,11 +265,11 @@ def test_a_cursor_that_cannot_be_sent_is_an_error_of_elevenlabs(cursor):
 
 
 def test_a_list_that_brings_nothing_new_for_many_pages_is_an_error_of_elevenlabs(monkeypatch):
-    monkeypatch.setattr("reconciler.elevenlabs.PAGES_IN_VAIN", 3)
+    monkeypatch.setattr("reconciler.elevenlabs.PAGES_WITHOUT_NEW", 3)
     cursors = count()
     with (
         RawHost(lambda _: page({"conversation_id": "conv_1"}, cursor=f"c{next(cursors)}")) as host,
-        pytest.raises(ElevenLabsError, match="circles"),
+        pytest.raises(ElevenLabsError, match="repeats itself"),
     ):
         CALLS["pages"](client(host))
 
