@@ -32,13 +32,12 @@ from tests.alarms import (
     translated,
     watched,
 )
-from tests.archiver.conftest import stage
-from tests.archiver.test_handler import audio, transcript
+from tests.archiver.conftest import audio, stage, transcript
 from tests.canary.conftest import endpoint
 from tests.conftest import SECRET, Stack, close_clients, forget, sqs_event
-from tests.ingest.test_handler import http_event, signed
+from tests.ingest.conftest import http_event, signed
 from tests.mem0_stand_in import HostedMem0
-from tests.memory_writer.test_handler import announce, small_call
+from tests.memory_writer.conftest import announce, small_call
 from tests.reconciler.conftest import KEY, NOW, conversation
 from tests.reconciler.test_watchdog import webhook
 

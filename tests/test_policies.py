@@ -28,12 +28,11 @@ from shared.messages import ClaimCheck
 from shared.record import MEMORIES
 from shared.tombstones import Tombstones
 from tests.alarms import Deployed
-from tests.archiver.conftest import stage, stage_recording, staged_key
-from tests.archiver.test_handler import audio, envelope, transcript
+from tests.archiver.conftest import audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import SECRET, Stack, close_clients, create_table, forget, lambda_context, sqs_event
-from tests.ingest.test_handler import signed
+from tests.ingest.conftest import signed
 from tests.mem0_stand_in import HostedMem0
-from tests.memory_writer.test_handler import announce, small_call
+from tests.memory_writer.conftest import announce, small_call
 from tests.options import EVERYTHING as ALL_OPTIONS
 from tests.policies import (
     BUCKET,

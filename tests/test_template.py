@@ -21,7 +21,7 @@ from scripts.webhooks import send
 from shared.bucket import Bucket
 from tests.alarms import Deployed, translated
 from tests.conftest import Stack, fixture_body
-from tests.ingest.test_handler import signed
+from tests.ingest.conftest import signed
 from tests.options import EVERYTHING, KEY, OPTIONS, OTHER_KEY, REPLICA, WITH_ALL_FUNCTIONS
 from tests.pipeline.conftest import wait_until
 from tests.test_readme import shown

@@ -1,5 +1,6 @@
 """Staged bodies, and the archiver's handler called as SQS would."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+import archiver.handler
 from archiver.handler import lambda_handler
 from shared import keys
 from shared.messages import ClaimCheck
@@ -50,3 +53,40 @@ def archive(aws: Stack, context: Any) -> Callable[..., list[str]]:
         return failed
 
     return run
+
+
+FULL, FULL_ID = "12025550123", "conv_fixture00000000000000000full"
+
+
+def envelope(data: dict, event: str = "post_call_transcription", at: object = 1772550278) -> dict:
+    return {"type": event, "event_timestamp": at, "data": data}
+
+
+def transcript(conversation_id: str = "conv_1", at: object = 1772550278, **fields) -> dict:
+    phone_call = {"external_number": "+12025550123", "direction": "inbound"}
+    return envelope({"conversation_id": conversation_id, "metadata": {"phone_call": phone_call}} | fields, at=at)
+
+
+def audio(conversation_id: str = "conv_1", content: bytes = b"ID3 sound", at: object = 1772550281) -> dict:
+    full_audio = base64.b64encode(content).decode()
+    return envelope({"conversation_id": conversation_id, "full_audio": full_audio}, "post_call_audio", at)
+
+
+def refuse(operation: str, on: str) -> None:
+    """Let S3 refuse `operation` for keys that end in `on`, as a broken policy would."""
+
+    def refused(params: dict, model: object, **_: object) -> None:
+        if str(params["url_path"]).endswith(on):
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": f"not yours: {params['url_path']}"}}, operation
+            )
+
+    archiver.handler.aws().bucket._s3.meta.events.register(f"before-call.s3.{operation}", refused, unique_id="refuse")
+
+
+def heal(operation: str) -> None:
+    archiver.handler.aws().bucket._s3.meta.events.unregister(f"before-call.s3.{operation}", unique_id="refuse")
+
+
+def erase(aws: Stack, conversation_id: str = "conv_1") -> None:
+    archiver.handler.aws().records.erase(conversation_id, "2026-11-22T10:00:00Z")

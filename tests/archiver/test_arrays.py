@@ -9,8 +9,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 import archiver.handler
 from archiver.handler import handle_record
 from shared.errors import PoisonError
-from tests.archiver.conftest import NOW, stage, staged_key
-from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, staged_key, transcript
 from tests.conftest import sqs_event
 from tests.schedules import Worker, run_all, watch
 

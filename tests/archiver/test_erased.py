@@ -6,8 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import archiver.handler
-from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
-from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import Stack
 
 CALLER = "12025550123"

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import archiver.handler
 from archiver.handler import handle_record
-from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
-from tests.archiver.test_handler import FULL, audio, transcript
+from tests.archiver.conftest import FULL, NOW, audio, stage, stage_recording, staged_key, transcript
 from tests.conftest import Stack, sqs_event
 from tests.schedules import Worker, run_all, watch
 

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import archiver.handler
-from tests.archiver.conftest import stage, stage_recording, staged_key
-from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.archiver.conftest import FULL, audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.archiver.test_schedules import handling, watched
 from tests.conftest import Stack, fixture_body, forget
 from tests.schedules import run_all

@@ -14,7 +14,7 @@ from shared.errors import PoisonError
 from shared.record import Records
 from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
-from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
+from tests.memory_writer.conftest import CALLER, FULL_ID, announce, full_call, ledger, small_call
 from tests.processes import LONGEST
 
 

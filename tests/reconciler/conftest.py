@@ -10,9 +10,10 @@ import boto3
 import pytest
 
 import reconciler.handler
+from archiver.handler import lambda_handler
 from reconciler.handler import handle_record, reconcile
 from scripts.elevenlabs_stand_in import ElevenLabs
-from tests.conftest import Stack, close_clients, fixture_body, forget
+from tests.conftest import Stack, close_clients, fixture_body, forget, sqs_event
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
 KEY = "xi-test"
@@ -64,8 +65,6 @@ def hear(announcement: str, now: datetime = NOW) -> None:
 @pytest.fixture
 def archive_all(aws: Stack, context: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
     """Let the archiver handle what ArchiveQueue holds; returns the claim checks."""
-    from archiver.handler import lambda_handler
-    from tests.conftest import sqs_event
 
     def work() -> list[dict[str, Any]]:
         checks = aws.take("ArchiveQueueUrl")
@@ -74,3 +73,15 @@ def archive_all(aws: Stack, context: Any, monkeypatch: pytest.MonkeyPatch) -> Ca
         return [json.loads(check["Body"]) for check in checks]
 
     return work
+
+
+HOUR = timedelta(hours=1)
+
+
+START = NOW - 3 * HOUR - timedelta(minutes=1)  # of `conversation`
+
+
+def lists(elevenlabs) -> list[str]:
+    """Up to when each list was asked for."""
+    asked = [request.query for request in elevenlabs.requests if request.route == "list"]
+    return [each["call_start_before_unix"] for each in asked]

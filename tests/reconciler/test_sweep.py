@@ -11,8 +11,7 @@ from botocore.exceptions import ClientError
 import archiver.handler
 import reconciler.handler
 from reconciler.handler import reconcile
-from tests.archiver.conftest import stage, stage_recording, staged_key
-from tests.archiver.test_handler import audio, transcript
+from tests.archiver.conftest import audio, stage, stage_recording, staged_key, transcript
 from tests.conftest import sqs_event
 from tests.reconciler.conftest import NOW, run
 
