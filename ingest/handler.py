@@ -111,7 +111,7 @@ def read_source(event: dict[str, Any]) -> str:
 
 
 def authenticate(body: bytes, signature: str | None, now: datetime) -> str:
-    """Which key signed `body`: current or previous. A mismatch makes it read the secret again. Raises SignatureError."""
+    """Which key signed `body`: current or previous. A mismatch reads the secret again. Raises SignatureError."""
     secret = aws().secret
     try:
         return _find_key(body, signature, secret.keys(now), now)

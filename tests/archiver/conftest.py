@@ -84,7 +84,7 @@ def refuse(operation: str, on: str) -> None:
     archiver.handler.aws().bucket._s3.meta.events.register(f"before-call.s3.{operation}", refused, unique_id="refuse")
 
 
-def heal(operation: str) -> None:
+def allow(operation: str) -> None:
     archiver.handler.aws().bucket._s3.meta.events.unregister(f"before-call.s3.{operation}", unique_id="refuse")
 
 

@@ -10,8 +10,8 @@ import archiver.handler
 from tests.archiver.conftest import (
     FULL,
     NOW,
+    allow,
     audio,
-    heal,
     refuse,
     stage,
     stage_recording,
@@ -36,7 +36,7 @@ def test_audio_inside_an_older_transcript_is_kept(aws, archive, order):
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["newer last", "newer first"])
-def test_of_two_audios_that_wait_for_their_call_the_newer_is_archived(aws, archive, order):
+def test_of_two_parked_audios_the_newer_is_archived(aws, archive, order):
     checks = [stage(aws, audio(content=b"old", at=1772550281)), stage(aws, audio(content=b"new", at=1772550282))]
     for index in order:
         assert archive(checks[index]) == []
@@ -58,7 +58,7 @@ def test_a_duplicate_of_archived_audio_leaves_nothing_parked_or_waiting(aws, arc
     assert aws.versions() == versions
 
 
-def test_a_newer_transcript_that_knows_of_audio_makes_it_pending(aws, archive):
+def test_a_newer_transcript_with_audio_makes_it_pending(aws, archive):
     archive(stage(aws, transcript(at=1, has_audio=False)))
     archive(stage(aws, transcript(at=2, has_audio=True)))
 
@@ -69,13 +69,13 @@ def test_a_newer_transcript_that_knows_of_audio_makes_it_pending(aws, archive):
 @pytest.mark.parametrize(
     ("has_audio", "expected"), [({}, "pending"), ({"has_audio": True}, "pending"), ({"has_audio": False}, "none")]
 )
-def test_the_record_says_whether_audio_is_to_come(aws, archive, has_audio, expected):
+def test_the_record_says_whether_audio_is_expected(aws, archive, has_audio, expected):
     archive(stage(aws, transcript(**has_audio)))
 
     assert aws.call("conv_1")["audio"] == expected
 
 
-def test_inline_audio_is_stored_and_leaves_the_json(aws, archive):
+def test_inline_audio_is_stored_as_mp3_and_removed_from_the_json(aws, archive):
     archive(stage(aws, fixture_body("07")))
 
     folder, conversation_id = "12025550167", "conv_fixture00000000000000legacy7"
@@ -87,7 +87,7 @@ def test_inline_audio_is_stored_and_leaves_the_json(aws, archive):
 
 
 @pytest.mark.parametrize("full_audio", ["no base64!", "QUJ", 7, {"a": 1}], ids=repr)
-def test_invalid_inline_audio_never_costs_the_json(aws, archive, logs, full_audio):
+def test_a_call_with_invalid_inline_audio_is_archived(aws, archive, logs, full_audio):
     body = transcript(full_audio=full_audio)
 
     assert archive(stage(aws, body)) == []
@@ -97,7 +97,7 @@ def test_invalid_inline_audio_never_costs_the_json(aws, archive, logs, full_audi
     assert "full_audio is not base64" in logs.getvalue()
 
 
-def test_a_fault_in_parked_audio_does_not_hold_its_transcript_back(aws, archive):
+def test_a_fault_of_parked_audio_does_not_delay_its_transcript(aws, archive):
     parked, check = stage(aws, audio()), stage(aws, transcript())
     archive(parked)
     refuse("PutObject", on=".mp3")
@@ -105,12 +105,12 @@ def test_a_fault_in_parked_audio_does_not_hold_its_transcript_back(aws, archive)
     assert archive(check) == ["message-1"]
     assert [each["event"] for each in aws.announcements()] == ["transcript_archived"]
 
-    heal("PutObject")
+    allow("PutObject")
     assert archive(check) == []
     assert aws.call("conv_1")["audio"] == "archived"
 
 
-def test_parked_audio_whose_body_is_gone_is_pending_again_and_costs_the_transcript_nothing(aws, archive):
+def test_parked_audio_without_its_body_is_pending_again_and_its_transcript_archived(aws, archive):
     parked = stage(aws, audio())
     archive(parked)
     aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(parked))
@@ -124,7 +124,7 @@ def test_parked_audio_whose_body_is_gone_is_pending_again_and_costs_the_transcri
 
 
 @pytest.mark.parametrize("inline", [True, False], ids=["inline", "by itself"])
-def test_a_call_that_is_erased_while_its_audio_is_put_learns_nothing_more(aws, archive, inline):
+def test_a_call_that_is_erased_while_its_audio_is_written_gets_no_more_fields(aws, archive, inline):
     archive(stage(aws, transcript(at=1)))
 
     def erase(**_: object) -> None:
@@ -143,7 +143,7 @@ def test_a_call_that_is_erased_while_its_audio_is_put_learns_nothing_more(aws, a
 
 
 @pytest.mark.parametrize("recording_first", [False, True])
-def test_a_fetched_recording_meets_its_call_in_either_order(aws, archive, recording_first):
+def test_a_fetched_recording_and_its_call_are_joined_in_either_order(aws, archive, recording_first):
     checks = [stage(aws, transcript()), stage_recording(aws, "conv_1", b"ID3 fetched")]
 
     for check in reversed(checks) if recording_first else checks:
@@ -191,7 +191,7 @@ def test_of_two_fetched_recordings_the_longer_one_is_kept(aws, archive, order):
     assert [aws.tags(staged_key(check)) for check in checks] == [{"archived": "true"}] * 2
 
 
-def test_audio_that_was_parked_twice_leaves_no_staged_body_untagged(aws, archive):
+def test_after_parking_audio_twice_all_staged_bodies_are_tagged(aws, archive):
     checks = [stage(aws, audio(), now=NOW + timedelta(hours=hours)) for hours in range(2)]
     archive(*checks)
 

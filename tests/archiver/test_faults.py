@@ -5,12 +5,12 @@ import json
 import pytest
 
 import archiver.handler
-from tests.archiver.conftest import envelope, heal, refuse, stage, staged_key, transcript
+from tests.archiver.conftest import allow, envelope, refuse, stage, staged_key, transcript
 from tests.conftest import fixture_body
 
 
 @pytest.mark.parametrize("on", [".json", ".mp3"])
-def test_a_storage_fault_fails_its_record_and_does_not_hold_the_memories_back(aws, archive, logs, on):
+def test_a_storage_fault_fails_its_record_but_does_not_delay_the_memories(aws, archive, logs, on):
     checks = stage(aws, fixture_body("07")), stage(aws, envelope({"conversation_id": "conv_2"}, "future"))
     refuse("PutObject", on="legacy7" + on)
 
@@ -23,7 +23,7 @@ def test_a_storage_fault_fails_its_record_and_does_not_hold_the_memories_back(aw
     assert "12025550167" not in logs.getvalue()
     assert aws.tags(staged_key(checks[0])) == {}
 
-    heal("PutObject")
+    allow("PutObject")
     assert archive(checks[0]) == []
     assert aws.announcements()[-1]["json_key"] == "12025550167/conv_fixture00000000000000legacy7.json"
 
@@ -47,7 +47,7 @@ def test_each_failure_is_counted_for_the_alarms(aws, archive, capsys):
     assert reasons == ["claim check", None]
 
 
-def test_the_log_of_a_record_does_not_name_the_one_before(aws, archive, logs):
+def test_the_log_of_a_record_does_not_name_the_previous_one(aws, archive, logs):
     archive(stage(aws, transcript()), "not json")
 
     (line,) = [each for each in map(json.loads, logs.getvalue().splitlines()) if each.get("step") == "claim check"]

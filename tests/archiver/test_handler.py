@@ -40,7 +40,7 @@ def test_transcript_and_audio_become_one_call_in_either_order(aws, archive, orde
     assert [aws.tags(key) for key in call["staged_keys"]] == [{"archived": "true"}] * 2
 
 
-def test_the_json_is_what_came_byte_for_byte(aws, archive):
+def test_the_json_is_archived_byte_for_byte(aws, archive):
     data = {
         "conversation_id": "conv_1", "unknown": {"a": [None, True, {}]}, "long": 12345678901234567890123,
         "precise": Decimal("0.12345678901234567890123"), "huge": Decimal("1E+400"), "emoji": "🙂 \u2028 źdźbło",
@@ -55,7 +55,7 @@ def test_the_json_is_what_came_byte_for_byte(aws, archive):
     assert b'"data": ' + written + b"}" in raw
 
 
-def test_final_objects_say_what_they_are(aws, archive):
+def test_final_objects_have_their_metadata_and_tag(aws, archive):
     check = stage(aws, fixture_body("02"))
     archive(check, stage(aws, fixture_body("08")))
 
@@ -93,7 +93,7 @@ def test_announcements_name_the_call_and_never_a_number_in_their_attributes(aws,
     ]
 
 
-def test_a_call_keeps_its_folder_and_learns_its_number(aws, archive):
+def test_a_call_keeps_its_folder_when_its_number_becomes_known(aws, archive):
     archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=1)))
     archive(stage(aws, transcript(at=2)))
     archive(stage(aws, audio()))
@@ -107,7 +107,7 @@ def test_a_call_keeps_its_folder_and_learns_its_number(aws, archive):
     "withheld",
     [None, "", "anonymous", "restricted", "sip:bob@example.com", "12345", "+266696687", "../../12025550123", 7],
 )
-def test_calls_with_a_withheld_number_or_none_lie_under_no_phone(aws, archive, withheld):
+def test_calls_without_a_usable_number_are_stored_under_no_phone(aws, archive, withheld):
     phone_call = {"external_number": withheld, "direction": "inbound"}
 
     assert archive(stage(aws, envelope({"conversation_id": "conv_1", "metadata": {"phone_call": phone_call}}))) == []
@@ -117,7 +117,7 @@ def test_calls_with_a_withheld_number_or_none_lie_under_no_phone(aws, archive, w
     assert "external_number" not in aws.head("no-phone/conv_1.json")["Metadata"]
 
 
-def test_the_record_says_what_the_call_was(aws, archive):
+def test_the_record_describes_the_call(aws, archive):
     archive(stage(aws, fixture_body("02")))
 
     call = aws.call(FULL_ID)
@@ -128,7 +128,7 @@ def test_the_record_says_what_the_call_was(aws, archive):
     }  # fmt: skip
 
 
-def test_a_number_is_never_unlearnt(aws, archive):
+def test_a_known_number_is_never_removed(aws, archive):
     archive(stage(aws, transcript(at=1)))
     archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=2)))
 
@@ -170,7 +170,7 @@ def test_the_record_keeps_4_kb_of_the_summary(aws, archive, summary):
     ],
     ids=str,
 )  # fmt: skip
-def test_fields_that_are_not_what_they_used_to_be_never_cost_the_call(aws, archive, odd):
+def test_a_call_with_unexpected_field_values_is_archived(aws, archive, odd):
     body = envelope({"conversation_id": "conv_1"} | odd)
 
     assert archive(stage(aws, body)) == []
@@ -187,13 +187,13 @@ def test_fields_that_are_not_what_they_used_to_be_never_cost_the_call(aws, archi
     ],
     ids=str,
 )  # fmt: skip
-def test_the_order_is_made_of_whatever_time_there_is(aws, archive, at, milliseconds):
+def test_the_order_uses_the_events_time_in_any_form(aws, archive, at, milliseconds):
     archive(stage(aws, envelope({"conversation_id": "conv_1"}, at=at)))
 
     assert aws.head("no-phone/conv_1.json")["Metadata"]["order"].startswith(f"1-{milliseconds:013d}-")
 
 
-def test_without_an_event_time_the_order_is_made_of_the_calls_end(aws, archive):
+def test_without_an_event_time_the_order_uses_the_calls_end(aws, archive):
     metadata = {"start_time_unix_secs": 1772550245, "call_duration_secs": 21}
     archive(stage(aws, {"conversation_id": "conv_2", "metadata": {"start_time_unix_secs": 99_999_999_999}}))
     archive(stage(aws, {"conversation_id": "conv_1", "metadata": metadata}))
@@ -202,7 +202,7 @@ def test_without_an_event_time_the_order_is_made_of_the_calls_end(aws, archive):
     assert aws.head("no-phone/conv_2.json")["Metadata"]["order"].startswith("1-0000000000000-")
 
 
-def test_a_body_of_6_mb_is_held_about_three_times_at_most(aws, archive):
+def test_a_body_of_6_mb_needs_about_three_times_its_size_in_memory(aws, archive):
     size = 6_000_000
     archive(stage(aws, transcript()))
     check = stage(aws, audio(content=bytes(size * 3 // 4)), now=NOW + timedelta(hours=1))

@@ -18,7 +18,7 @@ from tests.archiver.conftest import (
 )
 
 
-def test_nothing_of_an_erased_call_comes_back(aws, archive):
+def test_no_event_of_an_erased_call_is_archived(aws, archive):
     aws.dynamodb.put_item(
         TableName="conversations",
         Item={name: {"S": text} for name, text in
@@ -37,7 +37,7 @@ def test_nothing_of_an_erased_call_comes_back(aws, archive):
 
 
 @pytest.mark.parametrize("late", [transcript(), audio(), envelope({"conversation_id": "conv_1"}, "x")])
-def test_a_late_body_of_an_erased_call_leaves_no_version_and_its_second_claim_check_nothing(aws, archive, late):
+def test_a_late_body_of_an_erased_call_is_deleted_and_its_second_claim_check_dropped(aws, archive, late):
     erase(aws)
     check = stage(aws, late)
     aws.s3.put_object(Bucket=aws.bucket, Key=staged_key(check), Body=json.dumps(late).encode())
@@ -49,7 +49,7 @@ def test_a_late_body_of_an_erased_call_leaves_no_version_and_its_second_claim_ch
     assert aws.reasons() == []
 
 
-def test_a_crash_before_a_late_body_is_deleted_is_healed_by_the_retry(aws, archive):
+def test_a_retry_deletes_a_late_body_after_a_crash(aws, archive):
     erase(aws)
     check = stage(aws, transcript())
     events = archiver.handler.aws().bucket._s3.meta.events
@@ -73,7 +73,7 @@ def test_a_recording_that_was_fetched_for_an_erased_call_is_deleted(aws, archive
     assert aws.object_keys("staging/") == set()
 
 
-def test_a_late_body_that_may_not_be_deleted_yet_is_left_to_expire(aws, archive):
+def test_a_late_body_that_cannot_be_deleted_yet_expires(aws, archive):
     erase(aws)
     check = stage(aws, transcript())
     refuse("DeleteObject", on=".json")

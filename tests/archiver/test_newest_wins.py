@@ -64,7 +64,7 @@ def test_audio_inside_a_transcript_never_replaces_newer_audio(aws, archive):
     assert aws.call("conv_1")["mp3_order"] == before
 
 
-def test_a_newer_object_that_comes_between_a_look_and_a_put_stays(aws, archive):
+def test_a_newer_object_written_between_a_look_and_a_put_stays(aws, archive):
     archive(stage(aws, transcript(at=1)))
     key, newer = f"{FULL}/conv_1.json", {"order": "1-9999999999999-f"}
 
@@ -79,7 +79,7 @@ def test_a_newer_object_that_comes_between_a_look_and_a_put_stays(aws, archive):
     assert aws.body(key) == b"newer"
 
 
-def test_audio_that_is_overtaken_by_newer_audio_leaves_the_record_to_it(aws, archive):
+def test_superseded_audio_does_not_change_the_record(aws, archive):
     archive(stage(aws, transcript()))
     remaining = iter([stage(aws, audio(content=b"new", at=1772550282))])
 
@@ -102,7 +102,7 @@ def test_a_webhook_wins_over_what_was_fetched_from_the_api(aws, archive):
     assert aws.json(f"{FULL}/conv_1.json")["status"] == "webhook"
 
 
-def test_a_forced_replay_repairs_what_was_written_wrongly(aws, archive):
+def test_a_forced_replay_repairs_a_wrong_object(aws, archive):
     body = transcript(status="done")
     archive(stage(aws, body))
     order = aws.head(f"{FULL}/conv_1.json")["Metadata"]["order"]
@@ -116,7 +116,7 @@ def test_a_forced_replay_repairs_what_was_written_wrongly(aws, archive):
 
 
 @pytest.mark.parametrize("conflicts", [1, 3])
-def test_a_put_that_meets_another_at_the_same_moment_looks_again(aws, archive, conflicts):
+def test_a_put_that_conflicts_with_another_is_repeated(aws, archive, conflicts):
     remaining = iter(range(conflicts))
 
     def conflict(**_: object) -> None:

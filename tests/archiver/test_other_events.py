@@ -12,7 +12,7 @@ from tests.archiver.conftest import (
 )
 
 
-def test_other_events_lie_with_their_call_or_under_their_own_number(aws, archive):
+def test_other_events_are_stored_with_their_call_or_under_their_own_number(aws, archive):
     digest, failure = {"conversation_id": "conv_1", "mood": "calm"}, {"metadata": {"body": {"To": "+12025550178"}}}
     archive(stage(aws, transcript("conv_1")))
     archive(stage(aws, envelope(digest, "sentiment")))

@@ -10,7 +10,7 @@ EVIL_IDS = ["../../etc", "a/b", "", ".", "..", "conv\n1", "conv\u00001", "x" * 1
 
 @pytest.mark.parametrize("evil", EVIL_IDS, ids=lambda value: repr(value)[:20])
 @pytest.mark.parametrize("event", ["post_call_transcription", "post_call_audio", "call_initiation_failure", "future"])
-def test_ids_that_are_no_ids_never_become_a_path(aws, archive, evil, event):
+def test_invalid_ids_never_become_a_path(aws, archive, evil, event):
     check = stage(aws, envelope({"conversation_id": evil, "full_audio": "QUJD"}, event))
 
     assert archive(check) == []
@@ -24,7 +24,7 @@ def test_ids_that_are_no_ids_never_become_a_path(aws, archive, evil, event):
 
 
 @pytest.mark.parametrize("evil", [*EVIL_IDS, None], ids=lambda value: repr(value)[:20])
-def test_event_names_that_are_no_names_never_become_a_path(aws, archive, evil):
+def test_invalid_event_names_never_become_a_path(aws, archive, evil):
     archive(stage(aws, envelope({"conversation_id": "conv_1"}, evil)))
 
     assert aws.object_keys() == set()
@@ -53,7 +53,7 @@ def test_event_names_that_are_no_names_never_become_a_path(aws, archive, evil):
     ],
     ids=lambda value: str(value)[:40],
 )  # fmt: skip
-def test_what_cannot_be_read_goes_to_the_dlq_at_once_with_its_reason(aws, archive, body, error):
+def test_an_unreadable_body_goes_to_the_dlq_at_once_with_its_reason(aws, archive, body, error):
     check = stage(aws, body)
 
     assert archive(check) == []
@@ -68,7 +68,7 @@ def test_what_cannot_be_read_goes_to_the_dlq_at_once_with_its_reason(aws, archiv
 
 
 @pytest.mark.parametrize("full_audio", [None, "", "no base64!", "QUJ", 7], ids=repr)
-def test_audio_that_is_no_audio_goes_to_the_dlq(aws, archive, full_audio):
+def test_invalid_audio_goes_to_the_dlq(aws, archive, full_audio):
     check = stage(aws, envelope({"conversation_id": "conv_1", "full_audio": full_audio}, "post_call_audio"))
 
     assert archive(check) == []
@@ -88,13 +88,13 @@ def test_audio_that_is_no_audio_goes_to_the_dlq(aws, archive, full_audio):
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip
-def test_what_is_no_claim_check_goes_to_the_dlq(aws, archive, message):
+def test_a_message_that_is_not_a_claim_check_goes_to_the_dlq(aws, archive, message):
     assert archive(message) == []
 
     assert [step for step, _ in aws.reasons()] == ["claim check"]
 
 
-def test_a_staged_body_that_is_gone_goes_to_the_dlq(aws, archive):
+def test_a_claim_check_without_its_staged_body_goes_to_the_dlq(aws, archive):
     check = stage(aws, transcript())
     aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check))
 
@@ -103,14 +103,14 @@ def test_a_staged_body_that_is_gone_goes_to_the_dlq(aws, archive):
     assert aws.reasons() == [("staged body", "There is no staged body under the claim check's key.")]
 
 
-def test_one_poison_record_does_not_hold_back_its_batch(aws, archive):
+def test_one_poison_record_does_not_fail_its_batch(aws, archive):
     assert archive("not json", stage(aws, transcript("conv_1")), stage(aws, b"7")) == []
 
     assert aws.object_keys() == {f"{FULL}/conv_1.json"}
     assert len(aws.reasons()) == 2
 
 
-def test_a_staged_recording_that_names_no_call_is_set_aside(aws, archive):
+def test_a_staged_recording_without_a_call_goes_to_the_dlq(aws, archive):
     assert archive(stage_recording(aws, None, b"ID3 fetched")) == []
 
     assert aws.reasons() == [("webhook", "The event names no conversation.")]

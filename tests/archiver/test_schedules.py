@@ -30,7 +30,7 @@ def handling(check: str, crash_before: int | None = None) -> Worker:
     return Worker(lambda: handle_record(SQSRecord(sqs_event(check)["Records"][0])), crash_before)
 
 
-def settle(aws: Stack, checks: list[str]) -> None:
+def deliver_until_tagged(aws: Stack, checks: list[str]) -> None:
     """What SQS and the hourly sweep do: bring back all that is not tagged until it is."""
     for _ in range(len(checks) + 2):
         for check in checks:
@@ -59,7 +59,7 @@ def check_schedule(aws: Stack, transcripts: int, audios: int, rounds: list, turn
 
     for round_ in rounds:
         run_all([handling(checks[body % len(checks)], crash) for body, crash in round_], turns)
-    settle(aws, checks)
+    deliver_until_tagged(aws, checks)
 
     folder = f"{FULL}/{conversation_id}"
     assert aws.json(f"{folder}.json")["status"] == f"version {transcripts - 1}"
@@ -128,7 +128,7 @@ def check_recordings(
 
     for round_ in rounds:
         run_all([handling(checks[number % len(checks)], crash) for number, crash in round_], turns)
-    settle(aws, checks)
+    deliver_until_tagged(aws, checks)
 
     call = aws.call(conversation_id)
     assert not {"parked", "waiting", "state", "started"} & set(call)
@@ -150,7 +150,7 @@ def newest(kinds: list[str], repeats: bool) -> bytes:
     return bytes(body("fetched", "", number))
 
 
-def test_no_schedule_leaves_an_older_recording_or_a_record_that_does_not_know_it(aws):
+def test_no_schedule_leaves_an_older_recording_or_a_record_without_it(aws):
     watched()
 
     check_recordings(aws)
@@ -159,7 +159,7 @@ def test_no_schedule_leaves_an_older_recording_or_a_record_that_does_not_know_it
 @pytest.mark.parametrize(
     ("order", "longest"), [((0, 1), 6), ((1, 0), 10)], ids=["transcript first", "audio first"]
 )  # the second of the two makes that many calls to AWS
-def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longest):
+def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, order, longest):
     watched()
 
     for step in count():
@@ -168,7 +168,7 @@ def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longe
         workers = [handling(checks[index], step) for index in order]
         for worker in workers:
             run_all([worker], [])
-        settle(aws, checks)
+        deliver_until_tagged(aws, checks)
         assert aws.call(conversation_id)["audio"] == "archived"
         assert f"{FULL}/{conversation_id}.mp3" in aws.object_keys()
         events = {each["event"] for each in aws.announcements() if each["conversation_id"] == conversation_id}
@@ -183,7 +183,7 @@ def until(worker: Worker, holds: Any) -> None:
         worker.step()
 
 
-def test_audio_that_is_dropped_and_delivered_again_meanwhile_is_archived_in_the_record_too(aws, monkeypatch):
+def test_audio_that_is_dropped_and_delivered_again_is_archived_and_recorded(aws, monkeypatch):
     """Too short a transcript drops the parked audio, a longer one lifts the mark, and the audio is delivered again."""
     monkeypatch.setenv("MINIMUM_CALL_SECONDS", "5")
     watched()

@@ -12,8 +12,6 @@ from shared.signature import sign
 from tests.conftest import SECRET, fixture_body
 
 BODY = fixture_body("02")
-
-
 DELIVERY_ID = hashlib.sha256(BODY).hexdigest()
 
 

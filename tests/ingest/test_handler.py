@@ -34,7 +34,7 @@ def test_a_signed_webhook_is_staged_and_its_claim_check_sent_before_the_200(aws,
 
 
 @pytest.mark.parametrize("body", [BODY, b"\xff\xfe\x00", b"not json", b'{"emoji": "\xf0\x9f\x99\x82"}'])
-def test_a_base64_body_is_kept_byte_for_byte_whatever_it_holds(aws, context, body):
+def test_a_base64_body_is_stored_byte_for_byte(aws, context, body):
     response = lambda_handler(signed(body, encode=True), context)
 
     assert response["statusCode"] == 200
@@ -42,7 +42,7 @@ def test_a_base64_body_is_kept_byte_for_byte_whatever_it_holds(aws, context, bod
     assert aws.body(key) == body
 
 
-def test_the_same_delivery_is_staged_once_and_handed_on_twice(aws, context):
+def test_a_repeated_delivery_is_staged_once_and_queued_twice(aws, context):
     answers = [lambda_handler(signed(), context) for _ in range(2)]
 
     assert [answer["statusCode"] for answer in answers] == [200, 200]
@@ -63,7 +63,7 @@ def test_exactly_one_put_and_one_send_are_made_for_a_webhook(aws, context):
     assert calls == ["PutObject", "SendMessage"]
 
 
-def test_a_put_that_meets_another_at_the_same_moment_looks_again(aws, context):
+def test_a_put_that_conflicts_with_another_is_repeated(aws, context):
     lambda_handler(signed(b"warm"), context)
     remaining = iter(range(1))
 
@@ -89,7 +89,7 @@ def test_a_put_that_meets_another_at_the_same_moment_looks_again(aws, context):
         pytest.param(lambda: {"body": BODY.decode(), "isBase64Encoded": False}, id="no headers at all"),
     ],
 )
-def test_doubtful_signatures_get_one_uniform_401_and_nothing_is_stored(aws, context, make_event):
+def test_invalid_signatures_get_one_uniform_401_and_nothing_is_stored(aws, context, make_event):
     response = lambda_handler(make_event(), context)
 
     assert response["statusCode"] == 401
@@ -107,7 +107,7 @@ def test_doubtful_signatures_get_one_uniform_401_and_nothing_is_stored(aws, cont
         pytest.param(signed() | {"body": "\ud800"}, "The body could not be decoded.", id="no text either"),
     ],
 )
-def test_bodies_that_cannot_be_kept_get_a_400_that_names_the_fault(aws, context, event, error):
+def test_invalid_bodies_get_a_400_that_names_the_fault(aws, context, event, error):
     response = lambda_handler(event, context)
 
     assert response["statusCode"] == 400
@@ -144,7 +144,7 @@ def test_ingest_imports_neither_pydantic_nor_an_event_handler_framework():
     assert [name for name in modules if name.startswith(heavy)] == []
 
 
-def test_the_signature_is_found_whatever_the_case_of_its_header(aws, context):
+def test_the_signature_header_may_have_any_case(aws, context):
     event = signed()
     event["headers"] = {name.title(): value for name, value in event["headers"].items()}
 

@@ -42,7 +42,7 @@ def fail_readings(error: Exception, times: float = math.inf, stage: str = "*") -
 
 
 @pytest.mark.parametrize("breakage", [delete_secret, empty_secret, deny_secret, silence_secret])
-def test_the_last_reading_holds_for_the_grace_when_the_secret_cannot_be_read_again(aws, breakage):
+def test_the_cached_secret_is_used_during_the_grace_period(aws, breakage):
     receive_after(0)
     breakage(aws)
 
@@ -52,7 +52,7 @@ def test_the_last_reading_holds_for_the_grace_when_the_secret_cannot_be_read_aga
         receive_after(300 + 902)
 
 
-def test_the_pause_after_a_failed_reading_begins_when_it_has_failed(aws, monkeypatch):
+def test_the_pause_after_a_failed_reading_begins_when_the_reading_ends(aws, monkeypatch):
     """Each look at the clock is 3 s later: an attempt on a silent service takes its time."""
     receive_after(0)
     attempts = fail_readings(ConnectTimeoutError(endpoint_url="https://secretsmanager.us-east-1.amazonaws.com"))
@@ -67,7 +67,7 @@ def test_the_pause_after_a_failed_reading_begins_when_it_has_failed(aws, monkeyp
     assert len(attempts) > asked
 
 
-def test_the_previous_secret_holds_for_the_grace_too(aws):
+def test_the_cached_previous_secret_is_used_during_the_grace_period_too(aws):
     put_secret(aws, "wsec_new")
     receive_after(0)
     delete_secret(aws)
@@ -76,7 +76,7 @@ def test_the_previous_secret_holds_for_the_grace_too(aws):
 
 
 @pytest.mark.parametrize("breakage", [delete_secret, empty_secret, deny_secret])
-def test_a_mismatch_with_a_reading_that_could_not_be_renewed_is_no_401(aws, breakage):
+def test_a_mismatch_with_a_cached_secret_that_cannot_be_read_again_is_a_503(aws, breakage):
     receive_after(0)
     breakage(aws)
 
@@ -86,7 +86,7 @@ def test_a_mismatch_with_a_reading_that_could_not_be_renewed_is_no_401(aws, brea
     assert receive_after(331) == DELIVERY_ID
 
 
-def test_while_the_secret_cannot_be_read_one_webhook_in_ten_seconds_tries_it(aws):
+def test_while_the_secret_cannot_be_read_it_is_tried_once_in_ten_seconds(aws):
     receive_after(0)
     attempts = fail_readings(ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "GetSecretValue"))
 
@@ -95,7 +95,7 @@ def test_while_the_secret_cannot_be_read_one_webhook_in_ten_seconds_tries_it(aws
     assert made == [1, 1, 1, 2, 2]
 
 
-def test_without_any_reading_too_one_webhook_in_ten_seconds_tries_it(aws):
+def test_without_a_cached_secret_it_is_also_tried_once_in_ten_seconds(aws):
     attempts = fail_readings(
         ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "GetSecretValue"), times=1
     )
@@ -107,7 +107,7 @@ def test_without_any_reading_too_one_webhook_in_ten_seconds_tries_it(aws):
     assert receive_after(11) == DELIVERY_ID
 
 
-def test_a_secret_that_can_be_read_again_is_used_at_once(aws):
+def test_a_secret_that_becomes_readable_is_used_at_once(aws):
     receive_after(0)
     empty_secret(aws)
     receive_after(310)
@@ -139,7 +139,7 @@ def test_a_previous_secret_that_cannot_be_read_fails_the_reading(aws):
     assert attempts == ["AWSCURRENT", "AWSPREVIOUS", "AWSPREVIOUS"]
 
 
-def test_a_webhook_taken_with_the_last_reading_is_counted_and_logged_as_such(aws, context, monkeypatch, capsys, logs):
+def test_a_webhook_accepted_with_the_cached_secret_is_counted_and_logged(aws, context, monkeypatch, capsys, logs):
     monkeypatch.setenv("SECRET_CACHE_SECONDS", "-1")  # each webhook reads again
     lambda_handler(signed(), context)
     empty_secret(aws)

@@ -15,7 +15,7 @@ def from_address(source: str, event: dict) -> dict:
 
 @pytest.mark.parametrize("allowed", ["203.0.113.7", "198.51.100.1,203.0.113.7", "203.0.113.0/24", "203.0.113.9/24"])
 @pytest.mark.parametrize("mode", ["off", "metric", "filter"])
-def test_a_webhook_from_an_allowed_address_is_taken_in_every_mode(aws, context, monkeypatch, capsys, mode, allowed):
+def test_a_webhook_from_an_allowed_address_is_accepted_in_every_mode(aws, context, monkeypatch, capsys, mode, allowed):
     monkeypatch.setenv("SOURCE_ADDRESSES", mode)
     monkeypatch.setenv("ALLOWED_SOURCES", allowed)
 
@@ -24,7 +24,7 @@ def test_a_webhook_from_an_allowed_address_is_taken_in_every_mode(aws, context, 
 
 
 @pytest.mark.parametrize("source", ["203.0.113.8", "2001:db8::7", "", "unknown"])
-def test_a_webhook_from_elsewhere_is_taken_counted_or_refused(aws, context, monkeypatch, capsys, source):
+def test_a_webhook_from_another_address_is_accepted_counted_or_refused(aws, context, monkeypatch, capsys, source):
     outcomes = {}
     for mode in ("off", "metric", "filter"):
         monkeypatch.setenv("SOURCE_ADDRESSES", mode)
@@ -35,7 +35,7 @@ def test_a_webhook_from_elsewhere_is_taken_counted_or_refused(aws, context, monk
     assert outcomes == {"off": (200, 0), "metric": (200, 1), "filter": (401, 0)}
 
 
-def test_the_filter_stores_nothing_and_tells_an_address_from_a_wrong_signature(aws, context, monkeypatch, logs):
+def test_the_filter_stores_nothing_and_logs_a_reason_of_its_own(aws, context, monkeypatch, logs):
     monkeypatch.setenv("SOURCE_ADDRESSES", "filter")
 
     lambda_handler(from_address("203.0.113.8", signed()), context)
@@ -45,7 +45,7 @@ def test_the_filter_stores_nothing_and_tells_an_address_from_a_wrong_signature(a
     assert_nothing_was_stored(aws)
 
 
-def test_a_header_does_not_make_an_address(aws, context, monkeypatch):
+def test_a_header_cannot_change_the_source_address(aws, context, monkeypatch):
     monkeypatch.setenv("SOURCE_ADDRESSES", "filter")
     event = signed()
     event["headers"]["x-forwarded-for"] = "203.0.113.7"

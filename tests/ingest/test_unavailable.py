@@ -36,7 +36,7 @@ def test_an_unreadable_secret_is_never_a_401_not_even_for_forgeries(aws, context
 
 
 @pytest.mark.parametrize("value", [" ", "\n"])
-def test_an_empty_secret_is_a_503_for_whoever_signs_with_nothing(aws, context, value):
+def test_an_empty_secret_is_a_503_even_for_a_signature_with_an_empty_key(aws, context, value):
     put_secret(aws, value)
 
     response = lambda_handler(signed(secret=""), context)
@@ -52,7 +52,7 @@ def seconds_of_silence(client: Any) -> float:
     return attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)
 
 
-def test_one_silent_service_leaves_time_to_answer_within_eight_seconds(aws):
+def test_if_one_service_does_not_answer_ours_comes_within_eight_seconds(aws):
     clients = ingest.handler.aws()
 
     assert seconds_of_silence(clients.s3) < 8

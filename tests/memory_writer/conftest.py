@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import boto3
 import pytest
 
 from memory_writer.embedded import embedded_config
 from memory_writer.handler import lambda_handler
-from memory_writer.oss import open_memory
+from memory_writer.memory import Memory, Message
+from memory_writer.oss import OssBackend, open_memory
 from shared.conversation import Conversation, read_conversation
 from shared.messages import Announcement
 from shared.parts import read_json
@@ -28,8 +30,6 @@ def remember(context: Any) -> Callable[..., list[str]]:
 
 
 FULL_ID = "conv_fixture00000000000000000full"
-
-
 CALLER = "+12025550123"
 
 
@@ -100,3 +100,51 @@ def announce_staged(aws: Stack, data: dict) -> str:
     body = {"type": "post_call_transcription", "data": data}
     aws.s3.put_object(Bucket=aws.bucket, Key=STAGED, Body=json.dumps(body).encode())
     return announce(aws, data, json_key=None, source_key=STAGED)
+
+
+ALICE, BOB = "+12025550123", "+12025550188"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> dict[str, Any]:
+    return embedded_config(str(tmp_path / "memories"))
+
+
+@pytest.fixture
+def backend(config: dict[str, Any]) -> OssBackend:
+    return OssBackend(config)
+
+
+def remembered(config: dict[str, Any], user_id: str) -> list[dict[str, Any]]:
+    """Return all that mem0 holds of `user_id`, in the order it was said."""
+    with open_memory(config) as store:
+        found = store.get_all(filters={"user_id": user_id}, top_k=1000)["results"]
+    return sorted(found, key=lambda memory: memory["created_at"])
+
+
+def texts(config: dict[str, Any], user_id: str = ALICE) -> list[str]:
+    return [memory["memory"] for memory in remembered(config, user_id)]
+
+
+def call(
+    *turns: str,
+    user_id: str = ALICE,
+    conversation_id: str = "conv_1",
+    kind: Literal["factual", "semantic"] = "semantic",
+    infer: bool = False,
+) -> Memory:
+    messages: list[Message] = [
+        {"role": "assistant" if index % 2 else "user", "content": turn} for index, turn in enumerate(turns)
+    ]
+    metadata: dict[str, str | int | None] = {
+        "type": kind,
+        "agent_id": "agent_7",
+        "conversation_id": conversation_id,
+        "call_duration": 93,
+        "timestamp": "2026-11-22T10:00:00Z",
+    }
+    return Memory(user_id, kind, messages, metadata, infer)
+
+
+S3_VECTORS = {"provider": "s3_vectors", "config": {"vector_bucket_name": "calls-memory", "collection_name": "memories",
+              "embedding_model_dims": 256, "region_name": "us-east-1"}}  # fmt: skip

@@ -37,7 +37,7 @@ def write_without_ledger(aws: Stack) -> None:
 
 
 @pytest.mark.parametrize("minutes_ago", [4, 61])
-def test_what_mem0_got_before_a_crash_is_found_and_not_sent_again(aws, mem0, remember, minutes_ago):
+def test_a_memory_that_mem0_got_before_a_crash_is_found_and_not_sent_again(aws, mem0, remember, minutes_ago):
     write_without_ledger(aws)
     interrupted(aws, minutes_ago)
 
@@ -47,7 +47,7 @@ def test_what_mem0_got_before_a_crash_is_found_and_not_sent_again(aws, mem0, rem
     assert ledger(aws)["memory_ids"] == [memory["id"]]
 
 
-def test_what_mem0_does_not_have_is_sent_again_only_after_an_hour(aws, mem0, remember):
+def test_a_memory_that_mem0_does_not_have_is_sent_again_only_after_an_hour(aws, mem0, remember):
     interrupted(aws, minutes_ago=4)
     assert remember(announce(aws, small_call())) == ["message-1"]
     assert mem0(CALLER) == []
@@ -58,7 +58,7 @@ def test_what_mem0_does_not_have_is_sent_again_only_after_an_hour(aws, mem0, rem
     assert len(mem0(CALLER)) == 1
 
 
-def test_a_memory_that_another_worker_has_is_left_to_it(aws, mem0, remember):
+def test_a_memory_that_another_worker_has_leased_is_not_written(aws, mem0, remember):
     interrupted(aws, minutes_ago=1)
     before = ledger(aws)
 
@@ -80,7 +80,7 @@ def configured(**changes: Any) -> Iterator[None]:
     forget()
 
 
-def test_a_configuration_that_mem0_does_not_take_is_said_and_leaves_nothing_undecided(aws, mem0, remember):
+def test_a_configuration_that_mem0_does_not_accept_is_reported_and_the_line_is_idle(aws, mem0, remember):
     with configured(vector_store={"provider": "no such store", "config": {}}):
         assert remember(announce(aws, small_call())) == []
     assert ledger(aws)["state"] == "idle"
@@ -92,7 +92,7 @@ def test_a_configuration_that_mem0_does_not_take_is_said_and_leaves_nothing_unde
     assert len(mem0(CALLER)) == 1
 
 
-def test_a_memory_that_a_crash_left_in_parts_ends_whole_and_once(aws, mem0, remember):
+def test_a_memory_that_a_crash_left_in_parts_is_completed_once(aws, mem0, remember):
     write_without_ledger(aws)
     interrupted(aws, minutes_ago=61)
     more = [{"role": "user", "message": "Please move my boat."}, {"role": "agent", "message": "To which berth?"}]
@@ -102,7 +102,7 @@ def test_a_memory_that_a_crash_left_in_parts_ends_whole_and_once(aws, mem0, reme
     assert sorted(each["memory"] for each in mem0(CALLER)) == ["Please move my boat.", "To which berth?"]
 
 
-def test_a_mem0_that_cannot_be_asked_stays_undecided(aws, mem0, remember):
+def test_if_mem0_cannot_be_searched_the_memory_stays_undecided(aws, mem0, remember):
     interrupted(aws, minutes_ago=61)
 
     with configured(vector_store={"provider": "no such store", "config": {}}):
@@ -112,7 +112,7 @@ def test_a_mem0_that_cannot_be_asked_stays_undecided(aws, mem0, remember):
     assert "owner" not in ledger(aws)
 
 
-def test_a_configuration_that_is_no_json_is_said(aws, remember, monkeypatch):
+def test_a_configuration_that_is_not_json_is_reported(aws, remember, monkeypatch):
     secret = boto3.client("secretsmanager").create_secret(Name="memory-config", SecretString="{provider: qdrant}")
     monkeypatch.setenv("MEMORY_SECRET_ARN", secret["ARN"])
     monkeypatch.setenv("DLQ_URL", aws.outputs["MemoryDlqUrl"])
@@ -123,7 +123,7 @@ def test_a_configuration_that_is_no_json_is_said(aws, remember, monkeypatch):
     assert aws.reasons("MemoryDlqUrl") == [("configuration", "The stack's parameter MemoryConfig is not JSON.")]
 
 
-def test_a_library_that_fails_in_the_middle_is_tried_again_and_not_quoted(aws, mem0, remember, logs, monkeypatch):
+def test_a_failure_inside_the_library_is_retried_and_not_quoted(aws, mem0, remember, logs, monkeypatch):
     monkeypatch.setenv("MEMORY_INFERENCE", "true")
     nobody = {"openai_base_url": "http://127.0.0.1:9", "api_key": "sk-hidden", "model": "m"}
 
@@ -137,7 +137,7 @@ def test_a_library_that_fails_in_the_middle_is_tried_again_and_not_quoted(aws, m
         assert private not in logs.getvalue()
 
 
-def test_a_crash_after_mem0_answered_is_found_out(aws, mem0, remember):
+def test_after_a_crash_behind_mem0s_answer_the_memory_is_found(aws, mem0, remember):
     """The answer is lost between Mem0 and the ledger: DynamoDB is gone for the last update."""
     client = memory_writer.handler.aws().table.meta.client
     calls = count()
@@ -168,7 +168,7 @@ def let_the_lease_run_out(aws: Stack) -> None:
     )
 
 
-def test_a_folder_that_others_keep_locked_leaves_nothing_undecided(aws, mem0, remember, monkeypatch):
+def test_if_a_folder_stays_locked_the_line_is_idle(aws, mem0, remember, monkeypatch):
     config = json.loads(memory_writer.handler.aws().read_secret(memory_writer.handler.settings().memory_secret_arn))
     monkeypatch.setattr("memory_writer.oss.LOCK_SECONDS", 0.1)
 
@@ -184,7 +184,7 @@ def started(aws: Stack) -> datetime:
     return datetime.fromisoformat(ledger(aws)["started"])
 
 
-def test_the_hour_is_counted_from_the_first_sending_however_often_it_is_looked_for(aws, mem0, remember):
+def test_the_hour_is_counted_from_the_first_sending_and_not_from_a_search(aws, mem0, remember):
     interrupted(aws, minutes_ago=4)
     before = started(aws)
 
@@ -193,7 +193,7 @@ def test_the_hour_is_counted_from_the_first_sending_however_often_it_is_looked_f
     assert started(aws) == before
 
 
-def test_a_memory_that_another_worker_takes_at_the_same_moment_is_left_to_it(aws, mem0, remember):
+def test_a_memory_that_another_worker_leases_first_is_not_written(aws, mem0, remember):
     calls = count()
 
     def take(params: dict, **_: Any) -> None:

@@ -64,7 +64,7 @@ def test_a_duplicate_or_a_later_version_is_not_remembered_again(aws, mem0, remem
     assert (mem0(CALLER), aws.items()) == before
 
 
-def test_two_workers_at_the_same_moment_remember_a_call_once(aws, mem0, context):
+def test_two_concurrent_workers_remember_a_call_once(aws, mem0, context):
     message = announce(aws, full_call())
 
     def work(number: int) -> dict:
@@ -80,13 +80,13 @@ def test_two_workers_at_the_same_moment_remember_a_call_once(aws, mem0, context)
     assert len(mem0(CALLER)) == sum(len(memory.messages) for memory in expected)
 
 
-def test_the_staged_body_serves_while_the_final_json_cannot_be_written(aws, mem0, remember):
+def test_the_staged_body_is_read_if_the_final_json_cannot_be_written(aws, mem0, remember):
     assert remember(announce_staged(aws, small_call())) == []
 
     assert [each["memory"] for each in mem0(CALLER)] == ["Please move my boat."]
 
 
-def test_half_an_emoji_does_not_cost_the_memory(aws, mem0, remember):
+def test_a_call_with_half_an_emoji_is_remembered(aws, mem0, remember):
     call = small_call(transcript=[{"role": "user", "message": "half \ud83d"}], analysis={"summary": "\udc00"})
 
     assert remember(announce(aws, call)) == []
@@ -95,7 +95,7 @@ def test_half_an_emoji_does_not_cost_the_memory(aws, mem0, remember):
 
 
 @pytest.mark.parametrize(
-    "silent",
+    "nothing_said",
     [
         {"transcript": None}, {"transcript": []}, {"transcript": [{"role": "user", "message": "..."}]},
         {"transcript": [{"role": "agent", "message": None, "tool_calls": [{"tool_name": "find"}]}]},
@@ -103,14 +103,14 @@ def test_half_an_emoji_does_not_cost_the_memory(aws, mem0, remember):
     ],
     ids=str,
 )  # fmt: skip
-def test_a_call_with_nothing_to_say_is_done_and_says_why(aws, mem0, remember, silent):
-    assert remember(announce(aws, small_call(**silent))) == []
+def test_a_call_with_nothing_to_say_is_done_with_a_reason(aws, mem0, remember, nothing_said):
+    assert remember(announce(aws, small_call(**nothing_said))) == []
 
     assert mem0(CALLER) == []
     assert [ledger(aws, kind=kind)["reason"] for kind in ("factual", "semantic")] == ["nothing_to_say"] * 2
 
 
-def test_a_call_of_nobody_is_remembered_for_nobody(aws, mem0, remember, logs):
+def test_a_call_without_a_user_id_is_not_remembered(aws, mem0, remember, logs):
     assert remember(announce(aws, small_call(), number=None)) == []
 
     assert aws.items() == {}
@@ -124,13 +124,13 @@ def test_a_call_of_a_client_with_spaces_in_its_id_is_remembered(aws, mem0, remem
 
 
 @pytest.mark.parametrize("message", ["", "not json", "[]", '{"version": 1, "event": "transcript_archived"}'])
-def test_what_is_no_announcement_goes_to_the_dlq_with_its_reason(aws, mem0, remember, message):
+def test_a_message_that_is_not_an_announcement_goes_to_the_dlq_with_its_reason(aws, mem0, remember, message):
     assert remember(message) == []
 
     assert aws.reasons("MemoryDlqUrl") == [("announcement", "The message is not an announcement of version 2.")]
 
 
-def test_an_announced_object_that_is_gone_goes_to_the_dlq(aws, mem0, remember):
+def test_an_announcement_without_its_object_goes_to_the_dlq(aws, mem0, remember):
     assert remember(announce(aws, small_call(), source_key="12025550123/other.json")) == []
 
     assert aws.reasons("MemoryDlqUrl") == [
@@ -148,7 +148,7 @@ def test_an_erased_call_is_not_remembered(aws, mem0, remember):
     assert ledger(aws) == {}
 
 
-def test_a_call_that_was_erased_after_it_was_remembered_is_forgotten(aws, mem0, remember):
+def test_the_memories_of_a_call_that_is_erased_later_are_deleted(aws, mem0, remember):
     other = small_call(conversation_id="conv_2")
     message = announce(aws, small_call())
     remember(message, announce(aws, other))
@@ -161,7 +161,7 @@ def test_a_call_that_was_erased_after_it_was_remembered_is_forgotten(aws, mem0, 
     assert ledger(aws) == ledger(aws, kind="factual") == {}
 
 
-def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, mem0, remember, logs, capfd):
+def test_logs_contain_no_number_and_no_transcript(aws, mem0, remember, logs, capfd):
     remember(announce(aws, full_call()), announce(aws, small_call(), source_key="gone"))
 
     logged = logs.getvalue() + "".join(capfd.readouterr())

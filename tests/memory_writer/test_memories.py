@@ -25,7 +25,7 @@ def test_memories_belong_to_the_caller_and_never_to_a_number_that_a_client_named
     assert find_user(Call("conv_1", external_number=number), conversation(**fields)) == user_id
 
 
-def test_turns_keep_their_roles_and_order_and_leave_out_what_was_not_understood():
+def test_turns_keep_their_roles_and_order_and_turns_without_words_are_left_out():
     transcript = [
         {"role": "agent", "message": " Hello. "}, {"role": "user", "message": "..."}, {"role": "user", "message": "…"},
         {"role": "user", "content": "سلام 🙂"}, {"role": "agent", "message": None}, None,

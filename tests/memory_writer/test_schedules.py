@@ -138,7 +138,7 @@ def retry(memory: Memory, clock: Clock, minutes: int) -> None:
         run_all([writing(memory, clock)], [])
 
 
-def test_a_worker_that_stalls_before_it_acquires_writes_nothing_that_another_has_written(aws, mem0, clock):
+def test_a_worker_that_stalls_before_it_takes_the_lease_writes_nothing_twice(aws, mem0, clock):
     memory = make_memory()
     mem0.delay = 1200
     run_all([writing(memory, clock, crash_before=2)], [])  # killed between the lease and the post
@@ -157,7 +157,7 @@ def test_a_worker_that_stalls_before_it_acquires_writes_nothing_that_another_has
 
 
 @pytest.mark.parametrize("lost", range(3), ids=["the lease", "that it was sent", "that it is done"])
-def test_a_worker_whose_answer_of_the_table_is_lost_does_not_take_itself_for_another(aws, mem0, clock, lost):
+def test_a_worker_recognises_its_own_write_after_a_lost_answer(aws, mem0, clock, lost):
     memory, updates = make_memory(), count()
     client = memory_writer.handler.aws().table.meta.client
 
@@ -178,7 +178,7 @@ def test_a_worker_whose_answer_of_the_table_is_lost_does_not_take_itself_for_ano
     assert aws.items()[conversation_id, "memory#semantic"]["state"] == "done"
 
 
-def test_what_is_forced_while_mem0_may_not_show_it_yet_is_not_written_twice(aws, mem0, clock):
+def test_a_forced_memory_that_mem0_does_not_list_yet_is_not_written_twice(aws, mem0, clock):
     memory = make_memory("factual")
     mem0.delay = 1200
     run_all([writing(memory, clock)], [])

@@ -21,7 +21,7 @@ def note(aws: Stack, **values: str) -> None:
     aws.dynamodb.put_item(TableName="conversations", Item={name: {"S": text} for name, text in item.items()})
 
 
-def test_the_words_of_a_later_version_are_remembered_for_its_own_caller(aws, mem0, remember):
+def test_a_later_version_is_remembered_for_its_own_caller(aws, mem0, remember):
     message = announce(aws, small_call())
     key = json.loads(message)["json_key"]
     named = {"external_number": OTHER, "agent_id": "agent_2", "order": "1-2"}
@@ -33,7 +33,7 @@ def test_the_words_of_a_later_version_are_remembered_for_its_own_caller(aws, mem
     assert [(each["memory"], each["agent_id"]) for each in mem0(OTHER)] == [("I sold my house.", "agent_2")]
 
 
-def test_a_later_version_without_a_caller_is_remembered_for_nobody(aws, mem0, remember):
+def test_a_later_version_without_a_caller_is_not_remembered(aws, mem0, remember):
     message = announce(aws, small_call())
     key = json.loads(message)["json_key"]
     aws.s3.put_object(Bucket=aws.bucket, Key=key, Body=json.dumps(other_words()).encode(), Metadata={"order": "1-2"})
@@ -43,7 +43,7 @@ def test_a_later_version_without_a_caller_is_remembered_for_nobody(aws, mem0, re
     assert mem0(CALLER) == []
 
 
-def test_a_staged_body_is_remembered_for_its_own_caller_whoever_called_by_a_later_version(aws, mem0, remember):
+def test_a_staged_body_is_remembered_for_its_own_caller_and_not_a_later_versions(aws, mem0, remember):
     message = announce_staged(aws, small_call())
     note(aws, json_key=put_call(aws, other_words(), OTHER, "1-2"), external_number=OTHER)
 
@@ -53,7 +53,7 @@ def test_a_staged_body_is_remembered_for_its_own_caller_whoever_called_by_a_late
     assert mem0(OTHER) == []
 
 
-def test_a_staged_body_that_is_gone_is_replaced_by_what_the_record_names(aws, mem0, remember):
+def test_if_the_staged_body_is_gone_the_records_json_is_read(aws, mem0, remember):
     message = announce_staged(aws, small_call())
     aws.s3.delete_object(Bucket=aws.bucket, Key=STAGED)
     note(aws, json_key=put_call(aws, other_words(), OTHER, "1-2"), external_number=OTHER)
@@ -66,7 +66,7 @@ def test_a_staged_body_that_is_gone_is_replaced_by_what_the_record_names(aws, me
 
 
 @pytest.mark.parametrize("values", [{}, {"json_key": "12025550123/conv_gone.json"}], ids=["no key", "no object"])
-def test_a_call_of_which_nothing_is_left_goes_to_the_dlq(aws, mem0, remember, values):
+def test_a_call_without_any_object_goes_to_the_dlq(aws, mem0, remember, values):
     message = announce_staged(aws, small_call())
     aws.s3.delete_object(Bucket=aws.bucket, Key=STAGED)
     note(aws, **values)
@@ -98,7 +98,7 @@ def test_an_erased_call_whose_staged_body_is_gone_is_dropped(aws, mem0, remember
     ],
     ids=["another call", "audio", "no event"],
 )
-def test_a_staged_body_that_does_not_hold_the_call_goes_to_the_dlq(aws, mem0, remember, body, reason):
+def test_a_staged_body_without_the_call_goes_to_the_dlq(aws, mem0, remember, body, reason):
     message = announce_staged(aws, small_call())
     aws.s3.put_object(Bucket=aws.bucket, Key=STAGED, Body=json.dumps(body).encode())
 

@@ -9,10 +9,12 @@ from typing import Any
 import boto3
 import pytest
 
+import archiver.handler
 import reconciler.handler
 from archiver.handler import lambda_handler
 from reconciler.handler import handle_record, reconcile
 from scripts.elevenlabs_stand_in import ElevenLabs
+from tests.archiver.conftest import stage
 from tests.conftest import Stack, close_clients, fixture_body, forget, sqs_event
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
@@ -76,8 +78,6 @@ def archive_all(aws: Stack, context: Any, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 HOUR = timedelta(hours=1)
-
-
 START = NOW - 3 * HOUR - timedelta(minutes=1)  # of `conversation`
 
 
@@ -85,3 +85,18 @@ def lists(elevenlabs) -> list[str]:
     """Up to when each list was asked for."""
     asked = [request.query for request in elevenlabs.requests if request.route == "list"]
     return [each["call_start_before_unix"] for each in asked]
+
+
+MP3 = b"ID3\x04" + b"sound" * 1000
+LONGER = b"ID3\x04" + b"longer" * 1000
+FOLDER = "12025550123"
+
+
+@pytest.fixture
+def announced(aws: Stack, elevenlabs: ElevenLabs, context: Any) -> str:
+    """A call that a webhook brought an hour after its end, without its audio: its announcement."""
+    data = conversation(has_audio=True)
+    elevenlabs.add(data)
+    envelope = {"type": "post_call_transcription", "event_timestamp": 1772550278, "data": data}
+    archiver.handler.lambda_handler(sqs_event(stage(aws, envelope)), context)
+    return json.dumps(aws.announcements()[0])

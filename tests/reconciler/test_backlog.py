@@ -27,7 +27,7 @@ def run_pages(elevenlabs, number: int, now=NOW):
     return reconcile(now, lambda: len(lists(elevenlabs)) - before <= number)
 
 
-def test_a_window_too_large_for_one_pass_goes_on_in_the_next_until_all_is_archived(
+def test_a_window_too_large_for_one_pass_continues_in_the_next_until_all_is_archived(
     aws, elevenlabs, archive_all, backlog
 ):
     reports = []
@@ -51,9 +51,7 @@ def test_after_a_backlog_the_window_is_48_hours_again(aws, elevenlabs, archive_a
     assert report["settled_until"] == utc(NOW + 11 * HOUR)
 
 
-def test_what_was_seen_unfinished_early_in_a_large_window_is_not_forgotten_when_it_is_closed(
-    aws, elevenlabs, archive_all, backlog
-):
+def test_a_call_seen_unfinished_in_a_large_window_is_in_the_next_window(aws, elevenlabs, archive_all, backlog):
     elevenlabs.conversations["conv_0"] |= {"status": "processing"}
     run_pages(elevenlabs, 4, NOW)
     later = NOW + timedelta(days=3)
@@ -69,7 +67,7 @@ def test_what_was_seen_unfinished_early_in_a_large_window_is_not_forgotten_when_
     assert "12025550123/conv_0.json" in aws.object_keys()
 
 
-def test_calls_that_come_while_a_backlog_is_worked_off_are_in_the_next_window(aws, elevenlabs, archive_all, backlog):
+def test_calls_that_arrive_during_a_backlog_are_in_the_next_window(aws, elevenlabs, archive_all, backlog):
     run_pages(elevenlabs, 4)
     elevenlabs.add(conversation("conv_new", ended=-HOUR, has_audio=False))
 
@@ -80,7 +78,7 @@ def test_calls_that_come_while_a_backlog_is_worked_off_are_in_the_next_window(aw
     assert len(aws.object_keys("12025550123/")) == 21
 
 
-def test_a_pass_that_dies_goes_on_behind_the_last_page_that_it_was_done_with(aws, elevenlabs, backlog):
+def test_after_a_crash_the_pass_continues_after_the_last_finished_page(aws, elevenlabs, backlog):
     times = count()
 
     def die() -> bool:
@@ -97,7 +95,7 @@ def test_a_pass_that_dies_goes_on_behind_the_last_page_that_it_was_done_with(aws
     assert int(lists(elevenlabs)[first]) < int(lists(elevenlabs)[0])
 
 
-def test_a_list_that_breaks_off_goes_on_there_in_the_next_pass(aws, elevenlabs, backlog):
+def test_after_an_interrupted_list_the_next_pass_continues_there(aws, elevenlabs, backlog):
     elevenlabs.plan("list", "ok", "ok", *["503"] * 4)
     assert "error" in run(NOW)
     failed = len(lists(elevenlabs))
@@ -108,7 +106,7 @@ def test_a_list_that_breaks_off_goes_on_there_in_the_next_pass(aws, elevenlabs, 
     assert int(lists(elevenlabs)[failed]) < int(lists(elevenlabs)[0])
 
 
-def test_a_page_for_which_no_time_was_left_is_the_first_one_of_the_next_pass(aws, elevenlabs, backlog):
+def test_a_page_without_time_is_the_first_of_the_next_pass(aws, elevenlabs, backlog):
     times = count()
 
     report = reconcile(NOW, lambda: next(times) < 2)  # one of them for the sweep

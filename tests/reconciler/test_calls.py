@@ -14,7 +14,7 @@ from tests.conftest import sqs_event
 from tests.reconciler.conftest import HOUR, NOW, conversation, run
 
 
-def test_a_call_that_no_webhook_brought_is_archived_like_any_other(aws, elevenlabs, archive_all):
+def test_a_call_without_a_webhook_is_archived_like_any_other(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation())
 
     report = run()
@@ -29,7 +29,7 @@ def test_a_call_that_no_webhook_brought_is_archived_like_any_other(aws, elevenla
     assert (report["missing_calls"], report["outcomes"]) == (1, {"fetched": 1})
 
 
-def test_a_pass_over_a_whole_archive_changes_nothing(aws, elevenlabs, archive_all):
+def test_a_pass_over_a_complete_archive_changes_nothing(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation(has_audio=False))
     run()
     archive_all()
@@ -53,7 +53,7 @@ def test_a_pass_over_a_whole_archive_changes_nothing(aws, elevenlabs, archive_al
         pytest.param({"ended": timedelta(hours=49)}, id="before the window"),
     ],
 )
-def test_a_call_whose_webhook_may_still_come_waits(aws, elevenlabs, archive_all, fields):
+def test_a_call_whose_webhook_may_still_arrive_is_not_fetched(aws, elevenlabs, archive_all, fields):
     elevenlabs.add(conversation(**fields))
 
     report = run()
@@ -106,7 +106,7 @@ def test_a_call_is_fetched_three_times_at_most_and_stays_missing(aws, elevenlabs
     assert reports[-1]["oldest"] == utc(NOW - 3 * HOUR)
 
 
-def test_a_call_that_is_on_its_way_is_not_fetched_again(aws, elevenlabs):
+def test_a_recently_fetched_call_is_not_fetched_again(aws, elevenlabs):
     elevenlabs.add(conversation())
 
     reports = [run(NOW), run(NOW + timedelta(minutes=59))]
@@ -114,7 +114,7 @@ def test_a_call_that_is_on_its_way_is_not_fetched_again(aws, elevenlabs):
     assert [report["outcomes"] for report in reports] == [{"fetched": 1}, {"on_its_way": 1}]
 
 
-def test_an_erased_call_is_not_brought_back(aws, elevenlabs, archive_all):
+def test_an_erased_call_is_not_fetched(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation())
     item = {"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}, "erased_at": {"S": "2026-11-22T09:00:00Z"}}
     aws.dynamodb.put_item(TableName="conversations", Item=item)
@@ -125,7 +125,7 @@ def test_an_erased_call_is_not_brought_back(aws, elevenlabs, archive_all):
     assert archive_all() == []
 
 
-def test_two_passes_at_the_same_moment_use_one_attempt_up(aws, elevenlabs):
+def test_two_concurrent_passes_count_as_one_attempt(aws, elevenlabs):
     elevenlabs.add(conversation())
     run()
     call = replace(reconciler.handler.aws().records.get("conv_1"), fetches=0)
@@ -135,7 +135,7 @@ def test_two_passes_at_the_same_moment_use_one_attempt_up(aws, elevenlabs):
     assert aws.call("conv_1")["fetches"] == 1
 
 
-def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, elevenlabs, archive_all, logs):
+def test_logs_contain_no_number_and_no_transcript(aws, elevenlabs, archive_all, logs):
     elevenlabs.add(conversation())
     elevenlabs.plan("get", "html")
     run()
@@ -146,7 +146,7 @@ def test_logs_hold_no_number_and_nothing_of_what_was_said(aws, elevenlabs, archi
         assert private not in logs.getvalue()
 
 
-def test_the_metrics_of_completeness_are_there_in_every_pass(aws, elevenlabs, context, capsys):
+def test_every_pass_sends_the_metrics_of_completeness(aws, elevenlabs, context, capsys):
     from reconciler.handler import lambda_handler as handler
 
     elevenlabs.add(conversation())

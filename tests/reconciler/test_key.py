@@ -9,7 +9,7 @@ from shared.times import utc
 from tests.reconciler.conftest import HOUR, NOW, conversation, run
 
 
-def test_a_refused_key_is_no_fault_of_a_call(aws, elevenlabs):
+def test_a_refused_key_changes_no_call(aws, elevenlabs):
     elevenlabs.add(conversation())
     elevenlabs.plan("get", "401")
 
@@ -18,7 +18,7 @@ def test_a_refused_key_is_no_fault_of_a_call(aws, elevenlabs):
     assert aws.call("conv_1") == {}
 
 
-def test_a_wrong_key_is_said_once_and_tried_once(aws, elevenlabs, logs, capsys):
+def test_a_wrong_key_is_logged_once_and_tried_once(aws, elevenlabs, logs, capsys):
     elevenlabs.key = "another"
 
     report = run()
@@ -29,7 +29,7 @@ def test_a_wrong_key_is_said_once_and_tried_once(aws, elevenlabs, logs, capsys):
     assert "xi-test" not in logs.getvalue()
 
 
-def test_a_key_that_was_put_right_holds_from_then_on_and_looks_back_to_the_last_good_pass(aws, elevenlabs, archive_all):
+def test_with_a_corrected_key_the_next_pass_looks_back_to_the_last_good_one(aws, elevenlabs, archive_all):
     run(NOW)
     elevenlabs.key = "another"
     elevenlabs.add(conversation("conv_1", ended=-HOUR))
@@ -41,7 +41,7 @@ def test_a_key_that_was_put_right_holds_from_then_on_and_looks_back_to_the_last_
     assert run(later)["outcomes"] == {"fetched": 1}
 
 
-def test_an_api_that_is_down_is_said_and_the_next_pass_looks_back_further(aws, elevenlabs, monkeypatch):
+def test_if_the_api_is_down_that_is_logged_and_the_next_pass_looks_back_further(aws, elevenlabs, monkeypatch):
     run(NOW)
     elevenlabs.add(conversation("conv_1", ended=-HOUR))
     elevenlabs.plan("list", *["503"] * 4)
@@ -51,14 +51,14 @@ def test_an_api_that_is_down_is_said_and_the_next_pass_looks_back_further(aws, e
 
 
 @pytest.mark.parametrize("key", ["schlüssel", "two\nlines"])
-def test_a_key_that_is_none_is_refused_like_a_wrong_one(aws, elevenlabs, key):
+def test_an_invalid_key_is_refused_like_a_wrong_one(aws, elevenlabs, key):
     boto3.client("secretsmanager").put_secret_value(SecretId="elevenlabs", SecretString=key)
 
     assert "the key contains characters that no key has" in run()["error"]
     assert elevenlabs.requests == []
 
 
-def test_without_a_key_there_is_the_sweep_alone(aws, logs):
+def test_without_a_key_only_the_sweep_runs(aws, logs):
     assert run() == {"at": utc(NOW), "swept": 0, "parked_long": 0}
 
     assert "nothing is fetched without the parameter ElevenLabsApiKey" in logs.getvalue()

@@ -20,7 +20,7 @@ def audio_asked_for(aws) -> list[str]:
     return [json.loads(message["Body"])["conversation_id"] for message in aws.take("AudioQueueUrl")]
 
 
-def test_recordings_that_are_being_fetched_are_not_asked_for_every_hour(aws, elevenlabs, archive_all):
+def test_recordings_that_are_being_fetched_are_not_requested_every_hour(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation(has_audio=True))
     run()
     archive_all()
@@ -33,7 +33,7 @@ def test_recordings_that_are_being_fetched_are_not_asked_for_every_hour(aws, ele
     assert asked == [1, 0, 0, 1, 0]
 
 
-def test_audio_that_is_still_missing_is_asked_for_again(aws, elevenlabs, archive_all):
+def test_audio_that_is_still_missing_is_requested_again(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation(has_audio=True))
     run()
     archive_all()
@@ -44,7 +44,7 @@ def test_audio_that_is_still_missing_is_asked_for_again(aws, elevenlabs, archive
     assert audio_asked_for(aws) == ["conv_1"]
 
 
-def test_a_call_whose_recording_is_missing_for_longer_than_the_window_is_asked_for_too(aws, elevenlabs, archive_all):
+def test_a_recording_missing_for_longer_than_the_window_is_requested_too(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation(has_audio=True))
     run()
     archive_all()
@@ -56,14 +56,14 @@ def test_a_call_whose_recording_is_missing_for_longer_than_the_window_is_asked_f
 
 
 @pytest.fixture
-def silent(aws, elevenlabs, archive_all):
+def without_audio(aws, elevenlabs, archive_all):
     """A call that is archived without its recording; the pass an hour later asks for it."""
     elevenlabs.add(conversation(has_audio=True))
     run()
     archive_all()
 
 
-def test_a_recording_that_is_given_up_while_a_pass_is_at_work_is_not_asked_for_again(aws, silent):
+def test_a_recording_marked_unavailable_during_a_pass_is_not_requested_again(aws, without_audio):
     times = count()
 
     def give_up() -> bool:
@@ -76,7 +76,7 @@ def test_a_recording_that_is_given_up_while_a_pass_is_at_work_is_not_asked_for_a
     assert (aws.call("conv_1")["audio"], audio_asked_for(aws)) == ("unavailable", [])
 
 
-def test_a_recording_is_noted_before_it_is_asked_for_and_whoever_dies_between_asks_again_later(aws, silent):
+def test_a_request_is_noted_before_it_is_sent_and_repeated_later_after_a_crash(aws, without_audio):
     def crash(**_: object) -> None:
         raise Crash
 
@@ -95,7 +95,7 @@ def test_a_recording_is_noted_before_it_is_asked_for_and_whoever_dies_between_as
     assert asked == [0, 0, 1, 0]
 
 
-def test_a_recording_is_asked_for_though_the_answer_to_the_note_was_lost(aws, silent, lost_answers):
+def test_a_recording_is_requested_although_the_answer_to_the_note_was_lost(aws, without_audio, lost_answers):
     run(NOW + HOUR)
 
     assert audio_asked_for(aws) == ["conv_1"]
@@ -116,7 +116,7 @@ def test_audio_that_is_parked_for_a_day_is_counted(aws, context, capsys):
     assert run(now + timedelta(hours=26))["parked_long"] == 0
 
 
-def test_a_call_without_audio_is_whole(aws, elevenlabs, archive_all):
+def test_a_call_without_audio_is_complete(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation(has_audio=False))
     run()
     archive_all()

@@ -67,7 +67,7 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Fate:
+class Outcome:
     """What becomes of a message: how often it is handled, and before which call to AWS whoever handles it dies."""
 
     times: int = 1
@@ -87,7 +87,7 @@ class Round:
     pages: int = NEVER
     loses_answers: bool = False
     waves: int = 9
-    fates: tuple[Fate, ...] | list[Fate] = (Fate(),)
+    outcomes: tuple[Outcome, ...] | list[Outcome] = (Outcome(),)
     seed: int = 0
 
 
@@ -248,20 +248,22 @@ class World:
     def work(self, round_: Round) -> None:
         """Let every message be handled once, in any order; what was not handled to its end comes back."""
         Random(round_.seed).shuffle(self.messages)
-        fates = zip(self.messages, cycle(round_.fates), strict=False)
-        self.messages = [message for message, fate in fates if not self.is_handled(message, fate, round_ in CALM)]
+        outcomes = zip(self.messages, cycle(round_.outcomes), strict=False)
+        self.messages = [
+            message for message, outcome in outcomes if not self.is_handled(message, outcome, round_ in CALM)
+        ]
 
-    def is_handled(self, message: Message, fate: Fate, is_redriven: bool) -> bool:
+    def is_handled(self, message: Message, outcome: Outcome, is_redriven: bool) -> bool:
         if message.receives >= RECEIVES and not is_redriven:
             return False
-        message.receives += min(fate.times, 1)
+        message.receives += min(outcome.times, 1)
         try:
-            with self.process.killed(fate.crash):
-                for _ in range(fate.times):
+            with self.process.killed(outcome.crash):
+                for _ in range(outcome.times):
                     self.handle(message)
         except (Crash, ElevenLabsError):
             return False
-        return fate.times > 0
+        return outcome.times > 0
 
     def handle(self, message: Message) -> None:
         if message.is_claim_check:
@@ -316,13 +318,13 @@ api_faults = st.one_of(
     st.sampled_from([("list", "ok 422", 1), ("audio", "cut_identity", 5)]),  # the first: the cursor has expired
 )
 not_found_once = st.tuples(st.just("get"), st.just("404"), times)  # twice in a row a call is gone
-fates = st.builds(Fate, st.sampled_from([1, 1, 2, 0]), st.none() | st.integers(0, 12))
+outcomes = st.builds(Outcome, st.sampled_from([1, 1, 2, 0]), st.none() | st.integers(0, 12))
 
 
 def rounds(faults: st.SearchStrategy[tuple[str, str, int]]) -> st.SearchStrategy[Round]:
     return st.builds(
         Round, st.sampled_from([5, 20, 61, 200]), st.lists(faults, max_size=3), st.none() | st.integers(0, 25),
-        st.sampled_from([0, 1, 2, NEVER]), st.booleans(), st.integers(0, 3), st.lists(fates, min_size=1, max_size=4),
+        st.sampled_from([0, 1, 2, NEVER]), st.booleans(), st.integers(0, 3), st.lists(outcomes, min_size=1, max_size=4),
         st.integers(0, 99),
     )  # fmt: skip
 
@@ -373,5 +375,5 @@ def process(aws: Stack, elevenlabs: ElevenLabs, monkeypatch: pytest.MonkeyPatch)
 
 
 @pytest.mark.filterwarnings("ignore:No application metrics")  # of whoever died
-def test_no_schedule_leaves_the_archive_without_what_elevenlabs_knows(aws, elevenlabs, context, process):
+def test_no_schedule_leaves_the_archive_without_a_call_that_elevenlabs_has(aws, elevenlabs, context, process):
     check_schedule(aws, elevenlabs, context, process)

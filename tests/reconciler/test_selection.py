@@ -21,7 +21,7 @@ def of(seconds: int, agent: str = "agent_ours", name: str = "conv_1"):
     return data | {"metadata": data["metadata"] | {"call_duration_secs": seconds}}
 
 
-def test_calls_that_are_not_kept_are_passed_over_and_not_missed(aws, elevenlabs, selective):
+def test_excluded_calls_are_not_fetched_and_not_missing(aws, elevenlabs, selective):
     elevenlabs.add(of(29, name="conv_short"))
     elevenlabs.add(of(60, "agent_other", name="conv_other"))
     elevenlabs.add(of(30, name="conv_ours"))
@@ -32,7 +32,7 @@ def test_calls_that_are_not_kept_are_passed_over_and_not_missed(aws, elevenlabs,
     assert [request.conversation_id for request in elevenlabs.requests if request.route == "get"] == ["conv_ours"]
 
 
-def test_a_call_that_the_archiver_left_out_is_never_fetched_whatever_the_list_says(aws, elevenlabs, selective, context):
+def test_a_call_that_the_archiver_left_out_is_never_fetched(aws, elevenlabs, selective, context):
     left_out = {"type": "post_call_transcription", "event_timestamp": 1, "data": of(3)}
     assert lambda_handler(sqs_event(stage(aws, left_out)), context) == {"batchItemFailures": []}
     elevenlabs.add(of(60))
@@ -43,7 +43,7 @@ def test_a_call_that_the_archiver_left_out_is_never_fetched_whatever_the_list_sa
     assert "get" not in [request.route for request in elevenlabs.requests]
 
 
-def test_a_call_whose_audio_waits_is_fetched_for_the_archiver_to_drop_both(
+def test_an_excluded_call_with_parked_audio_is_fetched_and_both_deleted(
     aws, elevenlabs, selective, archive_all, context
 ):
     data = {"conversation_id": "conv_1", "full_audio": "SUQz"}

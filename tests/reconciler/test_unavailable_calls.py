@@ -11,7 +11,7 @@ from tests.conftest import sqs_event
 from tests.reconciler.conftest import HOUR, NOW, START, conversation, run
 
 
-def test_failures_of_the_api_use_no_attempt_up(aws, elevenlabs, archive_all):
+def test_failures_of_the_api_do_not_count_as_attempts(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation())
     for hours in range(4):
         elevenlabs.plan("get", *["500"] * 4)
@@ -23,7 +23,7 @@ def test_failures_of_the_api_use_no_attempt_up(aws, elevenlabs, archive_all):
 
 
 @pytest.mark.parametrize("fault", ["429", "500", "503", "drop"])
-def test_a_short_fault_is_waited_out(aws, elevenlabs, archive_all, fault):
+def test_a_short_fault_is_retried(aws, elevenlabs, archive_all, fault):
     elevenlabs.add(conversation())
     elevenlabs.plan("list", fault)
     elevenlabs.plan("get", fault, fault)
@@ -32,7 +32,7 @@ def test_a_short_fault_is_waited_out(aws, elevenlabs, archive_all, fault):
 
 
 @pytest.mark.parametrize("answer", ["html", "empty", "truncated"])
-def test_what_is_no_conversation_is_not_staged(aws, elevenlabs, archive_all, answer):
+def test_an_answer_that_is_not_a_conversation_is_not_staged(aws, elevenlabs, archive_all, answer):
     elevenlabs.add(conversation())
     elevenlabs.plan("get", answer)
 
@@ -43,7 +43,7 @@ def test_what_is_no_conversation_is_not_staged(aws, elevenlabs, archive_all, ans
     assert archive_all() == []
 
 
-def test_another_call_in_its_place_is_not_staged(aws, elevenlabs, archive_all):
+def test_an_answer_with_another_call_is_not_staged(aws, elevenlabs, archive_all):
     elevenlabs.conversations["conv_1"] = conversation("conv_1")
 
     def swap(request):
@@ -56,7 +56,7 @@ def test_another_call_in_its_place_is_not_staged(aws, elevenlabs, archive_all):
     assert archive_all() == []
 
 
-def test_a_call_that_is_deleted_between_list_and_get_is_not_missing(aws, elevenlabs):
+def test_a_call_that_is_deleted_after_the_listing_is_not_missing(aws, elevenlabs):
     elevenlabs.add(conversation())
     elevenlabs.plan("get", *["404"] * 3)
 
@@ -78,7 +78,7 @@ def test_a_call_is_gone_only_if_two_passes_in_a_row_do_not_find_it(aws, elevenla
 
 
 @pytest.mark.parametrize(("fault", "outcome"), [("404", "not_found"), ("processing", "unfinished"), ("403", "failed")])
-def test_a_call_of_long_ago_is_not_passed_over_for_one_answer(aws, elevenlabs, archive_all, fault, outcome):
+def test_an_old_call_stays_in_the_window_after_one_fault(aws, elevenlabs, archive_all, fault, outcome):
     run(NOW - timedelta(days=40))
     elevenlabs.add(conversation(ended=timedelta(days=39)))
     elevenlabs.plan("get", fault)
@@ -100,7 +100,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize(("fault", "reason"), REASONS.items(), ids=REASONS)
-def test_whatever_one_call_meets_for_a_day_it_is_given_up_with_the_reason(aws, elevenlabs, fault, reason):
+def test_after_a_day_of_any_fault_a_call_is_unavailable_with_the_reason(aws, elevenlabs, fault, reason):
     elevenlabs.add(conversation())
     outcomes = []
     for hours in (0, 12, 23, 24, 25):
@@ -116,9 +116,7 @@ def test_whatever_one_call_meets_for_a_day_it_is_given_up_with_the_reason(aws, e
     assert call["given_up_at"] == utc(NOW + 24 * HOUR)
 
 
-def test_a_call_that_is_given_up_is_not_asked_for_by_a_pass_and_archived_if_a_webhook_brings_it(
-    aws, elevenlabs, context
-):
+def test_an_unavailable_call_is_not_requested_but_archived_from_a_webhook(aws, elevenlabs, context):
     elevenlabs.add(conversation())
     for hours in (0, 24):
         elevenlabs.plan("get", "403")
@@ -133,7 +131,7 @@ def test_a_call_that_is_given_up_is_not_asked_for_by_a_pass_and_archived_if_a_we
     assert run(NOW + 26 * HOUR)["missing_calls"] == 0
 
 
-def test_a_call_that_was_had_at_last_has_a_whole_day_again(aws, elevenlabs):
+def test_after_a_success_a_call_has_a_whole_day_again(aws, elevenlabs):
     elevenlabs.add(conversation())
     elevenlabs.plan("get", "403", "ok", "403")
 
@@ -142,7 +140,7 @@ def test_a_call_that_was_had_at_last_has_a_whole_day_again(aws, elevenlabs):
     assert outcomes == [{"failed": 1}, {"fetched": 1}, {"failed": 1}]
 
 
-def test_lost_answers_use_up_neither_attempts_nor_patience(aws, elevenlabs, lost_answers):
+def test_lost_answers_do_not_count_as_attempts_or_failures(aws, elevenlabs, lost_answers):
     elevenlabs.add(conversation())
     elevenlabs.plan("get", "404", "ok", "404")
 
@@ -153,7 +151,7 @@ def test_lost_answers_use_up_neither_attempts_nor_patience(aws, elevenlabs, lost
 
 
 @pytest.mark.parametrize("fault", ["403", "422"])
-def test_a_refusal_of_one_call_is_about_that_call_alone(aws, elevenlabs, archive_all, fault):
+def test_a_refusal_of_one_call_concerns_that_call_only(aws, elevenlabs, archive_all, fault):
     for number in range(3):
         elevenlabs.add(conversation(f"conv_{number}"))
     elevenlabs.plan("get", fault)

@@ -28,7 +28,7 @@ def test_all_calls_of_a_day_are_fetched_in_one_pass(aws, elevenlabs, archive_all
 
 
 @pytest.mark.parametrize("change", ["cursors expire", "a call is added", "a call is deleted"])
-def test_a_list_that_changes_while_it_is_read_is_read_to_its_end(aws, elevenlabs, short_pages, change):
+def test_a_list_that_changes_during_reading_is_read_to_its_end(aws, elevenlabs, short_pages, change):
     for number in range(25):
         elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + number), has_audio=False))
     lists = 0
@@ -67,7 +67,7 @@ def test_a_cursor_that_never_works_ends_the_pass_with_an_error(aws, elevenlabs, 
     assert run()["error"] == "ElevenLabs: answered 400"
 
 
-def test_a_pass_that_runs_out_of_time_says_so_and_the_next_one_goes_on(aws, elevenlabs, archive_all, short_pages):
+def test_a_pass_that_runs_out_of_time_reports_it_and_the_next_one_continues(aws, elevenlabs, archive_all, short_pages):
     for number in range(15):
         elevenlabs.add(conversation(f"conv_{number}", ended=timedelta(minutes=70 + number), has_audio=False))
 
@@ -82,7 +82,7 @@ def test_a_pass_that_runs_out_of_time_says_so_and_the_next_one_goes_on(aws, elev
     assert run(NOW + HOUR)["outcomes"]["fetched"] == 15 - report["outcomes"]["fetched"]
 
 
-def test_a_call_that_could_not_be_fetched_is_not_lost_from_sight_when_the_window_moves_on(aws, elevenlabs, archive_all):
+def test_a_call_that_could_not_be_fetched_stays_in_the_window(aws, elevenlabs, archive_all):
     run(NOW - timedelta(days=4))
     elevenlabs.add(conversation(ended=timedelta(days=3)))
     for hours in range(0, 23, 8):
@@ -95,7 +95,7 @@ def test_a_call_that_could_not_be_fetched_is_not_lost_from_sight_when_the_window
     assert run(NOW + 25 * HOUR)["listed"] == 0  # and then the window is 48 h again
 
 
-def test_a_call_that_goes_on_for_days_is_not_lost_from_sight(aws, elevenlabs, archive_all):
+def test_a_call_that_lasts_for_days_stays_in_the_window(aws, elevenlabs, archive_all):
     elevenlabs.add(conversation(status="processing"))
     run(NOW)
     run(NOW + 40 * HOUR)
@@ -104,7 +104,7 @@ def test_a_call_that_goes_on_for_days_is_not_lost_from_sight(aws, elevenlabs, ar
     assert run(NOW + 72 * HOUR)["outcomes"] == {"fetched": 1}
 
 
-def test_a_call_that_never_ends_is_waited_for_for_30_days(aws, elevenlabs):
+def test_a_call_that_never_ends_stays_in_the_window_for_30_days(aws, elevenlabs):
     elevenlabs.add(conversation(status="in-progress"))
 
     settled = [run(NOW + timedelta(days=days))["settled_until"] for days in (0, 1, 29, 31)]
@@ -112,14 +112,14 @@ def test_a_call_that_never_ends_is_waited_for_for_30_days(aws, elevenlabs):
     assert settled == [utc(START)] * 3 + [utc(NOW + timedelta(days=31))]
 
 
-def test_a_list_that_could_not_be_read_for_longer_than_30_days_is_read_from_there(aws, elevenlabs, archive_all):
+def test_after_more_than_30_days_without_a_list_the_pass_starts_at_the_last_good_one(aws, elevenlabs, archive_all):
     run(NOW)
     elevenlabs.add(conversation(ended=-HOUR))
 
     assert run(NOW + timedelta(days=45))["outcomes"] == {"fetched": 1}
 
 
-def test_a_call_whose_begin_nobody_knows_holds_no_more_than_30_days(aws, elevenlabs):
+def test_a_call_with_an_unknown_start_keeps_the_window_open_for_30_days(aws, elevenlabs):
     data = conversation()
     del data["metadata"]["start_time_unix_secs"]
     elevenlabs.before_answer = lambda _: elevenlabs.conversations.update(conv_1=data)
