@@ -1,4 +1,4 @@
-"""Staged bodies, and the archiver's handler called as SQS would."""
+"""Staged bodies, and calls of the archiver's handler with SQS events."""
 
 import base64
 import hashlib
@@ -20,7 +20,7 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
 
 
 def stage(aws: Stack, body: Any, *, origin: str = "webhook", force: bool = False, now: datetime = NOW) -> str:
-    """Put a body (bytes, or what JSON is made of) into staging as ingest does, and return its claim check."""
+    """Stage a body (bytes, or a value for JSON) like ingest; returns its claim check."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     delivery_id = hashlib.sha256(raw).hexdigest()
     key = keys.staged(now, delivery_id)
@@ -29,7 +29,7 @@ def stage(aws: Stack, body: Any, *, origin: str = "webhook", force: bool = False
 
 
 def stage_recording(aws: Stack, conversation_id: str | None, content: bytes, now: datetime = NOW) -> str:
-    """Put audio into staging as the reconciler does, and return its claim check."""
+    """Stage a recording like the reconciler; returns its claim check."""
     delivery_id = hashlib.sha256(f"audio:{conversation_id}".encode()).hexdigest()
     key = keys.staged(now, delivery_id, "mp3")
     named = {"conversation_id": conversation_id} if conversation_id else {}
@@ -43,7 +43,7 @@ def staged_key(check: str) -> str:
 
 @pytest.fixture
 def archive(aws: Stack, context: Any) -> Callable[..., list[str]]:
-    """Hand claim checks to the archiver, and what it hands on itself; returns those that failed, as `message-1`."""
+    """Call the archiver with claim checks, and with those that it queues; returns the failed ones, as `message-1`."""
 
     def run(*checks: str) -> list[str]:
         response = lambda_handler(sqs_event(*checks), context)
@@ -73,7 +73,7 @@ def audio(conversation_id: str = "conv_1", content: bytes = b"ID3 sound", at: ob
 
 
 def refuse(operation: str, on: str) -> None:
-    """Let S3 refuse `operation` for keys that end in `on`, as a broken policy would."""
+    """Make S3 refuse `operation` for keys that end in `on`, like a wrong policy."""
 
     def refused(params: dict, model: object, **_: object) -> None:
         if str(params["url_path"]).endswith(on):

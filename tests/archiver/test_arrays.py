@@ -1,4 +1,4 @@
-"""Array bodies: split into bodies of their own, each with its own trouble, tag and erasure."""
+"""Array bodies are split, and each element fails, is tagged and is erased by itself."""
 
 import json
 from datetime import datetime, timedelta, timezone

@@ -1,4 +1,4 @@
-"""Nothing of an erased call, or caller, comes back, however late it comes."""
+"""Late events of an erased call or caller are not archived."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -10,7 +10,9 @@ from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, stage_rec
 from tests.conftest import Stack
 
 CALLER = "12025550123"
-ERASED_AT = datetime(2026, 3, 3, 15, 5, tzinfo=timezone.utc)  # after the calls of `transcript`, which began at 15:04:38
+ERASED_AT = datetime(
+    2026, 3, 3, 15, 5, tzinfo=timezone.utc
+)  # after the calls of `transcript`, which started at 15:04:38
 BEFORE, AFTER = 1772550000, 1772560000
 SIP = {"metadata": {"phone_call": {"external_number": "sip:+12025550123@example.com"}, "start_time_unix_secs": BEFORE}}
 
@@ -25,7 +27,7 @@ def nothing_is_left(aws: Stack) -> bool:
 
 
 def body(kind: str, at: int) -> dict:
-    """What may come late of the caller: of a call that began at that time, or that was told of then."""
+    """Late events of the caller, about a call that started at this time, or with this event time."""
     number = {"metadata": {"body": {"To": "+1 (202) 555-0123"}}}
     return {
         "transcript": lambda: transcript(at=at),
@@ -153,7 +155,7 @@ def test_the_mark_of_a_deleted_body_expires_after_its_last_claim_check(aws, arch
     assert timedelta(days=29) < left <= timedelta(days=30)
 
 
-# What an erasure finds by the record
+# The objects that an erasure finds through the record
 
 
 def test_the_record_names_every_body_and_event_of_its_call(aws, archive):
@@ -218,7 +220,7 @@ def test_a_call_has_1000_staged_bodies_and_one_more_is_refused(aws, archive, wha
 
     assert aws.reasons() == [("record", "The call's record is full: 1,000 staged bodies, or 400 KB.")]
     assert aws.call("conv_1") == before
-    assert archive(stage(aws, transcript(at=5))) == []  # what is there already may be handled again
+    assert archive(stage(aws, transcript(at=5))) == []  # a body that is already recorded may be processed again
     assert archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z").erased_at
 
 
@@ -226,7 +228,7 @@ def test_an_event_that_makes_a_record_too_large_for_dynamodb_is_refused(aws, arc
     archive(stage(aws, transcript(at=5)))
     error = {"Code": "ValidationException", "Message": "Item size to update has exceeded the maximum allowed size"}
 
-    def refuse(**_: object) -> None:  # moto measures the item before the update
+    def refuse(**_: object) -> None:  # moto checks the item's size before the update
         raise ClientError({"Error": error}, "UpdateItem")
 
     found = archiver.handler.aws().records._table.meta.client.meta.events

@@ -1,4 +1,4 @@
-"""The join under every schedule: workers interleaved call by call, crashing between any two, duplicated and retried."""
+"""The join under random schedules: interleaved workers, crashes between any two calls, duplicates and retries."""
 
 import base64
 from collections.abc import Iterator
@@ -21,7 +21,7 @@ conversations = count(1)
 
 
 def watched() -> None:
-    """Let every AWS client of the archiver ask its worker first."""
+    """Make every AWS client of the archiver wait for its worker's turn."""
     found = archiver.handler.aws()
     watch(found.bucket._s3, found.sqs, found.table.meta.client, archiver.handler.sns())
 
@@ -31,7 +31,7 @@ def handling(check: str, crash_before: int | None = None) -> Worker:
 
 
 def deliver_until_tagged(aws: Stack, checks: list[str]) -> None:
-    """What SQS and the hourly sweep do: bring back all that is not tagged until it is."""
+    """Deliver untagged bodies again until all are tagged, like SQS and the hourly sweep."""
     for _ in range(len(checks) + 2):
         for check in checks:
             if not aws.tags(staged_key(check)):
@@ -43,7 +43,7 @@ def deliver_until_tagged(aws: Stack, checks: list[str]) -> None:
 
 deliveries = st.lists(
     st.tuples(st.integers(0, 3), st.none() | st.integers(0, 14)), min_size=1, max_size=5
-)  # which body, and before which call its worker crashes
+)  # the body, and the call before which its worker crashes
 
 
 @given(
@@ -83,7 +83,7 @@ def test_no_schedule_loses_a_call_or_leaves_an_older_one(aws):
 
 
 def lose_answers(table: Any, lost: Iterator[bool]) -> None:
-    """Let answers of DynamoDB be lost when they are due to: botocore asks again what was done already."""
+    """Lose DynamoDB's answers as `lost` says, so that botocore repeats requests that were already executed."""
     update = type(table).update_item
 
     def update_item(**request: Any) -> Any:
@@ -97,7 +97,7 @@ KINDS = ("transcript", "inline", "audio", "fetched")
 
 
 def body(kind: str, conversation_id: str, number: int) -> Any:
-    content = b"ID3 " + b"%d " % number * (number + 1)  # the later, the longer
+    content = b"ID3 " + b"%d " % number * (number + 1)  # later ones are longer
     inline = {"full_audio": base64.b64encode(content).decode()} if kind == "inline" else {}
     if kind == "audio":
         return audio(conversation_id, content, at=1772550300 + number)
@@ -121,7 +121,7 @@ def check_recordings(
     conversation_id = f"conv_{next(conversations)}"
     kinds = ["transcript", *kinds]
     checks = [staged(aws, kind, conversation_id, number) for number, kind in enumerate(kinds)]
-    if repeats:  # of the last delivery, in another hour
+    if repeats:  # of the last delivery, which is in another hour
         checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=9)))
         checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=8)))
     lose_answers(archiver.handler.aws().table, cycle(lost))
@@ -142,7 +142,7 @@ def check_recordings(
 
 
 def newest(kinds: list[str], repeats: bool) -> bytes:
-    """The recording that wins: a webhook's, else the one that was fetched; the latest of them."""
+    """The recording that wins: the latest webhook's, or else the latest fetched one."""
     sent = [(number, kind) for number, kind in enumerate(kinds) if kind in ("inline", "audio")]
     times = [(1772550300 + number if kind == "audio" else 1772550278 + number, number) for number, kind in sent]
     times += [(1772550301, 1)] * repeats
@@ -158,7 +158,7 @@ def test_no_schedule_leaves_an_older_recording_or_a_record_without_it(aws):
 
 @pytest.mark.parametrize(
     ("order", "longest"), [((0, 1), 6), ((1, 0), 10)], ids=["transcript first", "audio first"]
-)  # the second of the two makes that many calls to AWS
+)  # the second of the two makes this many calls to AWS
 def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, order, longest):
     watched()
 
@@ -184,7 +184,7 @@ def until(worker: Worker, holds: Any) -> None:
 
 
 def test_audio_that_is_dropped_and_delivered_again_is_archived_and_recorded(aws, monkeypatch):
-    """Too short a transcript drops the parked audio, a longer one lifts the mark, and the audio is delivered again."""
+    """A short transcript deletes the parked audio, a longer one removes the mark, and the audio is delivered again."""
     monkeypatch.setenv("MINIMUM_CALL_SECONDS", "5")
     watched()
 

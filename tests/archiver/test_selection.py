@@ -1,4 +1,4 @@
-"""What the stack is told not to keep: nothing of it stays, and nothing else is left out with it."""
+"""Calls and audio that the stack's parameters exclude are deleted; everything else is kept."""
 
 import base64
 import gzip
@@ -21,7 +21,7 @@ Tell = Callable[..., None]
 
 @pytest.fixture
 def tell(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Tell:
-    """Set parameters of the stack, as by their environment variables, now and later."""
+    """Set parameters of the stack through their environment variables, also repeatedly."""
 
     def run(**parameters: str) -> None:
         for name, value in parameters.items():
@@ -32,7 +32,7 @@ def tell(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Tell:
 
 
 def of(seconds: float | None = 60, agent: str | None = OURS, **fields: Any) -> dict[str, Any]:
-    """A transcript of a call of that length, with that agent."""
+    """A transcript of a call with this duration and agent."""
     metadata = {"phone_call": {"external_number": "+12025550123"}, "call_duration_secs": seconds}
     return transcript(**{"metadata": metadata, "agent_id": agent} | fields)
 
@@ -47,13 +47,13 @@ def event(agent: str | None = OURS) -> dict[str, Any]:
 
 
 def left(aws: Stack) -> set[str]:
-    """Every key of which there is a version, delete markers too."""
+    """Every key that has a version or a delete marker."""
     found = aws.s3.list_object_versions(Bucket=aws.bucket)
     return {each["Key"] for each in found.get("Versions", []) + found.get("DeleteMarkers", [])}
 
 
 def outcomes(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[str, str]]:
-    """The metrics that were counted with a reason."""
+    """The metrics that have a reason."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     for line in lines:
         if "reason" in line:

@@ -1,4 +1,4 @@
-"""The canary as its schedule calls it."""
+"""The canary's handler, called like its schedule does."""
 
 import json
 import time
@@ -41,7 +41,7 @@ def test_a_run_leaves_nothing_but_a_tombstone(aws, context, run_canary, capsys):
     assert list(steps) == ["received", "archived", "deleted"]
     found = counted(capsys.readouterr().out)
     assert (found["CanaryPassed"], found["TestWebhookStaged"]) == (1, 2)
-    assert "WebhookStaged" not in found  # which says that ElevenLabs sends
+    assert "WebhookStaged" not in found  # this metric is for ElevenLabs' webhooks only
     assert versions(aws) == []
     calls = [item for (_, kind), item in aws.items().items() if kind == "call"]
     assert [set(item) for item in calls] == [{"conversation_id", "item", "erased_at", "expires"}]
@@ -65,7 +65,7 @@ def test_the_test_call_is_not_left_out_by_the_stacks_parameters(aws, context, ru
 
 def test_a_failed_run_names_its_step_and_deletes_the_call(aws, context, run_canary, monkeypatch, capsys, logs):
     monkeypatch.setenv("CANARY_STEP_SECONDS", "0")
-    monkeypatch.setattr(archiver.handler, "lambda_handler", lambda *_: None)  # stands for an archiver that is down
+    monkeypatch.setattr(archiver.handler, "lambda_handler", lambda *_: None)  # like an archiver that is down
     with endpoint(aws, context) as url:
         steps = run_canary(url)
 

@@ -16,7 +16,7 @@ DELIVERY_ID = hashlib.sha256(BODY).hexdigest()
 
 
 def http_event(body: bytes | str | None, header: str | None = None, *, encode: bool = False) -> dict:
-    """A request as an HTTP API hands it on, payload format 2.0."""
+    """A request from an HTTP API, payload format 2.0."""
     text = body.decode() if isinstance(body, bytes) and not encode else body
     headers = {"content-type": "application/json"} | ({"elevenlabs-signature": header} if header is not None else {})
     return {
@@ -49,7 +49,7 @@ def put_secret(aws, value: str) -> None:
 
 
 def receive_after(seconds: int, secret: str = SECRET) -> str:
-    """The delivery_id; take in a webhook that is signed, and comes, that many seconds from now."""
+    """Process a webhook that is signed and received this many seconds from now; returns its delivery_id."""
     return receive(signed(secret=secret, late=-seconds), datetime.now(timezone.utc) + timedelta(seconds=seconds))[0]
 
 

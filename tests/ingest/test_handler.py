@@ -77,7 +77,7 @@ def test_a_put_that_conflicts_with_another_is_repeated(aws, context):
 
 
 @pytest.mark.parametrize(
-    "make_event",  # made when the test runs: some of them age
+    "make_event",  # made when the test runs, because signatures expire
     [
         pytest.param(lambda: signed(secret="wsec_forged"), id="forged"),
         pytest.param(lambda: signed(late=3605), id="expired"),

@@ -84,7 +84,7 @@ def test_a_mismatch_with_an_unreadable_secret_is_a_503(aws):
     receive_after(0)
     delete_secret(aws)
 
-    for seconds in (11, 12):  # the second time the failure is remembered
+    for seconds in (11, 12):  # the second time, the failure is cached
         with pytest.raises(UnavailableError):
             receive_after(seconds, "wsec_new")
     assert receive_after(13) == DELIVERY_ID

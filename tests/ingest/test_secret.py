@@ -29,7 +29,7 @@ def silence_secret(aws) -> None:
 
 
 def fail_readings(error: Exception, times: float = math.inf, stage: str = "*") -> list[str]:
-    """Let so many attempts to read the secret fail; returns the stages of all attempts, as a list that grows."""
+    """Let this number of attempts to read the secret fail; returns a growing list of the stages of all attempts."""
     attempts: list[str] = []
 
     def fail(request: Any, **_: object) -> None:
@@ -53,7 +53,7 @@ def test_the_cached_secret_is_used_during_the_grace_period(aws, breakage):
 
 
 def test_the_pause_after_a_failed_reading_begins_when_the_reading_ends(aws, monkeypatch):
-    """Each look at the clock is 3 s later: an attempt on a silent service takes its time."""
+    """Each look at the clock is 3 s later, as if the service did not answer for 3 s."""
     receive_after(0)
     attempts = fail_readings(ConnectTimeoutError(endpoint_url="https://secretsmanager.us-east-1.amazonaws.com"))
     monkeypatch.setattr("ingest.secret.time", SimpleNamespace(monotonic=count(step=3).__next__))
@@ -140,7 +140,7 @@ def test_a_previous_secret_that_cannot_be_read_fails_the_reading(aws):
 
 
 def test_a_webhook_accepted_with_the_cached_secret_is_counted_and_logged(aws, context, monkeypatch, capsys, logs):
-    monkeypatch.setenv("SECRET_CACHE_SECONDS", "-1")  # each webhook reads again
+    monkeypatch.setenv("SECRET_CACHE_SECONDS", "-1")  # so that each webhook reads the secret again
     lambda_handler(signed(), context)
     empty_secret(aws)
 

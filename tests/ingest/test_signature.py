@@ -1,4 +1,4 @@
-"""The verifier against a pinned vector, and whatever else a header may hold."""
+"""The verifier: a fixed test vector, and valid and invalid headers."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -8,7 +8,7 @@ from ingest.signature import verify
 from shared.errors import SignatureError
 from shared.signature import sign
 
-# Pinned: computed once with OpenSSL, `printf '%s' '1772550280.{"type":"x"}' | openssl dgst -sha256 -hmac wsec_test`.
+# Computed with OpenSSL: `printf '%s' '1772550280.{"type":"x"}' | openssl dgst -sha256 -hmac wsec_test`.
 BODY = b'{"type":"x"}'
 SECRET = "wsec_test"
 SIGNATURE = "2e83908a24f875113c7024e5d443c365bf8c3df7cce1cab50d941569c501b6b4"

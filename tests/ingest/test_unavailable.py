@@ -46,7 +46,7 @@ def test_an_empty_secret_is_a_503_even_for_a_signature_with_an_empty_key(aws, co
 
 
 def seconds_of_silence(client: Any) -> float:
-    """The longest that a call may take: its attempts, and a second between two of them."""
+    """The longest time that a call may take: its attempts, and a pause of one second between two of them."""
     config = client.meta.config
     attempts = config.retries["total_max_attempts"]
     return attempts * (config.connect_timeout + config.read_timeout) + (attempts - 1)

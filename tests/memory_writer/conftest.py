@@ -1,4 +1,4 @@
-"""The memory writer's handler called as SQS would."""
+"""Calls of the memory writer's handler with SQS events, and announced calls."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ from tests.conftest import Stack, fixture_body, forget, sqs_event
 
 @pytest.fixture
 def remember(context: Any) -> Callable[..., list[str]]:
-    """Hand announcements to the memory writer in one batch; returns those that failed, as `message-1`."""
+    """Call the memory writer with one batch of announcements; returns the failed ones, as `message-1`."""
 
     def run(*bodies: str) -> list[str]:
         response = lambda_handler(sqs_event(*bodies), context)
@@ -35,7 +35,7 @@ CALLER = "+12025550123"
 
 @pytest.fixture
 def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[dict]]:
-    """Point the handler to an empty embedded Mem0; returns what is remembered of a user."""
+    """Give the handler an empty embedded Mem0; returns a function that lists a user's memories."""
     config = embedded_config(str(tmp_path / "mem0"))
     secret = boto3.client("secretsmanager").create_secret(Name="memory-config", SecretString=json.dumps(config))
     monkeypatch.setenv("MEMORY_SECRET_ARN", secret["ARN"])
@@ -50,7 +50,7 @@ def mem0(aws: Stack, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable
 
 
 def put_call(aws: Stack, data: dict, number: str | None = CALLER, order: str = "1-1") -> str:
-    """A call's JSON in the archive, as the archiver puts it there; returns its key."""
+    """Write a call's JSON into the archive like the archiver; returns its key."""
     key = f"{(number or 'no-phone').lstrip('+')}/{data['conversation_id']}.json"
     named = {"external_number": number, "agent_id": data.get("agent_id"), "order": order}
     aws.s3.put_object(
@@ -61,7 +61,7 @@ def put_call(aws: Stack, data: dict, number: str | None = CALLER, order: str = "
 
 
 def announce(aws: Stack, data: dict, number: str | None = CALLER, **changes: Any) -> str:
-    """Put a call's JSON into the archive and announce it as the archiver does."""
+    """Write a call's JSON into the archive; returns its announcement."""
     key = put_call(aws, data, number)
     fields = {
         "event": "transcript_archived", "conversation_id": data["conversation_id"], "agent_id": data.get("agent_id"),
@@ -96,7 +96,7 @@ STAGED = "staging/2026/11/22/10/" + "0" * 64 + ".json"
 
 
 def announce_staged(aws: Stack, data: dict) -> str:
-    """Stage a call of CALLER and announce it as the archiver does while its final JSON cannot be written."""
+    """Stage a call of CALLER; returns its announcement from when the final JSON could not be written."""
     body = {"type": "post_call_transcription", "data": data}
     aws.s3.put_object(Bucket=aws.bucket, Key=STAGED, Body=json.dumps(body).encode())
     return announce(aws, data, json_key=None, source_key=STAGED)
@@ -116,7 +116,7 @@ def backend(config: dict[str, Any]) -> OssBackend:
 
 
 def remembered(config: dict[str, Any], user_id: str) -> list[dict[str, Any]]:
-    """Return all that mem0 holds of `user_id`, in the order it was said."""
+    """All memories of `user_id` in mem0, oldest first."""
     with open_memory(config) as store:
         found = store.get_all(filters={"user_id": user_id}, top_k=1000)["results"]
     return sorted(found, key=lambda memory: memory["created_at"])

@@ -20,7 +20,7 @@ from tests.memory_writer.conftest import CALLER, announce, conversation, json_an
 
 
 def interrupted(aws: Stack, minutes_ago: float) -> None:
-    """The ledger as a worker leaves it that died while it sent the semantic memory."""
+    """Leave the ledger like a worker that crashed while it sent the semantic memory."""
     started = datetime.now(timezone.utc) - timedelta(minutes=minutes_ago)
     item = {
         "conversation_id": "conv_1", "item": "memory#semantic", "state": "sending", "owner": "request-0",
@@ -70,7 +70,7 @@ def test_a_memory_that_another_worker_has_leased_is_not_written(aws, mem0, remem
 
 @contextmanager
 def configured(**changes: Any) -> Iterator[None]:
-    """Mem0 configured otherwise, for a while."""
+    """Change Mem0's configuration inside the block."""
     secrets_manager = boto3.client("secretsmanager")
     before = secrets_manager.get_secret_value(SecretId="memory-config")["SecretString"]
     secrets_manager.put_secret_value(SecretId="memory-config", SecretString=json.dumps(json.loads(before) | changes))
@@ -138,12 +138,12 @@ def test_a_failure_inside_the_library_is_retried_and_not_quoted(aws, mem0, remem
 
 
 def test_after_a_crash_behind_mem0s_answer_the_memory_is_found(aws, mem0, remember):
-    """The answer is lost between Mem0 and the ledger: DynamoDB is gone for the last update."""
+    """Mem0's answer is lost before the ledger has it, because DynamoDB fails at the last update."""
     client = memory_writer.handler.aws().table.meta.client
     calls = count()
 
     def refuse(params: dict, **_: Any) -> None:
-        if b"memory#semantic" in params["body"] and next(calls) == 1:  # it is acquired, and finished
+        if b"memory#semantic" in params["body"] and next(calls) == 1:  # the lease is taken and given back
             raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "UpdateItem")
 
     client.meta.events.register("before-call.dynamodb.UpdateItem", refuse, unique_id="refuse")
@@ -197,7 +197,7 @@ def test_a_memory_that_another_worker_leases_first_is_not_written(aws, mem0, rem
     calls = count()
 
     def take(params: dict, **_: Any) -> None:
-        if b"memory#semantic" in params["body"] and next(calls) == 0:  # it is about to be acquired
+        if b"memory#semantic" in params["body"] and next(calls) == 0:  # the lease is about to be taken
             interrupted(aws, minutes_ago=0)
 
     memory_writer.handler.aws().table.meta.client.meta.events.register("before-call.dynamodb.UpdateItem", take)

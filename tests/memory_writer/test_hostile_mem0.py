@@ -1,4 +1,4 @@
-"""The platform's client and a host that is not Mem0, or not well: no key goes astray, and every answer has an end."""
+"""The platform's client with hostile or faulty hosts: the key is not sent to others, and every answer is limited."""
 
 import gzip
 import json

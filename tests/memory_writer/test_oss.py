@@ -161,7 +161,7 @@ def test_a_folder_is_unlocked_when_its_block_ends(config: dict[str, Any]) -> Non
         pass
 
     with open_memory(config) as second:
-        assert second is not first  # kept alive here, `first` cannot have been freed by its collection
+        assert second is not first  # `first` is still referenced, so garbage collection cannot have unlocked it
 
 
 def test_a_missing_index_is_refused_with_the_parameters_to_check(aws: Stack, config: dict[str, Any]) -> None:

@@ -20,7 +20,7 @@ def test_inference_with_the_embedded_mem0_is_refused_with_the_parameter_to_set(b
 
 
 class LanguageModel:
-    """An OpenAI-compatible chat endpoint on loopback that answers with one text after the other, the last for ever."""
+    """An OpenAI-compatible chat endpoint on loopback. It gives its answers in order, and then repeats the last one."""
 
     def __init__(self, *answers: str) -> None:
         self.answers = list(answers)
@@ -137,9 +137,9 @@ def test_text_in_mem0s_history_from_an_earlier_version_is_deleted_by_the_next_ad
 ) -> None:
     config = with_a_history_file(config, tmp_path)
     with open_memory(config):
-        from mem0.memory.storage import SQLiteManager  # not before: its telemetry is switched off by then
+        from mem0.memory.storage import SQLiteManager  # imported only here, after its telemetry is switched off
     history = SQLiteManager(config["history_db_path"])  # type: ignore[no-untyped-call]
-    for number in range(20):  # of which mem0 keeps the last ten, and the others as free space
+    for number in range(20):  # mem0 keeps the last ten; the file keeps the others as free space
         history.save_messages([{"role": "user", "content": f"Rumpelstiltskin {number}"}], "user_id=1")
     history.close()
     assert b"Rumpelstiltskin" in (tmp_path / "history.db").read_bytes()

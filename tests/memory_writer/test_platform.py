@@ -1,4 +1,4 @@
-"""The hosted platform as the backend, against a stand-in that the real mem0.MemoryClient accepts too."""
+"""The hosted platform as the backend, with a stand-in that the real mem0.MemoryClient accepts too."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from tests.processes import LONGEST
 
 @pytest.fixture
 def mem0(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedMem0]:
-    """The handler pointed to the stand-in, whose key it has."""
+    """The stand-in; the handler has its address and key."""
     with HostedMem0(key="m0-test") as stand_in:
         secret = boto3.client("secretsmanager").create_secret(Name="mem0-key", SecretString="m0-test\n")
         environment = {
@@ -160,7 +160,7 @@ def test_a_memory_that_mem0_lost_goes_to_the_dlq_with_a_reason_after_the_hour(aw
     with pytest.raises(PoisonError, match="has neither its event nor the memory"):
         handle(aws, message, now + timedelta(minutes=61))
 
-    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory
     assert ledger(aws)["state"] == "sent"
 
 
@@ -193,7 +193,7 @@ def test_a_request_that_mem0_refuses_goes_to_the_dlq_at_once_with_a_reason(aws, 
     assert step == "mem0"
     assert error.startswith("Mem0 refused the ")
     assert ledger(aws)["state"] == "idle"
-    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory
 
     assert remember(message) == []
     assert adds(mem0) == [1, 1]
@@ -256,7 +256,7 @@ def test_a_call_of_35_minutes_and_300_turns_is_remembered(aws, mem0, remember):
 
 
 def at(aws: Stack, message: str, moment: datetime) -> bool:
-    """Whether the message is handled at that time; else it would come back."""
+    """Whether the message is processed at this time; if not, SQS would retry it."""
     try:
         handle(aws, message, moment)
     except Exception:
@@ -283,7 +283,7 @@ def test_after_a_lost_answer_the_memory_is_searched_for_and_never_sent_again(aws
 
 
 def test_an_answer_that_comes_too_late_is_a_lost_one(aws, mem0, monkeypatch):
-    monkeypatch.setenv("MEMORY_TIMEOUT_SECONDS", "1")  # a quarter of it for the answer
+    monkeypatch.setenv("MEMORY_TIMEOUT_SECONDS", "1")  # a quarter of it is for the answer
     forget()
     mem0.plan("hang_after:1", type="semantic")
     message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)

@@ -1,4 +1,4 @@
-"""Each memory is written exactly once, under every schedule of crashes, duplicates, retries and faults of Mem0."""
+"""Each memory is written exactly once, under random schedules of crashes, duplicates, retries and faults of Mem0."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -28,7 +28,7 @@ conversations, owners = count(1), count(1)
 
 
 class Clock:
-    """The time of workers and of Mem0: it stands still while they run."""
+    """The clock of the workers and of Mem0. It does not move while they run."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
@@ -68,7 +68,7 @@ faults = st.sampled_from(
     ["ok", "refuse:0.001", "refuse:60", "error_before", "error_after", "drop_before", "drop_after"]
 )
 events = st.sampled_from(["SUCCEEDED", "empty", "slow:2", "slow:100000"])
-worker = st.none() | st.integers(0, 8)  # before which call to the outside it crashes
+worker = st.none() | st.integers(0, 8)  # the external call before which it crashes
 rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integers(0, 90)), min_size=1, max_size=5)
 
 
@@ -77,7 +77,7 @@ rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integer
     planned=st.lists(faults, max_size=4),
     outcomes=st.lists(events, max_size=3),
     failures=st.integers(0, 2),
-    delay=st.sampled_from([0, 1200]),  # seconds until Mem0 shows it: longer than a lease, shorter than the hour
+    delay=st.sampled_from([0, 1200]),  # seconds until Mem0 lists it: longer than a lease, shorter than the hour
     rounds=rounds,
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
@@ -99,15 +99,15 @@ def check_schedule(
         run_all([writing(memory, clock, crash) for crash in workers], turns)
         clock.now += timedelta(minutes=minutes)
     forget_plans(mem0)
-    for _ in range(20):  # SQS, and a redrive: no more faults, but the same rules
+    for _ in range(20):  # retries of SQS and a redrive, without further faults
         clock.now += timedelta(minutes=12)
         run_all([writing(memory, clock)], [])
 
     entry = aws.items()[conversation_id, f"memory#{kind}"]
     assert entry["state"] == "done"
     stored = mem0.memories(user_id)
-    assert len(stored) <= 1  # one message leaves one memory, however often it was tried
-    if "empty" not in outcomes:  # an event that stored nothing, and whose answer was lost, cannot be told from none
+    assert len(stored) <= 1  # one message leaves one memory, regardless of retries
+    if "empty" not in outcomes:  # an event that stored nothing and whose answer was lost looks like no event
         assert (len(stored), mem0.adds(conversation_id, kind)) == (1, 1)
     assert entry["memory_ids"] == [each["id"] for each in stored]
     assert "owner" not in entry
@@ -124,7 +124,7 @@ def test_no_schedule_loses_a_memory_or_writes_one_twice(aws, mem0, clock):
 
 
 def make_memory(kind: Any = "semantic") -> Memory:
-    """With inference Mem0 answers before it is done; without, at once, but it shows the memory later all the same."""
+    """With inference Mem0 answers before it has finished; without, at once. It lists the memory later in both cases."""
     conversation_id = f"conv_{next(conversations)}"
     metadata: dict[str, Any] = {"type": kind, "agent_id": "agent_1", "conversation_id": conversation_id}
     messages = [{"role": "user", "content": "Move my boat."}]
@@ -132,7 +132,7 @@ def make_memory(kind: Any = "semantic") -> Memory:
 
 
 def retry(memory: Memory, clock: Clock, minutes: int) -> None:
-    """SQS brings it back every 12 minutes for so long."""
+    """Retry the message every 12 minutes for this long, like SQS."""
     for _ in range(minutes // 12):
         clock.now += timedelta(minutes=12)
         run_all([writing(memory, clock)], [])
@@ -141,13 +141,13 @@ def retry(memory: Memory, clock: Clock, minutes: int) -> None:
 def test_a_worker_that_stalls_before_it_takes_the_lease_writes_nothing_twice(aws, mem0, clock):
     memory = make_memory()
     mem0.delay = 1200
-    run_all([writing(memory, clock, crash_before=2)], [])  # killed between the lease and the post
+    run_all([writing(memory, clock, crash_before=2)], [])  # killed between taking the lease and sending
     retry(memory, clock, 48)
     clock.now += timedelta(minutes=13)
     mem0.plan("drop_after")
 
     stalled, other = writing(memory, clock), writing(memory, clock)
-    run_all([stalled, other], [0, 0, *[1] * 20])  # reads; then the other one posts, and its answer is lost
+    run_all([stalled, other], [0, 0, *[1] * 20])  # it reads; then the other worker sends, and its answer is lost
 
     assert isinstance(stalled.error, LeaseError)
     retry(memory, clock, 120)
@@ -162,7 +162,7 @@ def test_a_worker_recognises_its_own_write_after_a_lost_answer(aws, mem0, clock,
     client = memory_writer.handler.aws().table.meta.client
 
     def lose(request: Any, event_name: str, **options: Any) -> Any:
-        answer = botocore_stubber(event_name, request, **options)  # DynamoDB does it
+        answer = botocore_stubber(event_name, request, **options)  # DynamoDB executes it
         if next(updates) == lost:
             raise ReadTimeoutError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
         return answer
@@ -173,7 +173,7 @@ def test_a_worker_recognises_its_own_write_after_a_lost_answer(aws, mem0, clock,
 
     conversation_id = str(memory.metadata["conversation_id"])
     assert worker.error is None
-    assert next(updates) > 3  # botocore sent one of them again
+    assert next(updates) > 3  # botocore repeated one of them
     assert mem0.adds(conversation_id, "semantic") == 1
     assert aws.items()[conversation_id, "memory#semantic"]["state"] == "done"
 
@@ -196,7 +196,7 @@ CALLERS = ("+12025550123", "+12025550199")
 
 
 def told(conversation_id: str, caller: int, at: int) -> dict[str, Any]:
-    """A transcript in which each word, and the summary, names its caller."""
+    """A transcript in which every turn and the summary contain the caller's number."""
     data = {
         "conversation_id": conversation_id, "transcript": [{"role": "user", "message": f"I am {CALLERS[caller]}."}],
         "analysis": {"transcript_summary": f"{CALLERS[caller]} called."},
@@ -219,7 +219,7 @@ def remembering(message: str, clock: Clock, crash_before: int | None = None) -> 
 
 
 class FinalsRefused:
-    """S3 takes no final object so many times, so that calls are announced from their staged bodies."""
+    """S3 refuses this number of final objects, so that calls are announced from their staged bodies."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -234,7 +234,7 @@ class FinalsRefused:
 @given(
     times=st.permutations([1772550278, 1772550279]),
     refused=st.integers(0, 4),
-    expired=st.booleans(),  # the staged bodies, by when the last announcements are read
+    expired=st.booleans(),  # the staged bodies are deleted before the last announcements are read
     rounds=st.lists(st.lists(st.tuples(st.integers(0, 5), worker), min_size=1, max_size=3), min_size=1, max_size=4),
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
@@ -263,7 +263,7 @@ def check_callers(
             aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check))
     announced += [message["Body"] for message in aws.take("Announcements")]
 
-    for message in announced * 2:  # SQS brings them back
+    for message in announced * 2:  # SQS retries them
         clock.now += timedelta(minutes=61)
         last = remembering(message, clock)
         run_all([last], [])

@@ -1,4 +1,4 @@
-"""The reconciler pointed to a stand-in of ElevenLabs' API, and called as its schedule and its queue would."""
+"""The reconciler with a stand-in of ElevenLabs' API, and calls like those of its schedule and queue."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -24,7 +24,7 @@ CALLER = "+12025550123"
 
 @pytest.fixture
 def elevenlabs(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElevenLabs]:
-    """The API; the functions know its address and have its key."""
+    """The stand-in; the functions have its address and key."""
     secret = boto3.client("secretsmanager").create_secret(Name="elevenlabs", SecretString=f"{KEY}\n")
     with ElevenLabs(KEY) as stand_in:
         monkeypatch.setenv("ELEVENLABS_SECRET_ARN", secret["ARN"])
@@ -39,7 +39,7 @@ def elevenlabs(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[ElevenLa
 
 
 def conversation(conversation_id: str = "conv_1", *, ended: timedelta = timedelta(hours=3), **fields: Any) -> Any:
-    """A call as the API tells it, that ended so long before NOW."""
+    """A call in the API's form that ended this long before NOW."""
     data = json.loads(fixture_body("02"))["data"] | {"conversation_id": conversation_id} | fields
     start = int((NOW - ended).timestamp()) - 60
     return data | {"metadata": data["metadata"] | {"start_time_unix_secs": start, "call_duration_secs": 60}}
@@ -47,7 +47,7 @@ def conversation(conversation_id: str = "conv_1", *, ended: timedelta = timedelt
 
 @pytest.fixture
 def lost_answers(elevenlabs: ElevenLabs) -> None:
-    """The answer to each write into a record is lost, and the write sent again."""
+    """The answer to each update of a record is lost, and botocore repeats the update."""
     client = reconciler.handler.aws().records._table.meta.client
     client.meta.events.register_first(
         "needs-retry.dynamodb.UpdateItem", lambda attempts, **_: 0 if attempts == 1 else None
@@ -66,7 +66,7 @@ def hear(announcement: str, now: datetime = NOW) -> None:
 
 @pytest.fixture
 def archive_all(aws: Stack, context: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[], list[dict[str, Any]]]:
-    """Let the archiver handle what ArchiveQueue holds; returns the claim checks."""
+    """Let the archiver process all messages of ArchiveQueue; returns the claim checks."""
 
     def work() -> list[dict[str, Any]]:
         checks = aws.take("ArchiveQueueUrl")
@@ -78,11 +78,11 @@ def archive_all(aws: Stack, context: Any, monkeypatch: pytest.MonkeyPatch) -> Ca
 
 
 HOUR = timedelta(hours=1)
-START = NOW - 3 * HOUR - timedelta(minutes=1)  # of `conversation`
+START = NOW - 3 * HOUR - timedelta(minutes=1)  # the start of `conversation`
 
 
 def lists(elevenlabs) -> list[str]:
-    """Up to when each list was asked for."""
+    """The end of each requested list."""
     asked = [request.query for request in elevenlabs.requests if request.route == "list"]
     return [each["call_start_before_unix"] for each in asked]
 
@@ -94,7 +94,7 @@ FOLDER = "12025550123"
 
 @pytest.fixture
 def announced(aws: Stack, elevenlabs: ElevenLabs, context: Any) -> str:
-    """A call that a webhook brought an hour after its end, without its audio: its announcement."""
+    """The announcement of a call whose webhook came an hour after its end, without audio."""
     data = conversation(has_audio=True)
     elevenlabs.add(data)
     envelope = {"type": "post_call_transcription", "event_timestamp": 1772550278, "data": data}

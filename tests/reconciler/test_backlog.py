@@ -13,7 +13,7 @@ from tests.schedules import Crash
 
 @pytest.fixture
 def backlog(elevenlabs, monkeypatch):
-    """Ten pages of two calls, from the days 9 to 4 before NOW, after a good pass; and since then none."""
+    """Ten pages of two calls, from 9 to 4 days before NOW. The last successful pass was before them."""
     monkeypatch.setattr("reconciler.elevenlabs.PAGE", 2)
     run(NOW - timedelta(days=10))
     for number in range(20):
@@ -22,7 +22,7 @@ def backlog(elevenlabs, monkeypatch):
 
 
 def run_pages(elevenlabs, number: int, now=NOW):
-    """A pass with time for so many pages."""
+    """A pass with time for this number of pages."""
     before = len(lists(elevenlabs))
     return reconcile(now, lambda: len(lists(elevenlabs)) - before <= number)
 
@@ -82,7 +82,7 @@ def test_after_a_crash_the_pass_continues_after_the_last_finished_page(aws, elev
     times = count()
 
     def die() -> bool:
-        if next(times) == 1 + 3 + 3 + 2:  # the sweep, two pages of two calls, and the third to its end
+        if next(times) == 1 + 3 + 3 + 2:  # the sweep, two pages of two calls, and the whole third page
             raise Crash
         return True
 
@@ -102,7 +102,7 @@ def test_after_an_interrupted_list_the_next_pass_continues_there(aws, elevenlabs
 
     report = run(NOW + HOUR / 2)
 
-    assert report["outcomes"] == {"fetched": 16, "on_its_way": 1}  # the last one of the page before is listed again
+    assert report["outcomes"] == {"fetched": 16, "on_its_way": 1}  # the last call of the previous page is listed again
     assert int(lists(elevenlabs)[failed]) < int(lists(elevenlabs)[0])
 
 

@@ -1,4 +1,4 @@
-"""The client of ElevenLabs' API and a host that is not it, or not well: no key goes astray, every answer has an end."""
+"""The client of ElevenLabs' API with hostile or faulty hosts: the key stays safe, and every answer is limited."""
 
 import gzip
 import io
@@ -48,7 +48,7 @@ def test_a_key_is_never_sent_unencrypted(address):
     with pytest.raises(ElevenLabsError, match="ElevenLabsApiHost") as refused:
         ElevenLabs(address, "xi-test")
 
-    assert not isinstance(refused.value, KeyRefusedError)  # whose alarm asks for another key
+    assert not isinstance(refused.value, KeyRefusedError)  # its alarm would ask for another key
 
 
 @pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO(), 60)])
@@ -111,7 +111,7 @@ def test_an_endless_recording_is_an_error_of_elevenlabs(monkeypatch):
 
 Planned = tuple[int, dict[str, str], bytes]
 TAG = {"ETag": '"1"'}
-BROKEN: Planned = (200, {"Content-Length": "10"} | TAG, b"ID3 5")  # the rest does not come
+BROKEN: Planned = (200, {"Content-Length": "10"} | TAG, b"ID3 5")  # the rest is never sent
 CHUNKED = {"Transfer-Encoding": "chunked"}
 REST: Planned = (206, {"Content-Range": "bytes 5-9/10"}, b"6789X")
 WHOLE: Planned = (200, {"Content-Length": "10"}, b"ID3 56789X")
@@ -119,12 +119,12 @@ ASKED_ON = {"Range": "bytes=5-", "If-Range": '"1"'}
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk, without the empty one that ends an answer."""
+    """One chunk, without the empty chunk that ends an answer."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def download(*planned: Planned, seconds: float = 60) -> tuple[bytes, list[dict[str, str | None]]]:
-    """The recording from a host that answers so, and what was asked for of it in each request."""
+    """The recording from a host with these answers, and the requested range of each request."""
     answers = iter(planned)
 
     def answer(_: str) -> bytes:
@@ -219,7 +219,7 @@ def test_a_recording_that_takes_too_long_is_an_error_of_elevenlabs():
 def test_no_part_is_requested_after_the_time_limit():
     def answer(_: str) -> Iterator[bytes]:
         yield b"ID3 5"
-        time.sleep(0.6)  # and the rest does not come
+        time.sleep(0.6)  # and the rest is never sent
 
     with (
         RawHost(answer, headers=MP3 | TAG | {"Content-Length": "10"}) as host,

@@ -57,7 +57,7 @@ def test_a_recording_missing_for_longer_than_the_window_is_requested_too(aws, el
 
 @pytest.fixture
 def without_audio(aws, elevenlabs, archive_all):
-    """A call that is archived without its recording; the pass an hour later asks for it."""
+    """A call archived without its recording; the pass an hour later requests it."""
     elevenlabs.add(conversation(has_audio=True))
     run()
     archive_all()
@@ -67,7 +67,7 @@ def test_a_recording_marked_unavailable_during_a_pass_is_not_requested_again(aws
     times = count()
 
     def give_up() -> bool:
-        if next(times) == 1:  # after the list was read, when the missing recordings are known
+        if next(times) == 1:  # after the list is read and the missing recordings are known
             reconciler.handler.aws().records.mark_audio_unavailable("conv_1")
         return True
 

@@ -10,7 +10,7 @@ from tests.reconciler.conftest import HOUR, NOW, conversation, run
 
 @pytest.fixture
 def selective(aws, elevenlabs, monkeypatch):
-    """Only calls of 30 s and more, of one agent, are kept."""
+    """The stack keeps only calls of one agent that took at least 30 s."""
     monkeypatch.setenv("MINIMUM_CALL_SECONDS", "30")
     monkeypatch.setenv("AGENT_IDS", "agent_ours")
     forget()

@@ -1,4 +1,4 @@
-"""The sweep over staged bodies that nobody finished."""
+"""The sweep over unfinished staged bodies."""
 
 import json
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ HOUR = timedelta(hours=1)
 
 
 def handed_on(aws) -> list[str]:
-    """The staged keys of the claim checks in ArchiveQueue, which is empty then."""
+    """The staged keys of the claim checks in ArchiveQueue; empties the queue."""
     return sorted(json.loads(message["Body"])["staged_key"] for message in aws.take("ArchiveQueueUrl"))
 
 
@@ -55,7 +55,7 @@ def test_a_poison_message_is_queued_only_once(aws):
 
 
 def unfinished(aws) -> set[str]:
-    """The staged bodies that an erasure is told to look at."""
+    """The staged bodies that are listed for erasures."""
     return {item for conversation_id, item in aws.items() if conversation_id == "#unnamed"}
 
 
@@ -135,7 +135,7 @@ def test_a_claim_check_that_sqs_does_not_accept_is_sent_by_the_next_run(aws):
 
 @contextmanager
 def refusing_sqs() -> Iterator[None]:
-    """SQS takes no messages of the reconciler's."""
+    """Make SQS refuse the reconciler's messages."""
 
     def refuse(**_):
         raise ClientError({"Error": {"Code": "InternalError", "Message": ""}}, "SendMessage")

@@ -1,4 +1,4 @@
-"""Whether ElevenLabs still calls our webhook, and what is said if not."""
+"""The watchdog: the webhook's problems at ElevenLabs, and the advice in the log."""
 
 import json
 from typing import Any

@@ -62,7 +62,9 @@ def test_a_cursor_that_never_works_ends_the_pass_with_an_error(aws, elevenlabs, 
     def expire(request):
         elevenlabs.expire_cursors()
 
-    elevenlabs.before_answer = expire  # and all calls began in the same second: no time to go on from either
+    elevenlabs.before_answer = (
+        expire  # all calls started in the same second, so there is no earlier time to continue from
+    )
 
     assert run()["error"] == "ElevenLabs: answered 400"
 
@@ -92,7 +94,7 @@ def test_a_call_that_could_not_be_fetched_stays_in_the_window(aws, elevenlabs, a
     assert run(NOW + 23 * HOUR)["outcomes"] == {"fetched": 1}
     archive_all()
     assert run(NOW + 24 * HOUR)["missing_calls"] == 0
-    assert run(NOW + 25 * HOUR)["listed"] == 0  # and then the window is 48 h again
+    assert run(NOW + 25 * HOUR)["listed"] == 0  # after that the window is 48 h again
 
 
 def test_a_call_that_lasts_for_days_stays_in_the_window(aws, elevenlabs, archive_all):

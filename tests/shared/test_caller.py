@@ -1,4 +1,4 @@
-"""The caller's number: every place it may be in, and what is no number."""
+"""The caller's number: every place where it may be, and texts that are not numbers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What a conversation says, whatever shape it comes in."""
+"""The fields of a conversation, in every form that ElevenLabs sends."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""To which hosts a key may go."""
+"""The hosts that a key may be sent to."""
 
 import pytest
 

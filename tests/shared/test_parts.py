@@ -1,4 +1,4 @@
-"""Reading JSON as parts: what is only kept stays as it came, and what is no JSON is refused."""
+"""Reading JSON as parts: values that are only stored keep their bytes, and invalid JSON is refused."""
 
 import json
 import math
@@ -31,7 +31,7 @@ blanks = st.sampled_from(["", " ", "\n", "\t\r "])
 
 @st.composite
 def quoted(draw: st.DrawFn) -> str:
-    """A text as JSON may write it: each letter as it is or escaped, halves of emojis escaped."""
+    """A text in every form that JSON allows: letters plain or escaped, halves of emojis escaped."""
     written = json.dumps(draw(words), ensure_ascii=draw(st.booleans()))
     halves_escaped = "".join(f"\\u{ord(each):04x}" if "\ud800" <= each <= "\udfff" else each for each in written)
     return halves_escaped.replace("\\ud", "\\uD") if draw(st.booleans()) else halves_escaped
@@ -72,7 +72,7 @@ def test_any_json_is_written_byte_for_byte(written, blank):
 def test_a_scalar_is_read_with_its_type(written):
     try:
         meant = json.loads(written)
-    except ValueError:  # more digits than Python takes
+    except ValueError:  # more digits than Python accepts
         meant = None
 
     kept = isinstance(meant, list | dict) or meant in (math.inf, -math.inf)

@@ -1,4 +1,4 @@
-"""What is an event in a body, and what is refused."""
+"""The events in a body, and the bodies that are refused."""
 
 import json
 from typing import Any
@@ -48,7 +48,7 @@ def test_an_array_is_split_into_its_elements_byte_for_byte():
     ],
     ids=["empty", "long", "no JSON"],
 )
-def test_an_empty_or_too_long_array_is_poison(body, reason):
+def test_an_array_that_is_empty_too_long_or_not_json_is_poison(body, reason):
     with pytest.raises(PoisonError) as refused:
         split(body)
 
