@@ -52,17 +52,17 @@ class Report:
 class CallsPass:
     """One pass. A webhook or a fetched call may take `grace` to be archived. A `preview` changes nothing.
 
-    With `anew`, calls that stopped being retried are fetched again, and calls that the archiver left out are selected
-    again by their listing, because the parameters may have changed.
+    With `retry_all`, calls that are no longer retried are fetched again, and calls that the archiver left out are
+    selected again by their listing, because the parameters may have changed.
     """
 
     def __init__(
         self, api: ElevenLabs, records: Records, staging: Staging, clock: Callable[[], datetime], grace: timedelta,
-        selection: Selection, *, preview: bool = False, anew: bool = False,
+        selection: Selection, *, preview: bool = False, retry_all: bool = False,
     ) -> None:  # fmt: skip
         self._api, self._records, self._staging = api, records, staging
         self._clock, self._grace, self._preview = clock, grace, preview
-        self._selection, self._anew = selection, anew
+        self._selection, self._retry_all = selection, retry_all
 
     def run(
         self, since: datetime, until: datetime, agent_id: str | None = None, *, settled_until: datetime | None = None,
@@ -128,7 +128,7 @@ class CallsPass:
 
     def _is_left_out(self, listed: Listed, call: Call) -> bool:
         """Whether the call is not to be kept. With parked audio it is fetched, so that the archiver deletes both."""
-        if call.left_out and not self._anew:
+        if call.left_out and not self._retry_all:
             return True
         return call.parked is None and self._selection.refusal(listed.agent_id, listed.call_duration_secs) is not None
 
@@ -143,7 +143,7 @@ class CallsPass:
     def _fetch(self, call: Call) -> str:
         """Fetch and stage one call. Only staging it counts as an attempt, so that an outage of the API uses up none."""
         now = self._clock()
-        if not self._anew and (call.given_up_at or call.fetches >= FETCHES):
+        if not self._retry_all and (call.given_up_at or call.fetches >= FETCHES):
             return "unavailable" if call.given_up_at else "given_up"
         if call.fetched_at and datetime.fromisoformat(call.fetched_at) > now - self._grace:
             return "on_its_way"

@@ -121,7 +121,7 @@ class Gap:
         calls = CallsPass(
             self.api, stack.records, staging, lambda: datetime.now(timezone.utc), self.settle,
             read_selection(stack.outputs.get("AgentIds", ""), int(stack.outputs.get("MinimumCallSeconds", 0))),
-            preview=preview, anew=True,
+            preview=preview, retry_all=True,
         )  # fmt: skip
         return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
