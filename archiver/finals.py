@@ -1,57 +1,50 @@
-"""The final objects of a call, and the log lines that operators know."""
+"""Writes the final objects of a call, and the log lines that README.md lists for operators."""
 
 import os
 from io import BytesIO
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from shared import keys
-from shared.bucket import Bucket, Outcome
+from shared.bucket import Bucket, PutOutcome
 from shared.errors import StorageError
 from shared.observability import logger, mask_key
 from shared.record import Call
 from shared.webhooks import WebhookEvent
 
+Kind = Literal["JSON", "MP3"]
+
 
 class Finals:
-    """Writes JSON and MP3 where they belong; the newest wins. Raises StorageError."""
+    """Conditional writes of final objects: the newest version wins. Every method raises StorageError."""
 
     def __init__(self, bucket: Bucket, *, gzip_json: bool) -> None:
         self._bucket, self._gzip_json = bucket, gzip_json
 
-    def put_json(self, call: Call, body: bytes, event: WebhookEvent, order: str, *, force: bool) -> None:
-        """The call as ElevenLabs told it, byte for byte."""
-        key = keys.call_json(str(call.folder), call.conversation_id)
-        logger.info(f"Saving JSON to S3: s3://{self._bucket.name}/{mask_key(key)}")
-        outcome = self._put(key, BytesIO(body), "application/json", describe(event, call, order), force)
-        _say(outcome, f"Successfully saved JSON for conversation {call.conversation_id}")
-
-    def put_mp3(self, call: Call, event: WebhookEvent, audio: BinaryIO, order: str, *, force: bool) -> None:
-        key = keys.call_mp3(str(call.folder), call.conversation_id)
-        size = audio.seek(0, os.SEEK_END)
-        logger.info(f"Saving MP3 to S3: s3://{self._bucket.name}/{mask_key(key)} ({size} bytes)")
-        outcome = self._put(key, audio, "audio/mpeg", describe(event, call, order), force)
-        _say(outcome, f"Successfully saved MP3 for conversation {call.conversation_id}")
+    def put(self, kind: Kind, call: Call, event: WebhookEvent, body: BinaryIO, order: str, *, force: bool) -> None:
+        """Write the call's JSON or MP3. A retry that finds its object already written logs success too."""
+        make_key = keys.call_json if kind == "JSON" else keys.call_mp3
+        key = make_key(str(call.folder), call.conversation_id)
+        size = f" ({body.seek(0, os.SEEK_END)} bytes)" if kind == "MP3" else ""
+        logger.info(f"Saving {kind} to S3: s3://{self._bucket.name}/{mask_key(key)}{size}")
+        outcome = self._write(kind, key, body, describe(event, call, order), force)
+        saved = f"Successfully saved {kind} for conversation {call.conversation_id}"
+        logger.info("A newer object is there" if outcome == "stale" else saved)
 
     def put_event(self, key: str, body: bytes, event: WebhookEvent, call: Call, order: str, *, force: bool) -> None:
-        """Whatever else ElevenLabs said, kept under a key of its own."""
-        self._put(key, BytesIO(body), "application/json", describe(event, call, order), force)
+        """Write another event under its own key."""
+        self._write("JSON", key, BytesIO(body), describe(event, call, order), force)
 
-    def _put(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], force: bool) -> Outcome:
+    def _write(self, kind: Kind, key: str, body: BinaryIO, metadata: dict[str, str], force: bool) -> PutOutcome:
+        content_type, compress = ("application/json", self._gzip_json) if kind == "JSON" else ("audio/mpeg", False)
         try:
-            compress = self._gzip_json and content_type == "application/json"
             return self._bucket.put_newest(key, body, content_type, metadata, force=force, compress=compress)
         except StorageError as error:
             logger.error(f"Error saving to S3: {error}")
             raise
 
 
-def _say(outcome: Outcome, success: str) -> None:
-    """The retry of a put that was made already is a success too."""
-    logger.info("A newer object is there" if outcome == "stale" else success)
-
-
 def describe(event: WebhookEvent, call: Call, order: str) -> dict[str, str]:
-    """Object metadata: ASCII, for S3 takes nothing else, and only what was checked."""
+    """Object metadata from checked values only. All are ASCII, because S3 accepts nothing else."""
     values = {
         "external_number": call.external_number,
         "conversation_id": event.conversation_id,

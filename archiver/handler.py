@@ -1,23 +1,23 @@
 """Archiver: turn a staged body into the call's final objects, its record and an announcement.
 
-Audio names no caller. It meets its transcript in the call's record, in whichever order they come (`archiver.archive`):
-the transcript enters the call's S3 folder in the record; audio that finds no folder there is parked in the record, and
-its message is done. Whoever comes second puts the audio into the folder and tags its staged body.
+Audio does not name its caller, so it needs the record that its transcript writes (`archiver.archive`). The transcript
+saves the call's S3 folder there. Audio that arrives first is parked in the record, and its message is acknowledged. The
+second of the two events to arrive writes the audio into the folder and tags its staged body.
 
-An array body is split first (`archiver.splitter`): from there on a body holds one event.
+An array body is split first (`archiver.splitter`), so that every other body holds one event.
 
-A staged body is tagged `archived=true` last of all; until then it is kept, and its claim check may be handled again
-without harm: records are updated conditionally, objects written only over those of an older event. One about a call
-that is erased, or left out by the stack's parameters, is deleted instead, and so is an array.
+The tag `archived=true` on the staged body is written last. Until then the body is kept, and its claim check may be
+processed again: records are updated conditionally, and objects replace only older versions. If a call is erased, or
+left out by the stack's parameters, its staged body is deleted instead. So is an array.
 
-What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no JSON, an id that is no id, no
-audio in the audio) is set aside there at once (`shared.batch`). A call whose JSON cannot be written is announced all
-the same, from its staged body, so that S3 does not hold its memories back.
+A record that raises is retried, and then moved to the DLQ. A poison message (not JSON, an invalid id, invalid audio)
+goes to the DLQ at once (`shared.batch`). If a call's JSON cannot be written, the call is announced with its staged
+body, so that a fault of S3 does not delay its memories.
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import cache, partial
+from functools import partial
 from typing import Any, Literal
 
 import boto3
@@ -27,26 +27,25 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 from pydantic import TypeAdapter
 
-from archiver.announcer import Announcer
-from archiver.archive import Archiver, Delivery, Fate
+from archiver.archive import Archiver, Outcome
+from archiver.delivery import Delivery
 from archiver.splitter import Splitter
 from archiver.staged import Staged, discard, open_staged
-from shared.batch import process_batch
-from shared.bucket import Bucket
+from shared.aws import Aws
+from shared.batch import process_batch, string_attributes
 from shared.errors import PoisonError
 from shared.keys import staged_delivery_id
-from shared.messages import ClaimCheck
+from shared.messages import Announcement, ClaimCheck
 from shared.observability import count, logger, metrics
-from shared.record import Records
 from shared.selection import read_selection
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed
 from shared.webhooks import split
 
-# Two attempts of 5 s and a second between them: a record that meets a silent service, and announces that in vain too,
-# fails after 22 s of the function's 120.
-_PATIENCE = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
+# Two attempts of 5 s with a pause of 1 s. If S3 and then SNS do not answer, a record fails after 22 s of the function's
+# 120 s.
+_CONFIG = Config(connect_timeout=1, read_timeout=4, retries={"mode": "standard", "total_max_attempts": 2})
 _CLAIM_CHECK = TypeAdapter(ClaimCheck)
 
 
@@ -64,41 +63,43 @@ class Settings:
     agent_ids: str
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its batches."""
-
-    bucket: Bucket
-    records: Records
-    archiver: Archiver
-    splitter: Splitter
-    sqs: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    bucket = Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name)
-    table = boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)
-    announcer = Announcer(boto3.client("sns", config=_PATIENCE), settings().call_archived_topic_arn)
-    records, unnamed, sqs = Records(table), Unnamed(table), boto3.client("sqs", config=_PATIENCE)
-    tombstones = Tombstones(table, partial(read_erasure_key, boto3.client("secretsmanager", config=_PATIENCE)))
-    archiver = Archiver(
-        bucket, records, unnamed, tombstones, announcer,
-        read_selection(settings().agent_ids, settings().minimum_call_seconds),
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
+
+
+@at_start
+def sns() -> Any:
+    return boto3.client("sns", config=_CONFIG)
+
+
+def announce(announcement: Announcement) -> None:
+    """Publish to CallArchivedTopic. A retry publishes again, so that subscribers may get an announcement twice."""
+    sns().publish(
+        TopicArn=settings().call_archived_topic_arn,
+        Message=announcement.to_json(),
+        MessageAttributes=string_attributes(announcement.attributes()),
+    )
+
+
+@at_start
+def archiver() -> Archiver:
+    """The erasure key is read when a number needs it, not at the start: if that fails, only such calls are retried."""
+    return Archiver(
+        aws().bucket, aws().records, Unnamed(aws().table),
+        Tombstones(aws().table, partial(aws().read_secret, settings().erasure_secret_arn)),
+        announce, read_selection(settings().agent_ids, settings().minimum_call_seconds),
         keep_audio=settings().keep_audio, gzip_json=settings().gzip_json,
     )  # fmt: skip
-    splitter = Splitter(bucket, unnamed, sqs, settings().archive_queue_url)
-    return Aws(bucket, records, archiver, splitter, sqs)
 
 
-def read_erasure_key(client: Any) -> str:
-    """Asked for by the first call with a number, not at the start: without it such a call is retried, others go on."""
-    return str(client.get_secret_value(SecretId=settings().erasure_secret_arn)["SecretString"]).strip()
+def splitter() -> Splitter:
+    return Splitter(aws().bucket, Unnamed(aws().table), aws().sqs, settings().archive_queue_url)
 
 
 def handle_record(record: SQSRecord) -> None:
@@ -109,34 +110,34 @@ def handle_record(record: SQSRecord) -> None:
             if aws().records.is_discarded(check.delivery_id):
                 return count("DiscardedDropped")
             raise PoisonError("staged body", "There is no staged body under the claim check's key.")
-        fate = split_or_archive(staged, check)
-    if fate in ("erased", "left_out", "split"):
+        outcome = split_or_archive(staged, check)
+    if outcome in ("erased", "left_out", "split"):
         discard(aws().bucket, aws().records, check.staged_key)
-    elif fate == "done":
+    elif outcome == "done":
         aws().bucket.tag_archived(check.staged_key)
 
 
-def split_or_archive(staged: Staged, check: ClaimCheck) -> Fate | Literal["split"]:
-    """An array is deleted once it is split: it would keep for longer what one of its elements may not."""
+def split_or_archive(staged: Staged, check: ClaimCheck) -> Outcome | Literal["split"]:
+    """Archive the event, or split the array. An array is deleted after that: one of its elements may be erased."""
     now = datetime.now(timezone.utc)
     elements = None if staged.recording else split(staged.body)
     if elements is None:
-        return aws().archiver.archive(Delivery(check, staged), now)
-    aws().splitter.split(elements, staged, check, now)
+        return archiver().archive(Delivery(check, staged), now)
+    splitter().split(elements, staged, check, now)
     count("ArraySplit")
     logger.info("Array split", elements=len(elements))
     return "split"
 
 
 def read_claim_check(body: str) -> ClaimCheck:
-    """Raises PoisonError for what is no claim check of ours."""
+    """Raises PoisonError unless `body` is a claim check of version 1."""
     try:
         check = _CLAIM_CHECK.validate_json(body)
         datetime.fromisoformat(check.received_at)
     except ValueError:  # pydantic's ValidationError is one
         raise PoisonError("claim check", "The message is not a claim check of version 1.") from None
     if staged_delivery_id(check.staged_key) != check.delivery_id:
-        raise PoisonError("claim check", "The staged_key is not that of the delivery_id's staged body.")
+        raise PoisonError("claim check", "The staged_key does not belong to the delivery_id.")
     return check
 
 
@@ -144,7 +145,3 @@ def read_claim_check(body: str) -> ClaimCheck:
 @logger.inject_lambda_context(clear_state=True)
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse:
     return process_batch(event, context, handle_record, aws().sqs, settings().dlq_url)
-
-
-if is_on_lambda():
-    aws()

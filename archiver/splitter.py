@@ -1,4 +1,4 @@
-"""Splits an array body, so that all else knows one event a body: each has its own trouble, tag and erasure."""
+"""Splits an array body into bodies of one event, so that each fails, is tagged and is erased by itself."""
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
@@ -14,29 +14,30 @@ from shared.errors import PoisonError, RetryError
 from shared.messages import ClaimCheck
 from shared.unnamed import Unnamed
 
-_AT_ONCE = 10  # puts to S3
-_BATCH = 10  # messages that SQS takes at once
+_AT_ONCE = 10  # concurrent puts to S3
+_BATCH = 10  # messages in one request: SQS's maximum
 
 
 class Splitter:
-    """First durable, then passed on. Both may be done again: the same element has the same name."""
+    """Stages all elements, and then queues them. Both may run again: the same element gets the same key."""
 
     def __init__(self, bucket: Bucket, unnamed: Unnamed, sqs: Any, archive_queue_url: str) -> None:
         self._bucket, self._unnamed, self._sqs, self._queue_url = bucket, unnamed, sqs, archive_queue_url
 
     def split(self, elements: list[bytes], staged: Staged, check: ClaimCheck, now: datetime) -> None:
-        """Stage each element beside its array and hand it on. Raises PoisonError for an array in an array.
+        """Stage each element in its array's folder and queue its claim check. Raises PoisonError for a nested array.
 
-        An hour that is over the sweep may have passed: it would not note what is staged there and never finished.
+        If the array's hour is over, the sweep may have passed it and would not list an unfinished element there. So
+        the element is listed here.
         """
         if "part_of" in staged.metadata:
-            raise PoisonError("webhook", "The body is an array in an array.")
+            raise PoisonError("webhook", "The body is an array inside an array.")
         is_late = keys.staged(now, check.delivery_id) != check.staged_key
         metadata = {"origin": staged.origin, "part_of": check.delivery_id}
 
         def stage(element: bytes) -> ClaimCheck:
             delivery_id = hashlib.sha256(element).hexdigest()
-            key = keys.beside(check.staged_key, delivery_id)
+            key = keys.sibling(check.staged_key, delivery_id)
             if is_late:
                 self._unnamed.note(key)
             self._bucket.stage(key, BytesIO(element), "application/json", metadata)
@@ -45,9 +46,9 @@ class Splitter:
         with ThreadPoolExecutor(_AT_ONCE) as pool:
             checks = list(pool.map(stage, dict.fromkeys(elements)))
         for start in range(0, len(checks), _BATCH):
-            self._hand_on(checks[start : start + _BATCH])
+            self._send(checks[start : start + _BATCH])
 
-    def _hand_on(self, checks: list[ClaimCheck]) -> None:
+    def _send(self, checks: list[ClaimCheck]) -> None:
         entries = [{"Id": str(number), "MessageBody": check.to_json()} for number, check in enumerate(checks)]
         if self._sqs.send_message_batch(QueueUrl=self._queue_url, Entries=entries).get("Failed"):
-            raise RetryError("SQS did not take all of an array's claim checks")
+            raise RetryError("SQS did not accept all claim checks of an array")

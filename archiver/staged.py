@@ -1,4 +1,4 @@
-"""What ingest or the reconciler staged, opened: a webhook's body, or a recording as ElevenLabs' API gave it."""
+"""Reads what ingest or the reconciler staged: a webhook's body, or a recording from ElevenLabs' API."""
 
 import os
 import tempfile
@@ -21,7 +21,7 @@ from shared.webhooks import AUDIO, WebhookEvent, read_event
 
 @dataclass(frozen=True)
 class Staged:
-    """`body` is JSON, and empty for a recording, which is read from its file piece by piece: it may be 100 MB."""
+    """`body` is JSON. For a recording it is empty; the recording is a file, because it may have 100 MB."""
 
     body: bytes
     recording: BinaryIO | None
@@ -29,28 +29,28 @@ class Staged:
 
     @property
     def origin(self) -> str:
-        """`webhook`, or `api` for what the reconciler fetched."""
+        """`webhook`, or `api` if the reconciler fetched it."""
         return self.metadata.get("origin", "webhook")
 
     @property
     def length(self) -> int | None:
-        """Of a recording, in bytes."""
+        """A recording's length in bytes."""
         return self.recording.seek(0, os.SEEK_END) if self.recording else None
 
     def event(self) -> WebhookEvent:
-        """The one event in it. A recording reads as the audio event that it stands for. Raises PoisonError."""
+        """The event in it; for a recording, an audio event. Raises PoisonError."""
         if self.recording is None:
             return read_event(self.body)
         return WebhookEvent(AUDIO, b"{}", None, self.metadata.get("conversation_id"), self.metadata.get("agent_id"))
 
     def audio(self, event: WebhookEvent) -> BinaryIO | None:
-        """The MP3 that an audio event brings, or None if it brings none that can be read."""
+        """The MP3 of an audio event, or None if it has none or it is not base64."""
         return self.recording or decode_audio(event.full_audio)
 
 
 @contextmanager
 def open_staged(bucket: Bucket, key: str) -> Iterator[Staged | None]:
-    """The staged object under `key`, or None if it is gone. Raises StorageError."""
+    """The staged object under `key`, or None if it no longer exists. Raises StorageError."""
     if not keys.is_recording(key):
         read = bucket.read(key)
         yield Staged(read[0], None, read[1]) if read else None
@@ -61,16 +61,18 @@ def open_staged(bucket: Bucket, key: str) -> Iterator[Staged | None]:
 
 
 def discard(bucket: Bucket, records: Records, staged_key: str) -> None:
-    """Delete for good a staged body that is not to be kept. What is locked expires with the finished ones."""
+    """Delete a staged body permanently. If it is locked, it is tagged, and expires like an archived one."""
     records.note_discarded(str(keys.staged_delivery_id(staged_key)), datetime.now(timezone.utc))
     for version in bucket.versions(staged_key):
         if not bucket.delete_for_good(version):
-            logger.warning("A staged body that is not to be kept may not be deleted yet", staged_key=staged_key)
+            logger.warning(
+                "A staged body could not be deleted yet: it is locked, or a policy forbids it", staged_key=staged_key
+            )
             bucket.tag_archived(staged_key)
 
 
 def decode_audio(full_audio: Json) -> BinaryIO | None:
-    """The MP3 in a part that is a base64 text, or None if it is no such text."""
+    """The MP3 in a base64 text, or None if the part is not one."""
     try:
         decoded = msgspec.json.decode(full_audio, type=bytes)
     except msgspec.MsgspecError:

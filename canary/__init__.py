@@ -1,1 +1,1 @@
-"""Canary: a call of our own through all of it, and away again."""
+"""Canary: a test call through the whole pipeline, deleted again."""

@@ -1,7 +1,7 @@
-"""A synthetic call, as ElevenLabs would send it: through archive and memory, and away again.
+"""A test call, sent as ElevenLabs would send it: it is archived and remembered, and then deleted.
 
-It has no phone number, so that it lies under `no-phone/` and is remembered for a user of its own. Subscribers of
-CallArchivedTopic hear of it like of any call, and tell it by its id, which begins with `canary_`.
+It has no phone number, so its objects are under `no-phone/` and its memories under a Mem0 user of its own. It is
+announced on CallArchivedTopic like any call. Subscribers recognise it by its id, which begins with `canary_`.
 """
 
 import json
@@ -29,21 +29,21 @@ AGENT = USER = "agentic-memory-canary"
 PREFIX = "canary_"
 POLL = 0.5
 SILENCE = b"\xff\xfb\x10\xc4" + bytes(100)  # one frame of MPEG audio, layer III
-LEFT_BEHIND = timedelta(hours=1)  # after which a canary's things are those of one that was killed
+LEFT_BEHIND = timedelta(hours=1)  # older canaries did not finish: their process was killed
 _FAULTS: tuple[type[Exception], ...] = (httpx.HTTPError, TimeoutError, AgenticMemoryError, *AwsError)
 
 
 class CanaryError(AgenticMemoryError):
-    """A step did not come to its end. `step` names it."""
+    """A step failed or timed out. `step` names it."""
 
     def __init__(self, step: str, fault: str) -> None:
-        super().__init__(f"The canary got stuck: {step}: {fault}")
+        super().__init__(f"The canary failed: {step}: {fault}")
         self.step = step
 
 
 @dataclass(frozen=True)
 class Step:
-    """What was done, and the seconds that it took."""
+    """A finished step and its duration in seconds."""
 
     name: str
     seconds: float
@@ -51,10 +51,10 @@ class Step:
 
 @dataclass(frozen=True)
 class Canary:
-    """One flight. `memory_queue_url` is empty if the stack does not remember; `patience` is seconds for each step.
+    """One run. `memory_queue_url` is empty if the stack writes no memories; a step may take `step_seconds`.
 
-    Agent, length and whether there is an MP3 to wait for are such that the stack's parameters do not leave it out.
-    A flight that gets stuck at its memory may leave one behind in Mem0, of a user of the canary's own.
+    `agent_id`, `call_seconds` and `keeps_audio` follow the stack's parameters, so that they do not leave the call out.
+    If the memory step fails, a memory of the canary's own Mem0 user may remain in Mem0.
     """
 
     url: str
@@ -63,27 +63,27 @@ class Canary:
     records: Records
     sqs: Any
     memory_queue_url: str
-    patience: float
+    step_seconds: float
     agent_id: str
     call_seconds: int
     keeps_audio: bool
 
-    def fly(self) -> Iterator[Step]:
-        """Yields each step when it is done. Whatever happens, the call is taken away. Raises CanaryError."""
+    def run(self) -> Iterator[Step]:
+        """Yields each finished step. The call is always deleted at the end. Raises CanaryError."""
         now = datetime.now(timezone.utc)
         with suppress(*_FAULTS):
-            self._clear(now)
+            self._delete_old_canaries(now)
         conversation_id = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}_{token_hex(4)}"
         try:
-            yield self._timed("taken in", lambda: self._send(conversation_id, now))
+            yield self._timed("received", lambda: self._send(conversation_id, now))
             yield self._timed("archived", lambda: self._wait(lambda: self._is_archived(conversation_id)))
             if self.memory_queue_url:
                 yield self._timed("remembered", lambda: self._wait(lambda: self._is_remembered(conversation_id)))
         except BaseException:
-            with suppress(*_FAULTS):  # the step that got stuck is what is to be told
-                self._take_away(conversation_id)
+            with suppress(*_FAULTS):  # report the step that failed first
+                self._delete(conversation_id)
             raise
-        yield self._timed("taken away", lambda: self._take_away(conversation_id))
+        yield self._timed("deleted", lambda: self._delete(conversation_id))
 
     def _timed(self, name: str, act: Callable[[], None]) -> Step:
         begun = time.monotonic()
@@ -96,7 +96,7 @@ class Canary:
         return Step(name, round(time.monotonic() - begun, 2))
 
     def _send(self, conversation_id: str, now: datetime) -> None:
-        """Both webhooks, the audio first, which then waits for its call."""
+        """Send both webhooks, the audio first, so that it has to wait for its call."""
         for event, data in (
             ("post_call_audio", self._audio(conversation_id)),
             ("post_call_transcription", self._transcript(conversation_id, now)),
@@ -106,10 +106,10 @@ class Canary:
             httpx.post(self.url, content=body, headers=headers, timeout=30).raise_for_status()
 
     def _wait(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + self.patience
+        deadline = time.monotonic() + self.step_seconds
         while not holds():
             if time.monotonic() > deadline:
-                raise TimeoutError(f"not within {self.patience:.0f} s")
+                raise TimeoutError(f"not within {self.step_seconds:.0f} s")
             time.sleep(POLL)
 
     def _is_archived(self, conversation_id: str) -> bool:
@@ -120,8 +120,8 @@ class Canary:
     def _is_remembered(self, conversation_id: str) -> bool:
         return [entry.get("state") for entry in self.records.ledger(conversation_id).values()] == ["done", "done"]
 
-    def _take_away(self, conversation_id: str) -> None:
-        """As an erasure does it; the memory writer itself takes its memories back. What stays is a tombstone."""
+    def _delete(self, conversation_id: str) -> None:
+        """Delete the call like an erasure; the memory writer deletes its memories. A tombstone remains."""
         now = datetime.now(timezone.utc)
         call = self.records.erase(conversation_id, utc(now))
         for key in call.staged_keys:
@@ -131,21 +131,21 @@ class Canary:
         if self._has_memories(conversation_id) and self.memory_queue_url:
             self.sqs.send_message(QueueUrl=self.memory_queue_url, MessageBody=Announcement.of(call).to_json())
             self._wait(lambda: not self._has_memories(conversation_id))
-        self.records.bury(call, expires=now + DISCARDED_FOR)
+        self.records.write_tombstone(call, expires=now + DISCARDED_FOR)
         if not all(gone):
-            raise TimeoutError("its objects may not be deleted yet: the bucket is locked, or a policy forbids it")
+            raise TimeoutError("its objects could not be deleted yet: the bucket is locked, or a policy forbids it")
 
     def _has_memories(self, conversation_id: str) -> bool:
-        """Whether there is what the memory writer can take back: it knows only what is done."""
+        """Whether there are memories that the memory writer can delete: it knows only finished ones."""
         return any(entry.get("state") == "done" for entry in self.records.ledger(conversation_id).values())
 
-    def _clear(self, now: datetime) -> None:
-        """Take away what flights left behind that were killed."""
+    def _delete_old_canaries(self, now: datetime) -> None:
+        """Delete the calls of earlier runs that were killed."""
         found = {version.key for version in self.bucket.versions(f"{keys.NO_PHONE}/{PREFIX}")}
         oldest = f"{PREFIX}{now - LEFT_BEHIND:%Y%m%dT%H%M%SZ}"
         for conversation_id in {key.split("/")[1].split(".")[0] for key in found}:
             if conversation_id < oldest:
-                self._take_away(conversation_id)
+                self._delete(conversation_id)
 
     def _transcript(self, conversation_id: str, now: datetime) -> dict[str, Any]:
         started = int(now.timestamp()) - self.call_seconds
@@ -163,5 +163,5 @@ class Canary:
 
 
 def agent_of(agent_ids: str) -> str:
-    """One of the agents whose calls are kept; an agent of the canary's own if all are."""
+    """One of the agents whose calls are kept, or the canary's own agent if all are kept."""
     return agent_ids.split(",")[0].strip() or AGENT

@@ -1,30 +1,27 @@
-"""Canary: whether a call still gets through, asked by schedule before a caller asks.
+"""Canary: sends a test call on a schedule, so that a broken pipeline is noticed before a real call is affected.
 
-A flight that fails is counted, and logged with the step that it failed at; the next one is the retry.
+A failed run is counted, and logged with its failed step. The next run is the retry.
 """
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import boto3
 from aws_lambda_powertools import single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
 from canary.canary import Canary, CanaryError, agent_of
-from shared.bucket import Bucket
+from shared.aws import Aws
 from shared.observability import count, logger, metrics
-from shared.record import Records
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 
-_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+_CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`memory_queue_url` is empty if the stack does not remember."""
+    """`memory_queue_url` is empty if the stack writes no memories."""
 
     post_call_url: str
     webhook_secret_arn: str
@@ -37,37 +34,21 @@ class Settings:
     keep_audio: bool
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its invocations."""
-
-    bucket: Bucket
-    records: Records
-    sqs: Any
-    secrets_manager: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    return Aws(
-        bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
-        records=Records(boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name)),
-        sqs=boto3.client("sqs", config=_PATIENCE),
-        secrets_manager=boto3.client("secretsmanager", config=_PATIENCE),
-    )
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
 
 
 def canary() -> Canary:
-    """With the signing secret as it is now."""
-    secret = aws().secrets_manager.get_secret_value(SecretId=settings().webhook_secret_arn)
+    """A canary with the current signing secret."""
     return Canary(
-        settings().post_call_url, secret["SecretString"].strip(), aws().bucket, aws().records, aws().sqs,
-        settings().memory_queue_url, settings().canary_step_seconds,
+        settings().post_call_url, aws().read_secret(settings().webhook_secret_arn),
+        aws().bucket, aws().records, aws().sqs, settings().memory_queue_url, settings().canary_step_seconds,
         agent_of(settings().agent_ids), max(1, settings().minimum_call_seconds), settings().keep_audio,
     )  # fmt: skip
 
@@ -77,19 +58,15 @@ def canary() -> Canary:
 def lambda_handler(_event: dict[str, Any], _context: LambdaContext) -> dict[str, float]:
     steps: dict[str, float] = {}
     try:
-        for step in canary().fly():
+        for step in canary().run():
             steps[step.name] = step.seconds
             with single_metric(name="CanarySeconds", unit=MetricUnit.Seconds, value=step.seconds) as metric:
                 metric.add_dimension(name="step", value=step.name)
     except CanaryError as error:
         metrics.add_metric("CanaryPassed", MetricUnit.Count, 0)
         count("CanaryFailed", reason=error.step)
-        logger.error("The canary got stuck", step=error.step, error=str(error), steps=steps)
+        logger.error("The canary failed", step=error.step, error=str(error), steps=steps)
         return steps
     count("CanaryPassed")
-    logger.info("The canary came through", steps=steps)
+    logger.info("The canary passed", steps=steps)
     return steps
-
-
-if is_on_lambda():
-    aws()

@@ -1,1 +1,1 @@
-"""Ingest: verify, stage, hand on."""
+"""Ingest: verify, stage, queue."""

@@ -1,8 +1,8 @@
-"""Ingest: prove that a webhook is ElevenLabs' own, stage its body, hand on its claim check.
+"""Ingest: verify a webhook's signature, stage its body, and queue its claim check.
 
-The 200 is given when the raw body is in S3 and the claim check in SQS. The JSON is not parsed here: whatever is signed
-is kept. The same bytes have the same id, and within the clock hour the same key: a repeat finds its body staged and
-sends the claim check all the same. In another hour it is staged once more, which harms nothing.
+The answer is 200 only when the raw body is in S3 and the claim check in SQS. The JSON is not parsed: every signed body
+is kept. The same bytes get the same delivery_id, and within the clock hour the same key. For a repeat, the body is
+already staged, and the claim check is sent again. In a later hour the body is staged again, which does no harm.
 """
 
 import base64
@@ -11,7 +11,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from functools import cache
 from typing import Any
 
 import boto3
@@ -27,13 +26,13 @@ from shared.aws_errors import AwsError, error_code
 from shared.errors import BodyError, SignatureError, UnavailableError
 from shared.messages import ClaimCheck
 from shared.observability import count, logger, metrics
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.signature import SIGNATURE, TEST
 from shared.times import utc
 
-# The sender does not wait for ever: with one silent service the answer comes within 8 s. Each has two attempts of 2 s,
-# and a pause of 1 s at most between them: 5 s. One attempt would not do: a freeze may have ended the pooled connection.
-_PATIENCE = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
+# ElevenLabs does not wait long: if one service does not answer, we answer within 8 s. Each service gets two attempts of
+# 2 s with a pause of at most 1 s: 5 s. One attempt is not enough: a freeze may have ended the pooled connection.
+_CONFIG = Config(connect_timeout=0.5, read_timeout=1.5, retries={"mode": "standard", "total_max_attempts": 2})
 
 
 @dataclass(frozen=True)
@@ -59,12 +58,12 @@ class Aws:
     secret: SigningSecret
 
 
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
     periods = Periods(
         overlap=timedelta(seconds=settings().secret_overlap_seconds),
@@ -72,24 +71,24 @@ def aws() -> Aws:
         grace=timedelta(seconds=settings().secret_grace_seconds),
     )
     return Aws(
-        s3=boto3.client("s3", config=_PATIENCE),
-        sqs=boto3.client("sqs", config=_PATIENCE),
-        secret=SigningSecret(boto3.client("secretsmanager", config=_PATIENCE), settings().webhook_secret_arn, periods),
+        s3=boto3.client("s3", config=_CONFIG),
+        sqs=boto3.client("sqs", config=_CONFIG),
+        secret=SigningSecret(boto3.client("secretsmanager", config=_CONFIG), settings().webhook_secret_arn, periods),
     )
 
 
 def receive(event: dict[str, Any], now: datetime) -> tuple[str, str]:
-    """Take in one webhook. When its delivery_id and its key's name are returned, body and claim check are durable."""
+    """Process one webhook; returns its delivery_id and which key signed it. Body and claim check are then durable."""
     body = read_body(event)
     signed_with = authenticate(body, read_header(event, SIGNATURE), now)
-    admit(read_source(event))
+    check_source(read_source(event))
     check = stage(body, now)
-    hand_on(check)
+    send_claim_check(check)
     return check.delivery_id, signed_with
 
 
 def read_body(event: dict[str, Any]) -> bytes:
-    """The raw bytes as they were signed. Raises BodyError."""
+    """The raw bytes, as they were signed. Raises BodyError."""
     text = event.get("body") or ""
     try:
         body = base64.b64decode(text, validate=True) if event.get("isBase64Encoded") else text.encode()
@@ -101,18 +100,18 @@ def read_body(event: dict[str, Any]) -> bytes:
 
 
 def read_header(event: dict[str, Any], wanted: str) -> str | None:
-    """A header, whatever its case."""
+    """A header; its case does not matter."""
     headers = event.get("headers") or {}
     return next((value for name, value in headers.items() if name.lower() == wanted.lower()), None)
 
 
 def read_source(event: dict[str, Any]) -> str:
-    """The address that the connection came from, which no header can change."""
+    """The address of the connection, which headers cannot change."""
     return str(event.get("requestContext", {}).get("http", {}).get("sourceIp", ""))
 
 
 def authenticate(body: bytes, signature: str | None, now: datetime) -> str:
-    """Which key signed `body`: current or previous. Raises SignatureError if none did, after one more reading."""
+    """Which key signed `body`: current or previous. A mismatch reads the secret again. Raises SignatureError."""
     secret = aws().secret
     try:
         return _find_key(body, signature, secret.keys(now), now)
@@ -125,20 +124,20 @@ def authenticate(body: bytes, signature: str | None, now: datetime) -> str:
 def _find_key(body: bytes, signature: str | None, secrets: dict[str, str], now: datetime) -> str:
     max_age = timedelta(seconds=settings().signature_max_age_seconds)
     max_ahead = timedelta(seconds=settings().signature_max_ahead_seconds)
-    found, doubts = [], []
-    for name, secret in secrets.items():  # all of them: the time it takes must not tell which one was right
+    found, errors = [], []
+    for name, secret in secrets.items():  # always all: the time must not show which one matched
         try:
             verify(body, signature, [secret], now, max_age, max_ahead)
             found.append(name)
         except SignatureError as error:
-            doubts.append(error)
+            errors.append(error)
     if not found:
-        raise doubts[0]
+        raise errors[0]
     return found[0]
 
 
-def admit(source: str) -> None:
-    """Count or refuse a signed body from elsewhere: ElevenLabs has a new address, or somebody has the key."""
+def check_source(source: str) -> None:
+    """Count or refuse a signed body from an unknown address: a new one of ElevenLabs, or someone has the key."""
     if settings().source_addresses == "off" or is_listed(source, settings().allowed_sources):
         return
     if settings().source_addresses == "filter":
@@ -147,7 +146,7 @@ def admit(source: str) -> None:
 
 
 def stage(body: bytes, now: datetime) -> ClaimCheck:
-    """Keep the body byte for byte. The same delivery has the same key within the hour, and is written once."""
+    """Store the body byte for byte. Within the hour a repeat has the same key and is not written again."""
     delivery_id = hashlib.sha256(body).hexdigest()
     key = keys.staged(now, delivery_id)
     try:
@@ -158,7 +157,7 @@ def stage(body: bytes, now: datetime) -> ClaimCheck:
 
 
 def _put_new(key: str, body: bytes, attempts: int = 2) -> None:
-    """Write the object unless it is there. S3 may refuse one of two puts at the same moment with a conflict."""
+    """Write the object unless it exists. S3 may refuse one of two concurrent puts with a conflict."""
     try:
         aws().s3.put_object(
             Bucket=settings().bucket_name,
@@ -175,8 +174,8 @@ def _put_new(key: str, body: bytes, attempts: int = 2) -> None:
             raise
 
 
-def hand_on(check: ClaimCheck) -> None:
-    """Tell the archiver. Sent for a repeated delivery too: the first one may have died between S3 and here."""
+def send_claim_check(check: ClaimCheck) -> None:
+    """Queue the claim check, also for a repeat: the first delivery may have failed after S3 and before SQS."""
     try:
         aws().sqs.send_message(QueueUrl=settings().archive_queue_url, MessageBody=check.to_json())
     except AwsError as error:
@@ -202,7 +201,7 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
         return _answer(401, error="The signature is missing, wrong or out of date.")
     except UnavailableError as error:
         count("WebhookUnavailable", reason=error.service)
-        logger.exception("Webhook not taken in", service_at_fault=error.service)
+        logger.exception("Webhook not stored", service_at_fault=error.service)
         return _answer(503, error="The webhook could not be stored now. Please send it again.")
     if read_header(event, TEST):
         count("TestWebhookStaged")
@@ -213,7 +212,3 @@ def lambda_handler(event: dict[str, Any], _context: LambdaContext) -> dict[str, 
             count("SignedWithPrevious")
         logger.info("Webhook staged", delivery_id=delivery_id, secret=signed_with)
     return _answer(200, status="ok", delivery_id=delivery_id)
-
-
-if is_on_lambda():
-    aws()

@@ -1,4 +1,4 @@
-"""The webhook's signing secret: read from Secrets Manager as seldom as a rotation allows."""
+"""The webhook's signing secret: cached, and read again only as often as a rotation needs."""
 
 import time
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ REREAD_AFTER = timedelta(seconds=10)
 
 @dataclass(frozen=True)
 class Reading:
-    """What Secrets Manager held at `read_at`. `previous` is empty if there is none that could be accepted."""
+    """The values in Secrets Manager at `read_at`. `previous` is empty if none can be accepted."""
 
     current: str
     previous: str
@@ -24,7 +24,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Periods:
-    """How long AWSPREVIOUS is accepted beside a new AWSCURRENT, a reading holds, and longer if no other can be had."""
+    """How long AWSPREVIOUS is accepted, how long a reading is cached, and how much longer if the next reading fails."""
 
     overlap: timedelta
     cache_time: timedelta
@@ -32,20 +32,20 @@ class Periods:
 
 
 class SigningSecret:
-    """The webhook's signing secret in Secrets Manager: AWSCURRENT, and AWSPREVIOUS while it is accepted beside it.
+    """The webhook's signing secret in Secrets Manager: AWSCURRENT, and AWSPREVIOUS during the overlap.
 
-    After a failed reading the next one waits for REREAD_AFTER, so that webhooks do not wait one after the other for a
-    service that is down. Every method raises UnavailableError when the secret cannot be read, and no last reading
-    holds: then nobody can say that a signature is wrong.
+    After a failed reading there is none for REREAD_AFTER, so that webhooks do not queue behind a service that is down.
+    Every method raises UnavailableError if the secret cannot be read and no cached reading is valid: without the secret
+    no signature can be called wrong.
     """
 
     def __init__(self, client: Any, arn: str, periods: Periods) -> None:
         self.client, self._arn, self._periods = client, arn, periods
         self._reading: Reading | None = None
-        self._failed_at: datetime | None = None  # None if the last attempt read it
+        self._failed_at: datetime | None = None  # None if the last attempt succeeded
 
     def keys(self, now: datetime) -> dict[str, str]:
-        """The keys that sign webhooks at `now`, by what they are, the newest first."""
+        """The accepted keys at `now`, by name, the newest first."""
         reading = self._reading
         if reading is None or now - reading.read_at > self._periods.cache_time:
             reading = self._refresh(now)
@@ -53,21 +53,21 @@ class SigningSecret:
         return {"current": reading.current} | ({"previous": reading.previous} if overlapping else {})
 
     def reread(self, now: datetime) -> bool:
-        """After a mismatch: read again, but once in REREAD_AFTER at most, however many requests are forged."""
+        """Read again after a mismatch, at most once per REREAD_AFTER, so that forged requests cause few reads."""
         if self._reading and now - self._reading.read_at <= REREAD_AFTER:
             return False
         self._read(now)
         return True
 
     def _refresh(self, now: datetime) -> Reading:
-        """A new reading, or during the grace the last one."""
+        """A new reading; if it fails during the grace period, the last one."""
         try:
             return self._read(now)
         except UnavailableError as error:
             last = self._reading
             if last is None or now - last.read_at > self._periods.cache_time + self._periods.grace:
                 raise
-            logger.warning("The signing secret could not be read again: the last reading holds", reason=str(error))
+            logger.warning("The signing secret could not be read again: the cached one is used", reason=str(error))
             return last
 
     def _read(self, now: datetime) -> Reading:
@@ -77,9 +77,8 @@ class SigningSecret:
         try:
             self._reading = self._ask(now)
         except UnavailableError:
-            self._failed_at = now + timedelta(
-                seconds=time.monotonic() - began
-            )  # a silent service takes seconds to fail
+            took = timedelta(seconds=time.monotonic() - began)  # a service that does not answer fails after seconds
+            self._failed_at = now + took
             count("SecretRefreshFailed")
             raise
         self._failed_at = None
@@ -88,7 +87,7 @@ class SigningSecret:
     def _ask(self, now: datetime) -> Reading:
         try:
             answer = self.client.get_secret_value(SecretId=self._arn, VersionStage="AWSCURRENT")
-            # Asked for only while it could be accepted; a fresh secret has no previous value.
+            # Read only while it would be accepted. A new secret has no previous value.
             previous = self._ask_previous() if now - answer["CreatedDate"] < self._periods.overlap else ""
         except AwsError as error:
             raise UnavailableError("Secrets Manager", error_code(error)) from error

@@ -1,4 +1,4 @@
-"""Whether an ElevenLabs webhook is signed by who it should be."""
+"""Verifies the signature of an ElevenLabs webhook."""
 
 import hmac
 import re
@@ -14,9 +14,9 @@ _SECONDS = re.compile(r"[0-9]{1,12}")
 def verify(
     body: bytes, header: str | None, secrets: Sequence[str], now: datetime, max_age: timedelta, max_ahead: timedelta
 ) -> None:
-    """Raise SignatureError unless `header` signs the raw `body` with one of `secrets`, within both bounds of time.
+    """Raise SignatureError unless `header` signs the raw `body` with one of `secrets`, within both time limits.
 
-    Parts come in any order, unknown ones are ignored, and one matching `v0` among several is enough.
+    The header's parts may have any order; unknown parts are ignored. One matching `v0` among several is enough.
     """
     timestamp, signatures = _parse(header)
     age = now.timestamp() - int(timestamp)
@@ -25,7 +25,7 @@ def verify(
     if -age > max_ahead.total_seconds():
         raise SignatureError("future")
     expected = [sign(body, timestamp, secret).encode() for secret in secrets]
-    # No early end: how long this takes must not tell which of the signatures was nearly right.
+    # No early exit: the time must not show which signature was nearly right.
     matches = [hmac.compare_digest(given, right) for given in signatures for right in expected]
     if not any(matches):
         raise SignatureError("mismatch")

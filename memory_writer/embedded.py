@@ -1,6 +1,6 @@
-"""Mem0 without network, account or key: static word embeddings, no language model, Qdrant in a folder.
+"""Mem0 without a network, account or key: static word embeddings, no language model, Qdrant in a folder.
 
-Mean-pooled word vectors find a memory by meaning well enough for a demo and for tests; they know English only.
+Averaged word vectors find memories by meaning well enough for demos and tests. They support English only.
 """
 
 from functools import cache
@@ -30,22 +30,22 @@ def embedded_config(path: str) -> dict[str, Any]:
 
 
 def register(config: dict[str, Any]) -> dict[str, Any]:
-    """Teach mem0 both providers and return `config` in the form that gets past its closed list of provider names."""
+    """Register both providers with mem0; returns `config` in a form that its fixed list of provider names accepts."""
     from mem0.embeddings.configs import EmbedderConfig
     from mem0.llms.configs import LlmConfig
     from mem0.utils.factory import EmbedderFactory, LlmFactory
 
     EmbedderFactory.provider_to_class["wordllama"] = f"{__name__}.{WordllamaEmbedding.__name__}"
     LlmFactory.register_provider("none", f"{__name__}.{NoLanguageModel.__name__}")
-    admitted: dict[str, Any] = {"embedder": EmbedderConfig.model_construct(**config["embedder"])}
+    accepted: dict[str, Any] = {"embedder": EmbedderConfig.model_construct(**config["embedder"])}
     if config.get("llm", {}).get("provider") == "none":
-        admitted["llm"] = LlmConfig.model_construct(**config["llm"])
-    return {**config, **admitted}
+        accepted["llm"] = LlmConfig.model_construct(**config["llm"])
+    return {**config, **accepted}
 
 
 @cache
 def load_wordllama() -> tuple[Tokenizer, NDArray[np.float16]]:
-    """Read the wheel's files: importing wordllama sets up root logging, and its own loader asks the network."""
+    """Read the wheel's files. Importing wordllama would configure root logging, and its loader uses the network."""
     spec = find_spec("wordllama")
     if spec is None or spec.origin is None:
         raise ModuleNotFoundError("the embedded Mem0 needs the package wordllama")
@@ -56,13 +56,13 @@ def load_wordllama() -> tuple[Tokenizer, NDArray[np.float16]]:
 
 
 class WordllamaEmbedding:
-    """The embedder interface of mem0, duck-typed so that mem0 is not imported before `register`."""
+    """Has mem0's embedder interface but not its base class, so that mem0 is not imported before `register`."""
 
     def __init__(self, config: object) -> None:
         self.config = config
 
     def embed(self, text: str, *_: object, **__: object) -> list[float]:
-        """Return the mean of the words' vectors at length 1 (their sum is the same then); zeros for no words."""
+        """The normalised sum of the words' vectors, which equals their normalised mean; zeros for no words."""
         tokenizer, vectors = load_wordllama()
         ids = tokenizer.encode(text, add_special_tokens=False).ids
         pooled = vectors[ids].sum(axis=0, dtype=np.float32)
@@ -74,7 +74,7 @@ class WordllamaEmbedding:
 
 
 class NoLanguageModel:
-    """mem0 wants a language model even where none is called; whoever calls this one asked for inference."""
+    """A placeholder: mem0 requires a language model even if it is never called. Only inference calls it."""
 
     def __init__(self, config: object) -> None:
         self.config = config

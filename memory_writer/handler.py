@@ -1,11 +1,11 @@
 """Memory writer: turn an announced call into its memories in Mem0, effectively once.
 
-SQS delivers twice and Mem0 adds again whatever it is sent again, so each memory has a line in a ledger
-(`memory_writer.ledger`): what is `done` is never sent again, and what may have been sent is looked for in Mem0 for an
-hour before it is sent again. A memory that another worker has on lease fails the record, for SQS to bring back.
+SQS may deliver a message twice, and Mem0 stores a repeated memory twice. So each memory has a line in a ledger
+(`memory_writer.ledger`). A memory that is `done` is never sent again. One that may have been sent is searched for in
+Mem0 for an hour before it is sent again. If another worker holds the lease, the record fails, and SQS retries it.
 
-What raises is retried, and ends in the DLQ. What no retry can heal (a PoisonError: no announcement, its object gone) is
-set aside there at once (`shared.batch`).
+A record that raises is retried, and then moved to the DLQ. A poison message (not an announcement, its object is gone)
+goes to the DLQ at once (`shared.batch`).
 """
 
 import json
@@ -16,7 +16,6 @@ from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from typing import Any
 
-import boto3
 from aws_lambda_powertools.utilities.batch.types import PartialItemFailureResponse
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
@@ -27,23 +26,22 @@ from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
 from memory_writer.remember import Writer
 from shared.announcements import read_announcement
+from shared.aws import Aws
 from shared.batch import process_batch
-from shared.bucket import Bucket
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
-from shared.record import Records
-from shared.settings import is_on_lambda, read_settings
+from shared.settings import at_start, read_settings
 from shared.webhooks import TRANSCRIPTION, read_archived, read_event
 
-# A silent service of AWS fails the attempt after 3 x 12 s and the pauses, well within the function's 120 s.
-_PATIENCE = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
+# If a service of AWS does not answer, the attempt fails after 3 x 12 s and pauses, well within the function's 120 s.
+_CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
 
 
 @dataclass(frozen=True)
 class Settings:
-    """`memory_secret_arn` holds the key of the platform, or the JSON that `mem0.Memory.from_config` takes."""
+    """The secret has the hosted platform's key, or the JSON for `mem0.Memory.from_config`."""
 
     bucket_name: str
     conversation_table_name: str
@@ -63,51 +61,37 @@ class Settings:
 
     @property
     def post_seconds(self) -> float:
-        """How long sending a memory may take: the answer, 10 s for a rate limit to pass, 5 s to write it down."""
+        """How long sending a memory may take: the answer, 10 s to wait for a rate limit, 5 s to update the ledger."""
         return self.answer_seconds * 1.5
 
 
-@dataclass(frozen=True)
-class Aws:
-    """What one execution environment keeps between its announcements."""
-
-    bucket: Bucket
-    table: Any
-    sqs: Any
-    secrets_manager: Any
-
-
-@cache
+@at_start
 def settings() -> Settings:
     return read_settings(Settings)
 
 
-@cache
+@at_start
 def aws() -> Aws:
-    return Aws(
-        bucket=Bucket(boto3.client("s3", config=_PATIENCE), settings().bucket_name),
-        table=boto3.resource("dynamodb", config=_PATIENCE).Table(settings().conversation_table_name),
-        sqs=boto3.client("sqs", config=_PATIENCE),
-        secrets_manager=boto3.client("secretsmanager", config=_PATIENCE),
-    )
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
 
 
-def read_memory_secret() -> str:
-    """Read for each call, so that a key that was put right holds from then on."""
-    secret = aws().secrets_manager.get_secret_value(SecretId=settings().memory_secret_arn)
-    return str(secret["SecretString"]).strip()
+def memory_backend() -> MemoryBackend:
+    """The backend with the secret as it is now: a corrected key takes effect without a restart."""
+    return make_backend(aws().read_secret(settings().memory_secret_arn))
 
 
 @cache
 def make_backend(secret: str) -> MemoryBackend:
-    """The backend that the stack chose. Only its own packages are there to be imported. Raises PoisonError."""
+    """The backend that the stack chose. The deployment package contains only its libraries. Raises PoisonError."""
     if settings().memory_backend == "oss":
         try:
             from memory_writer.oss import OssBackend
 
             return OssBackend(json.loads(secret))
         except ImportError:
-            raise PoisonError("configuration", "The package is not for oss: MEMORY_BACKEND=oss make deploy.") from None
+            raise PoisonError(
+                "configuration", "The package is not built for oss: run MEMORY_BACKEND=oss make deploy."
+            ) from None
         except ValueError:
             raise PoisonError("configuration", "The stack's parameter MemoryConfig is not JSON.") from None
     from memory_writer.platform import PlatformBackend
@@ -117,7 +101,7 @@ def make_backend(secret: str) -> MemoryBackend:
 
 @dataclass(frozen=True)
 class Invocation:
-    """Who writes, what time it is, and how many seconds are left."""
+    """The ledger's owner, the clock, and the seconds that are left."""
 
     owner: str
     clock: Callable[[], datetime]
@@ -128,52 +112,54 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     announcement = read_announcement(record.body)
     logger.append_keys(conversation_id=announcement.conversation_id)
     source = aws().bucket.read(announcement.source_key)
-    call = Records(aws().table).get(announcement.conversation_id)  # after the source, which an erasure deletes
+    call = aws().records.get(
+        announcement.conversation_id
+    )  # read after the source, because an erasure deletes the source
     if call and call.erased_at:
-        forget(announcement.conversation_id)
+        delete_memories(announcement.conversation_id)
         return count("ErasedDropped")
-    if source is None and call and call.json_key:  # a staged body does not stay: here is what became of it
+    if source is None and call and call.json_key:  # the staged body expired; the JSON was archived later
         announcement = replace(announcement, source_key=call.json_key, json_key=call.json_key)
         source = aws().bucket.read(call.json_key)
     if source is None:
-        raise PoisonError("source", "The object under the announcement's source_key is gone.")
+        raise PoisonError("source", "The object under the announcement's source_key no longer exists.")
     remember_call(*read_source(announcement, *source), invocation)
 
 
-def forget(conversation_id: str) -> None:
-    """Take back what was remembered of an erased call, by its receipts, and then the receipts."""
-    for item, entry in Records(aws().table).ledger(conversation_id).items():
+def delete_memories(conversation_id: str) -> None:
+    """Delete an erased call's memories by the ids in the ledger, and then the ledger's lines."""
+    for item, entry in aws().records.ledger(conversation_id).items():
         if entry.get("memory_ids"):
-            make_backend(read_memory_secret()).delete(entry["memory_ids"])
+            memory_backend().delete(entry["memory_ids"])
         if entry.get("state") == "done":
             aws().table.delete_item(Key={"conversation_id": conversation_id, "item": item})
 
 
 def read_source(announcement: Announcement, body: bytes, metadata: dict[str, str]) -> tuple[Announcement, Conversation]:
-    """The announced call, with the caller and agent of the object that holds its words. Raises PoisonError.
+    """The announced call, with the caller and agent of the object that was read. Raises PoisonError.
 
-    A final JSON may be of a later version than the announcement, with another caller; a staged body never changes.
+    A final JSON may be a later version than announced, with another caller. A staged body never changes.
     """
     if announcement.json_key:
         number, agent_id = metadata.get("external_number"), metadata.get("agent_id")
         return replace(announcement, external_number=number, agent_id=agent_id), read_archived(body)
     event = read_event(body)
     if (event.type, event.conversation_id) != (TRANSCRIPTION, announcement.conversation_id):
-        raise PoisonError("source", "The staged body under the announcement's source_key does not hold the call.")
+        raise PoisonError("source", "The staged body under the announcement's source_key does not contain the call.")
     return announcement, read_conversation(event.data)
 
 
 def remember_call(announcement: Announcement, conversation: Conversation, invocation: Invocation) -> None:
-    """Write the call's memories side by side, each under a line of its own in the ledger.
+    """Write the call's memories concurrently, each with its own line in the ledger.
 
-    Both are tried; then the first error that may heal is raised, else the first.
+    Both are tried. Then a retryable error is raised first, otherwise the first error.
     """
     user_id = find_user(announcement, conversation)
     if user_id is None:
         logger.info("No user id: skipping memory")
         return count("MemorySkipped", reason="no_user")
     memories = build_memories(announcement, conversation, user_id, settings().memory_inference)
-    backend = make_backend(read_memory_secret())
+    backend = memory_backend()
     with ThreadPoolExecutor(len(memories)) as pool:
         futures = [pool.submit(write, memory, backend, invocation) for memory in memories]
     errors = [future.exception() for future in futures]
@@ -187,7 +173,7 @@ def remember_call(announcement: Announcement, conversation: Conversation, invoca
 
 
 def write(memory: Memory, backend: MemoryBackend, invocation: Invocation) -> str:
-    """Write one memory; returns the metric of what became of it."""
+    """Write one memory; returns the metric to count."""
     unknown = timedelta(seconds=settings().memory_unknown_seconds)
     writer = Writer(backend, invocation.clock, invocation.seconds_left, unknown, settings().post_seconds)
     key = str(memory.metadata["conversation_id"]), memory.type
@@ -206,7 +192,3 @@ def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItem
     )
     handle = partial(handle_record, invocation=invocation)
     return process_batch(event, context, handle, aws().sqs, settings().dlq_url)
-
-
-if is_on_lambda():
-    aws()

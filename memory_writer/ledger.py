@@ -1,9 +1,9 @@
-"""The ledger: items `memory#factual` and `memory#semantic` of the ConversationTable. Nothing is remembered twice.
+"""The ledger: items `memory#factual` and `memory#semantic` of the ConversationTable. It prevents duplicate memories.
 
     absent or idle -> sending -> sent -> done
 
-Whoever holds the lease may act. `sending` without a running lease means that nobody knows whether Mem0 has the memory;
-`sent` that Mem0 has it and names the event under which it works on it.
+Only the holder of the lease may act. `sending` without a running lease means: it is not known whether Mem0 has the
+memory. `sent` means: Mem0 accepted the memory, and the line has the id of the event that processes it.
 """
 
 import re
@@ -18,7 +18,7 @@ from shared.errors import LeaseError
 
 @dataclass(frozen=True)
 class Entry:
-    """What a line says. Times are ISO 8601 UTC; `failures` counts the events that Mem0 ended with FAILED."""
+    """A line's content. Times are ISO 8601 UTC; `failures` counts the events that ended with FAILED."""
 
     state: str | None = None
     owner: str | None = None
@@ -29,10 +29,11 @@ class Entry:
 
 
 class Line:
-    """One memory's line, for one owner: an invocation. `client` is a table's own, which takes Python values.
+    """One memory's line, used by one owner (an invocation). `client` is a table's client, which takes Python values.
 
-    Each write carries the condition that every field is as last seen. If it is not, but stands as this was to write it,
-    then an earlier try of the same request did so and its answer was lost. LeaseError says that it is another's.
+    Each write has the condition that all fields are as last read. If the condition fails but the line has exactly the
+    values to be written, an earlier try of the same request wrote them, and its answer was lost. Otherwise another
+    worker changed the line: LeaseError.
     """
 
     def __init__(self, client: Any, table: str, key: tuple[str, str], owner: str, lease: timedelta) -> None:
@@ -50,20 +51,20 @@ class Line:
         return Entry(**{field.name: item[field.name] for field in fields(Entry) if field.name in item})
 
     def acquire(self, now: datetime) -> None:
-        """Take the lease; what is absent or idle begins `sending`. Raises LeaseError while another's lease runs."""
+        """Take the lease; an absent or idle line becomes `sending`. Raises LeaseError while another's lease runs."""
         if self.entry.lease_until and self.entry.lease_until > iso(now):
-            raise LeaseError("another worker is at this memory")
+            raise LeaseError("another worker is writing this memory")
         values = {"owner": self._owner, "lease_until": iso(now + self._lease)}
         if self.entry.state in (None, "idle"):
             values |= {"state": "sending", "started": iso(now)}
         self.note(**values)
 
     def note(self, **values: Any) -> None:
-        """Write while holding the lease."""
+        """Write, and keep the lease."""
         self._write(values)
 
     def release(self, **values: Any) -> None:
-        """Write for the last time and give the lease back."""
+        """Write for the last time, and give the lease back."""
         self._write(values, give_back=("owner", "lease_until"))
 
     def _write(self, values: dict[str, Any], give_back: tuple[str, ...] = ()) -> None:
@@ -93,5 +94,5 @@ class Line:
 
 
 def iso(moment: datetime) -> str:
-    """ISO 8601 UTC to the microsecond, so that texts sort as times do."""
+    """ISO 8601 UTC in microseconds, so that sorting the texts sorts the times."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,4 +1,4 @@
-"""What a call leaves to be remembered: its facts, and what was said."""
+"""Builds a call's two memories: its facts, and its transcript."""
 
 import re
 from typing import Literal
@@ -15,19 +15,19 @@ _ROLES: dict[str, Literal["user", "assistant"]] = {"agent": "assistant", "user":
 
 
 def find_user(call: Announcement | Call, conversation: Conversation) -> str | None:
-    """Whose memories these are: the caller's number, else an id that the client gave, else nobody's.
+    """The Mem0 user: the caller's number, or else an id that the client gave, or None.
 
-    A client's id is marked as such, so that no web client can name a phone number and write into its memories.
-    Mem0 refuses ids with white space in them: it is written as in a URL.
+    A client's id gets a prefix, so that a web client cannot use a phone number and write into that caller's memories.
+    Mem0 refuses white space in ids, so it is percent-encoded.
     """
     if call.external_number:
         return call.external_number
     given = conversation.client_user_id
-    return f"user:{_SPACE.sub(lambda space: quote(space[0]), _whole(given))}" if given else None
+    return f"user:{_SPACE.sub(lambda space: quote(space[0]), _to_utf8(given))}" if given else None
 
 
 def build_memories(call: Announcement | Call, conversation: Conversation, user_id: str, infer: bool) -> list[Memory]:
-    """The factual memory, always verbatim, and the semantic one. One without messages has nothing to say."""
+    """The factual memory, always verbatim, and the semantic one. Without messages, a memory has nothing to say."""
 
     def build(kind: Literal["factual", "semantic"], messages: list[Message], infer: bool) -> Memory:
         started_at = conversation.started_at
@@ -46,13 +46,13 @@ def build_memories(call: Announcement | Call, conversation: Conversation, user_i
 def facts(conversation: Conversation) -> list[Message]:
     """One message: the summary, then a line per evaluation criterion."""
     lines = [conversation.summary or "", *map(_criterion, conversation.criteria())]
-    text = _whole("\n".join(line for line in lines if line.strip()))
+    text = _to_utf8("\n".join(line for line in lines if line.strip()))
     return [{"role": "assistant", "content": text}] if text else []
 
 
 def turns(conversation: Conversation) -> list[Message]:
-    """The transcript, without the turns in which nothing was said or understood ("...")."""
-    said = ((_ROLES.get(turn.role or ""), _whole((turn.message or "").strip())) for turn in conversation.turns())
+    """The transcript, without the turns that have no words ("...")."""
+    said = ((_ROLES.get(turn.role or ""), _to_utf8((turn.message or "").strip())) for turn in conversation.turns())
     return [{"role": role, "content": text} for role, text in said if role and text.strip(".… ")]
 
 
@@ -61,6 +61,6 @@ def _criterion(criterion: Criterion) -> str:
     return f"{criterion.name}: {said}." if said else ""
 
 
-def _whole(text: str) -> str:
-    """Half an emoji, which JSON can hold and UTF-8 cannot, becomes a question mark."""
+def _to_utf8(text: str) -> str:
+    """Replace half an emoji, which JSON allows and UTF-8 does not, by a question mark."""
     return text.encode(errors="replace").decode()

@@ -1,4 +1,4 @@
-"""What a call leaves in Mem0, and what every way of writing it there must be able to do."""
+"""A memory, and the interface of every backend that writes it to Mem0."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from typing import Literal, Protocol, TypedDict
 
 
 class Message(TypedDict):
-    """One turn, or the one message of a factual memory; Mem0 drops any other role without a word."""
+    """One turn, or a factual memory's only message. Mem0 silently drops messages with other roles."""
 
     role: Literal["user", "assistant"]
     content: str
@@ -25,7 +25,7 @@ class Memory:
 
 @dataclass(frozen=True)
 class Answer:
-    """How an add stands. PENDING has an `event_id` to ask for; SUCCEEDED the ids of what was stored, perhaps none."""
+    """The state of an add. PENDING has an `event_id` to check later; SUCCEEDED has the stored ids, possibly none."""
 
     status: Literal["PENDING", "SUCCEEDED", "FAILED"]
     event_id: str | None = None
@@ -33,32 +33,32 @@ class Answer:
 
 
 class MemoryBackend(Protocol):
-    """A Mem0 to write to, hosted or our own.
+    """Mem0, hosted or in our own account.
 
-    Each method raises NotSentError if the memory may be sent again at once, RefusedError if Mem0 will never take it,
-    and anything else if nobody knows.
+    Each method raises NotSentError if the memory may be sent again at once, RefusedError if Mem0 will never accept it,
+    and any other exception if the result is unknown.
     """
 
     def add(self, memory: Memory, *, again: bool) -> Answer:
-        """Write `memory`; `again` if an earlier add may have left a part of it, where Mem0 writes in parts."""
+        """Write `memory`. `again`: an earlier add may have written a part of it, which must be deleted first."""
         ...
 
     def look(self, event_id: str) -> Answer:
-        """How the add of that event stands by now."""
+        """The state of the add with that event."""
         ...
 
     def find(self, memory: Memory) -> list[str]:
-        """The ids under which Mem0 has `memory` already, by user, conversation and type; none unless all is there."""
+        """The ids of `memory` in Mem0, found by user, conversation and type; empty unless it is complete."""
         ...
 
     def list_user(self, user_id: str) -> list[str]:
-        """The ids of all that Mem0 has of a user."""
+        """The ids of all memories of a user."""
         ...
 
     def delete(self, memory_ids: Sequence[str]) -> None:
-        """Delete memories, as far as Mem0 still has them."""
+        """Delete those of the memories that Mem0 still has."""
         ...
 
     def delete_user(self, user_id: str) -> None:
-        """Delete a user with all memories, whoever wrote them."""
+        """Delete a user with all memories, including those written by others."""
         ...

@@ -22,45 +22,44 @@ from shared.errors import AgenticMemoryError, EventUnknownError, NotSentError, R
 if TYPE_CHECKING:
     from mem0.memory.main import Memory as Mem0
 
-PAGE = 1000  # memories listed at once: the most that S3 Vectors allows; mem0 stops at 20 by default
-LOCK_SECONDS = 60  # half the function's 120 s, so that whoever got the lock still has time to write
+PAGE = 1000  # memories in one listing: S3 Vectors' maximum; mem0's default is 20
+LOCK_SECONDS = 60  # half the function's 120 s, so that there is time to write after the lock is acquired
 
-
-# AWS's answers that no retry changes: the policy, the name of a model or an index, the shape of a request.
+# AWS's errors that no retry changes: a policy, the name of a model or index, or the form of a request is wrong.
 _PERMANENT = re.compile("AccessDenied|UnrecognizedClient|ValidationException|ResourceNotFound|NotFoundException")
-# What mem0 says, and goes on, when something that it inferred got lost: an answer that it cannot read, for example cut
-# off at max_tokens, or a memory that was neither embedded nor stored.
+# mem0 logs these and continues when it loses an inferred memory: the language model's answer was unreadable (for
+# example cut off at max_tokens), or a memory was not embedded or stored.
 _LOST = re.compile("Error parsing extraction|Failed to embed memory|Failed to insert memory")
 
 
 class OssBackend:
-    """Implements MemoryBackend for any configuration that `mem0.Memory.from_config` takes, and `embedded_config`."""
+    """Implements MemoryBackend for all configurations of `mem0.Memory.from_config`, and for `embedded_config`."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
 
     def add(self, memory: Memory, *, again: bool) -> Answer:
-        """As MemoryBackend says. mem0 writes part by part: what an earlier attempt left goes first.
+        """See MemoryBackend. mem0 writes in parts, so the parts of an earlier attempt are deleted first.
 
-        When this fails nothing is at work any more, so that the memory may be sent again at once.
+        After a failure no write is still running, so the memory may be sent again at once.
         """
         try:
-            with open_memory(self._config) as store, _complaints() as lost:
+            with open_memory(self._config) as store, _captured_losses() as lost:
                 if again:
-                    _forget(store, memory)
+                    _delete_stored(store, memory)
                 answer = store.add(memory.messages, user_id=memory.user_id, infer=memory.infer, **_tags(memory))
         except Exception as error:
-            raise _explained(error) from None
+            raise _translate_error(error) from None
         if lost:
-            raise NotSentError("mem0 lost a part of what it inferred; max_tokens of its language model may be too few")
+            raise NotSentError("mem0 lost inferred memories; its language model may need a larger max_tokens")
         return Answer("SUCCEEDED", memory_ids=[written["id"] for written in answer["results"]])
 
     def look(self, event_id: str) -> Answer:  # noqa: ARG002 (the interface's)
-        """The library answers at once, so that there are no events to ask for."""
+        """The library has no events: it answers at once."""
         raise EventUnknownError("this memory was sent to the hosted platform, and the backend is now oss")
 
     def find(self, memory: Memory) -> list[str]:
-        """As MemoryBackend says, oldest first. Without inference there is one memory a message, repeated texts too."""
+        """See MemoryBackend; oldest first. Without inference each message is one memory, also a repeated text."""
         with open_memory(self._config) as store:
             ids = _stored(store, memory)
         return ids if memory.infer or len(ids) == len(memory.messages) else []
@@ -72,7 +71,7 @@ class OssBackend:
     def delete(self, memory_ids: Sequence[str]) -> None:
         with open_memory(self._config) as store:
             for each in memory_ids:
-                with suppress(ValueError):  # mem0's word for one that it does not have
+                with suppress(ValueError):  # mem0 raises it for an unknown id
                     store.delete(each)  # type: ignore[no-untyped-call]
 
     def delete_user(self, user_id: str) -> None:
@@ -81,10 +80,10 @@ class OssBackend:
 
 
 def _tags(memory: Memory) -> dict[str, Any]:
-    """Return metadata and agent_id apart: mem0 drops the latter from the metadata and takes it as an argument only.
+    """Metadata and agent_id as separate arguments, because mem0 drops agent_id from the metadata.
 
-    It is stored with the metadata all the same, and read back as `agent_id` beside it. Unlike on the hosted platform a
-    filter by user_id alone still finds everything; inference compares with what this agent has heard only.
+    mem0 stores it with the metadata and returns it as `agent_id` next to it. Unlike on the hosted platform, a filter
+    by user_id alone still finds everything. Inference compares only with memories of the same agent.
     """
     metadata = {name: value for name, value in memory.metadata.items() if value is not None}
     agent_id = metadata.pop("agent_id", None)
@@ -92,26 +91,26 @@ def _tags(memory: Memory) -> dict[str, Any]:
 
 
 def _stored(store: "Mem0", memory: Memory) -> list[str]:
-    """Return the ids of what is there of `memory`, oldest first, a PAGE at most."""
+    """The ids of the stored parts of `memory`, oldest first, at most a PAGE."""
     return _listed(
         store, {"user_id": memory.user_id} | {key: memory.metadata[key] for key in ("conversation_id", "type")}
     )
 
 
 def _listed(store: "Mem0", filters: dict[str, Any]) -> list[str]:
-    # Without show_expired mem0 asks for four times as many, which S3 Vectors refuses. Nothing of ours expires.
+    # Without show_expired mem0 requests four times as many, which S3 Vectors refuses. Our memories never expire.
     found = store.get_all(filters=filters, top_k=PAGE, show_expired=True)["results"]
     return [item["id"] for item in sorted(found, key=lambda item: item["created_at"])]
 
 
-def _forget(store: "Mem0", memory: Memory) -> None:
+def _delete_stored(store: "Mem0", memory: Memory) -> None:
     while ids := _stored(store, memory):
         for id_ in ids:
             store.delete(id_)  # type: ignore[no-untyped-call]
 
 
-def _explained(error: BaseException) -> Exception:
-    """An error of ours for one of mem0's, which wraps those of AWS and may quote the memory in its text."""
+def _translate_error(error: BaseException) -> Exception:
+    """Our error for an error of mem0, which may wrap one of AWS and may quote the memory in its text."""
     cause: BaseException | None = error
     while cause:
         if isinstance(cause, AgenticMemoryError):
@@ -124,8 +123,8 @@ def _explained(error: BaseException) -> Exception:
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """What mem0 says of losses in this thread inside the block, without its text."""
+def _captured_losses() -> Iterator[list[str]]:
+    """The log levels of the losses that mem0 logs in this thread inside the block, without their text."""
     lost: list[str] = []
     mine = threading.get_ident()
 
@@ -144,10 +143,10 @@ def _complaints() -> Iterator[list[str]]:
 
 @contextmanager
 def open_memory(config: dict[str, Any]) -> Iterator["Mem0"]:
-    """Yield the mem0.Memory of `config`; a Qdrant folder is ours alone until the block ends, among all processes.
+    """Open the mem0.Memory of `config`. A Qdrant folder is locked against other processes until the block ends.
 
-    Raises NotSentError when Mem0 cannot be opened, or others hold the folder for LOCK_SECONDS. Never open a folder
-    again inside the block.
+    Raises NotSentError if Mem0 cannot be opened, or the folder stays locked for LOCK_SECONDS. Do not open the same
+    folder again inside the block.
     """
     path = _folder(config)
     if path is None:
@@ -167,8 +166,8 @@ def open_memory(config: dict[str, Any]) -> Iterator["Mem0"]:
 def _without_history(memory: "Mem0") -> Iterator["Mem0"]:
     """Empty mem0's own database before and after the block.
 
-    It keeps each user's last messages, which mem0 shows the language model with the next call, and the text of every
-    memory that was added or deleted. No erasure looks there.
+    It stores each user's last messages, which mem0 shows to the language model with the next call, and the text of
+    every added or deleted memory. An erasure does not reach it.
     """
     _empty(memory)
     try:
@@ -179,11 +178,11 @@ def _without_history(memory: "Mem0") -> Iterator["Mem0"]:
 
 def _empty(memory: "Mem0") -> None:
     database = memory.db
-    with database._lock:  # mem0's own: its other threads write in transactions
+    with database._lock:  # mem0's own lock: its other threads write in transactions
         database.connection.execute("DELETE FROM messages")
         database.connection.execute("DELETE FROM history")
         database.connection.commit()
-        database.connection.execute("VACUUM")  # or the file keeps the deleted words
+        database.connection.execute("VACUUM")  # otherwise the file keeps the deleted text
 
 
 @contextmanager
@@ -192,7 +191,7 @@ def _locked(path: Path) -> Iterator[None]:
     try:
         lock = FileLock(f"{path}.lock", timeout=LOCK_SECONDS).acquire()
     except Timeout:
-        raise NotSentError("others write to the embedded Mem0 all the time") from None
+        raise NotSentError("the embedded Mem0 stayed locked by other processes") from None
     with lock:
         yield
 
@@ -209,12 +208,12 @@ def _kept_open(config: str) -> "Mem0":
 
 
 def _open(config: dict[str, Any]) -> "Mem0":
-    """Import mem0 only here: it takes seconds, and reads its environment while it is imported."""
+    """Imports mem0 only here, because that takes seconds and reads the environment."""
     os.environ["MEM0_TELEMETRY"] = "False"
     os.environ.setdefault("MEM0_DIR", f"{tempfile.gettempdir()}/mem0")  # not ~/.mem0: Lambda's home is read-only
     from mem0.memory.main import Memory as Mem0
 
-    # Its INFO lines and warnings quote memories, its errors quote the configuration: only `_complaints` listens.
+    # Its log quotes memories and the configuration, so only `_captured_losses` reads it.
     logging.getLogger("mem0").setLevel(logging.CRITICAL)
     log = logging.getLogger("mem0.memory.main")
     log.setLevel(logging.WARNING)
@@ -226,10 +225,10 @@ def _open(config: dict[str, Any]) -> "Mem0":
     try:
         opened: Mem0 = Mem0.from_config({"history_db_path": ":memory:", **config})
     except Exception as error:
-        explained = _explained(error)
-        if isinstance(error, ValueError) and type(explained) is NotSentError:
-            explained = RefusedError(
-                "mem0", "mem0 does not take the configuration in the stack's parameter MemoryConfig."
+        translated = _translate_error(error)
+        if isinstance(error, ValueError) and type(translated) is NotSentError:
+            translated = RefusedError(
+                "mem0", "mem0 does not accept the configuration in the stack's parameter MemoryConfig."
             )
-        raise explained from None
+        raise translated from None
     return opened

@@ -1,7 +1,7 @@
-"""Mem0's hosted platform as the backend: those routes of its API that we need.
+"""Mem0's hosted platform as the backend: the routes of its API that we need.
 
-Its own client is not used: with what it needs it takes 200 MB and 1.7 s to import, has a timeout of 300 s and no
-retries, and writes to the home folder, which Lambda has not.
+Mem0's own client is not used. It needs 200 MB and 1.7 s to import, has a timeout of 300 s and no retries, and writes to
+the home folder, which Lambda does not have.
 """
 
 import math
@@ -19,22 +19,22 @@ from shared.errors import AnswerError, EventUnknownError, MemoryBackendError, No
 from shared.hosts import may_get_key, open_client, read_json
 
 RATE_LIMITED_TRIES = 3
-UNCLEAR_WAIT = 1.0  # seconds, where a rate limit names no time or none that can be waited for
+DEFAULT_WAIT = 1.0  # seconds, if a rate limit gives no usable time
 PAGE = 100
-PAGES = 1000  # of one list: 100,000 memories of a caller
-_ID = re.compile(r"(?!\.{1,2}\Z)[!-~]{1,200}")  # not "." or "..", which a path leaves out
+PAGES = 1000  # at most in one list: 100,000 memories of a caller
+_ID = re.compile(r"(?!\.{1,2}\Z)[!-~]{1,200}")  # not "." or "..", which URLs resolve
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 _REFUSALS = {
-    401: "Mem0 refused the key (401). Put the right one into the secret of the stack's parameter Mem0ApiKey.",
+    401: "Mem0 refused the key (401). Put a valid one into the secret of the stack's parameter Mem0ApiKey.",
     403: "Mem0 refused the key for this project (403). Look at its permissions and at the plan's limits.",
 }
 
 
 class PlatformBackend:
-    """Implements MemoryBackend over one pooled HTTP client, which threads may share.
+    """Implements MemoryBackend with one pooled HTTP client, which threads may share.
 
-    `timeout` is in seconds. A third of it may pass in waits for a rate limit; a longer Retry-After is left to SQS.
-    Raises RefusedError for a host to which no key may be sent.
+    `timeout` is in seconds. At most a third of it is spent waiting for a rate limit; SQS retries after a longer one.
+    Raises RefusedError if no key may be sent to the host.
     """
 
     def __init__(self, host: str, key: str, timeout: float) -> None:
@@ -42,12 +42,12 @@ class PlatformBackend:
             raise RefusedError(
                 "mem0", "The stack's parameter Mem0Host must be a valid address that begins with https://."
             )
-        self._patience = timeout / 3
-        patience = httpx.Timeout(timeout, connect=min(timeout, 5))
-        self._http = open_client(host, headers={"Authorization": f"Token {key}"}, timeout=patience)
+        self._longest_wait = timeout / 3
+        limits = httpx.Timeout(timeout, connect=min(timeout, 5))
+        self._http = open_client(host, headers={"Authorization": f"Token {key}"}, timeout=limits)
 
-    def add(self, memory: Memory, *, again: bool) -> Answer:  # noqa: ARG002 (hosted Mem0 takes all or nothing)
-        # agent_id belongs in the metadata: beside user_id, Mem0 would file the assistant's facts under the agent.
+    def add(self, memory: Memory, *, again: bool) -> Answer:  # noqa: ARG002 (hosted Mem0 stores all or nothing)
+        # agent_id must be in the metadata: next to user_id, Mem0 would store the assistant's facts under the agent.
         metadata = {name: value for name, value in memory.metadata.items() if value is not None}
         body = {"messages": memory.messages, "user_id": memory.user_id, "metadata": metadata, "infer": memory.infer}
         return _answer(self._request("POST", "/v3/memories/add/", json=body))
@@ -71,11 +71,11 @@ class PlatformBackend:
 
     def _delete(self, path: str) -> None:
         with suppress(EventUnknownError):
-            self._request("DELETE", path, unknown=EventUnknownError("it is deleted already"))
+            self._request("DELETE", path, unknown=EventUnknownError("it is already deleted"))
 
     def _list(self, user_id: str, **metadata: str | int | None) -> list[str]:
         conditions = [{"user_id": user_id}, *({"metadata": {name: value}} for name, value in metadata.items())]
-        found: dict[str, None] = {}  # in the order of the list, each once
+        found: dict[str, None] = {}  # in the list's order, each once
         for page in range(1, PAGES + 1):
             parameters = {"page": page, "page_size": PAGE}
             listed = self._request("POST", "/v3/memories/", params=parameters, json={"filters": {"AND": conditions}})
@@ -88,24 +88,24 @@ class PlatformBackend:
         raise MemoryBackendError("Mem0's list does not end")
 
     def _request(self, method: str, path: str, unknown: Exception | None = None, **options: Any) -> dict[str, Any]:
-        """The JSON of a 2xx answer; raises `unknown` for a 404. Nothing of what was sent gets into an error."""
-        (response, content), patience = self._send(method, path, **options), self._patience
+        """The JSON of a 2xx answer; raises `unknown` for a 404. Errors quote nothing of the request."""
+        (response, content), time_left = self._send(method, path, **options), self._longest_wait
         for _ in range(RATE_LIMITED_TRIES - 1):
             wait = _retry_after(response) if response.status_code == 429 else math.inf
-            if wait > patience:
+            if wait > time_left:
                 break
             time.sleep(wait)
-            patience -= wait
+            time_left -= wait
             response, content = self._send(method, path, **options)
         if response.status_code == 404 and unknown:
             raise unknown
         _raise_for(response)
         if not isinstance(content, dict):
-            raise MemoryBackendError("Mem0's answer is no object")
+            raise MemoryBackendError("Mem0's answer is not an object")
         return content
 
     def _send(self, method: str, path: str, **options: Any) -> tuple[httpx.Response, Any]:
-        """The response, and its JSON if it is a 2xx; the body of any other is not read."""
+        """The response, and its JSON for a 2xx. Other bodies are not read."""
         try:
             with self._http.stream(method, path, **options) as response:
                 return response, read_json(response) if response.is_success else None
@@ -130,16 +130,16 @@ def _raise_for(response: httpx.Response) -> None:
 def _ids(results: Any) -> list[str]:
     """The ids of one page of a list."""
     if not isinstance(results, list) or not all(isinstance(each, dict) for each in results):
-        raise MemoryBackendError("Mem0's answer is no list of memories")
+        raise MemoryBackendError("Mem0's answer is not a list of memories")
     if len(results) > PAGE:
-        raise MemoryBackendError("Mem0's answer has more memories than were asked for")
+        raise MemoryBackendError("Mem0's answer has more memories than requested")
     return [_id(each.get("id")) for each in results]
 
 
 def _id(value: Any) -> str:
-    """`value`, if it can be one part of a path and is short enough to be kept by the thousand."""
+    """`value`, if it can be one part of a path and is short enough to store thousands of them."""
     if not isinstance(value, str) or not _ID.fullmatch(value):
-        raise MemoryBackendError("Mem0 gave an id that cannot be used")
+        raise MemoryBackendError("Mem0 sent an unusable id")
     return value
 
 
@@ -153,9 +153,9 @@ def _answer(content: dict[str, Any]) -> Answer:
 
 
 def _retry_after(response: httpx.Response) -> float:
-    """Seconds; infinity for a date, which Mem0 is not known to send."""
+    """The seconds to wait; infinity for a date, which Mem0 does not normally send."""
     try:
-        seconds = float(response.headers.get("Retry-After", UNCLEAR_WAIT))
+        seconds = float(response.headers.get("Retry-After", DEFAULT_WAIT))
     except ValueError:
         return math.inf
-    return seconds if seconds >= 0 else UNCLEAR_WAIT  # negative, or not a number
+    return seconds if seconds >= 0 else DEFAULT_WAIT  # for a negative number or NaN

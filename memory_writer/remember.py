@@ -1,4 +1,4 @@
-"""Effectively once: Mem0 adds again whatever it is sent again, so the ledger decides whether anything is sent."""
+"""Effectively once: Mem0 stores a repeated memory twice, so the ledger decides whether a memory is sent."""
 
 import time
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from shared.errors import (
 )
 
 FAILURES = 3
-TIME_FOR_AN_EVENT = 20  # seconds that one invocation waits for it
+TIME_FOR_AN_EVENT = 20  # seconds that one invocation waits
 POLL = 1.0
 
 
@@ -29,8 +29,8 @@ POLL = 1.0
 class Writer:
     """Writes memories through one backend.
 
-    `unknown` is how long a memory whose answer was lost is looked for before it is sent again. `seconds_left` says how
-    long this invocation may still take, `post_seconds` how much of that it takes to send a memory and write that down.
+    If an answer was lost, the memory is searched for during `unknown` before it is sent again. `seconds_left` is the
+    invocation's remaining time; `post_seconds` is needed to send a memory and update the ledger.
     """
 
     backend: MemoryBackend
@@ -40,9 +40,9 @@ class Writer:
     post_seconds: float
 
     def remember(self, memory: Memory, line: Line) -> str:
-        """Write `memory` unless it is written; returns the metric of what became of it.
+        """Write `memory` unless it is already written; returns the metric to count.
 
-        Raises RefusedError or PoisonError for what no retry can heal, RetryError for what may be decided later.
+        Raises RefusedError or PoisonError if no retry can help, and RetryError if one may.
         """
         before = line.read().state
         if before == "done":
@@ -50,22 +50,22 @@ class Writer:
         line.acquire(self.clock())
         failed: Exception | None = None
         try:
-            outcome = self._settle(memory, line, before)
+            outcome = self._write(memory, line, before)
         except Exception as error:
             failed = error
-        if failed:  # out here, for whatever fails now must not quote it in its traceback
+        if failed:  # outside the except block, so that no traceback quotes the error
             line.release()
             raise failed if isinstance(failed, RetryError | PoisonError) else MemoryBackendError(name(failed))
         line.release(state="done", done_at=iso(self.clock()), **outcome)
         return "MemorySkipped" if "reason" in outcome else "MemoryWritten"
 
-    def _settle(self, memory: Memory, line: Line, before: str | None) -> dict[str, Any]:
-        """What the ledger is to keep of a memory that is written, or need not be."""
+    def _write(self, memory: Memory, line: Line, before: str | None) -> dict[str, Any]:
+        """Write the memory unless Mem0 has it; returns the fields for the ledger."""
         if not memory.messages:
             return {"reason": "nothing_to_say"}
         if before == "sent":
-            return receipt(self._follow(self._ask(memory, line), line))
-        if before == "sending":  # somebody sent it and did not live to say so
+            return receipt(self._wait(self._sent_before(memory, line), line))
+        if before == "sending":  # another worker crashed after it may have sent it
             found = self._find(memory)
             if found:
                 return receipt(Answer("SUCCEEDED", memory_ids=found))
@@ -75,10 +75,10 @@ class Writer:
         answer = self._post(memory, line, again=before is not None)
         if answer.status == "PENDING":
             line.note(state="sent", event_id=answer.event_id)
-        return receipt(self._follow(answer, line))
+        return receipt(self._wait(answer, line))
 
     def _post(self, memory: Memory, line: Line, *, again: bool) -> Answer:
-        """Send it. Only what was certainly not taken goes back to idle; else `sending` stays."""
+        """Send the memory. If Mem0 certainly does not have it, the line becomes idle; otherwise it stays `sending`."""
         try:
             if self.seconds_left() < self.post_seconds:
                 raise NotSentError("too little time is left to wait for Mem0's answer")
@@ -87,24 +87,24 @@ class Writer:
             line.note(state="idle")
             raise
 
-    def _follow(self, answer: Answer, line: Line) -> Answer:
-        """Wait for the event's end. FAILED is tried again three times at most."""
-        give_up = time.monotonic() + min(TIME_FOR_AN_EVENT, self.seconds_left() - 5)
-        while answer.status == "PENDING" and time.monotonic() < give_up:
+    def _wait(self, answer: Answer, line: Line) -> Answer:
+        """Wait until the event ends. FAILED is retried, at most three times."""
+        deadline = time.monotonic() + min(TIME_FOR_AN_EVENT, self.seconds_left() - 5)
+        while answer.status == "PENDING" and time.monotonic() < deadline:
             time.sleep(POLL)
             answer = self.backend.look(str(answer.event_id))
         if answer.status == "PENDING":
-            raise PendingError("Mem0 is still working on this memory")
+            raise PendingError("Mem0 is still processing this memory")
         if answer.status == "FAILED":
             failures = int(line.entry.failures or 0) + 1
             line.note(state="idle", failures=failures)
             if failures >= FAILURES:
-                raise PoisonError("mem0", f"Mem0 ended this memory's event with FAILED, {FAILURES} times.")
-            raise RetryError("Mem0 ended this memory's event with FAILED")
+                raise PoisonError("mem0", f"Mem0 failed to process this memory {FAILURES} times.")
+            raise RetryError("Mem0 failed to process this memory")
         return answer
 
-    def _ask(self, memory: Memory, line: Line) -> Answer:
-        """How the event of a sent memory stands. It is never posted again, even if Mem0 does not know the event."""
+    def _sent_before(self, memory: Memory, line: Line) -> Answer:
+        """The state of a sent memory. It is never sent again, even if Mem0 does not know its event."""
         try:
             return self.backend.look(str(line.entry.event_id))
         except EventUnknownError:
@@ -114,26 +114,26 @@ class Writer:
             if self._recent(line):
                 raise
             raise PoisonError(
-                "mem0", "Mem0 took this memory once, and knows neither its event nor the memory now."
+                "mem0", "Mem0 accepted this memory earlier, but now has neither its event nor the memory."
             ) from None
 
     def _recent(self, line: Line) -> bool:
-        """Whether the memory was sent so lately that Mem0 may not show it yet."""
+        """Whether the memory was sent so recently that Mem0 may not list it yet."""
         return (line.entry.started or "") > iso(self.clock() - self.unknown)
 
     def _find(self, memory: Memory) -> list[str]:
         try:
             return self.backend.find(memory)
-        except NotSentError as error:  # true of the question, not of the memory
+        except NotSentError as error:  # it concerns this search, not the memory
             raise MemoryBackendError(str(error)) from None
 
 
 def receipt(answer: Answer) -> dict[str, Any]:
-    """What Mem0 answered, as the ledger keeps it."""
+    """Mem0's answer, as the ledger stores it."""
     kept = {"memory_ids": answer.memory_ids, "memories": len(answer.memory_ids)}
     return kept | ({"event_id": answer.event_id} if answer.event_id else {})
 
 
 def name(error: Exception) -> str:
-    """All of a backend's error that may be logged: its text may quote the memory."""
+    """The part of a backend's error that may be logged; its text may quote the memory."""
     return error_code(error) if isinstance(error, AwsError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Fetches recordings that no webhook brought: those too long for one, and those that it lost."""
+"""Fetches recordings that no webhook delivered: too large for a webhook, or lost."""
 
 import tempfile
 from collections.abc import Iterator
@@ -12,18 +12,18 @@ from shared.observability import logger
 from shared.record import Call, Records
 from shared.times import utc
 
-PATIENCE = timedelta(days=1)  # with one recording, since it was first asked for in vain
-DOWNLOAD_SHARE = 2 / 3  # of the function's time; the rest is for S3 and the notes
-UNDER_WAY = timedelta(hours=3)  # until a message of AudioQueue has failed for good: 5 attempts, every 30 minutes
+RETRY_FOR = timedelta(days=1)  # since the first failed request for a recording
+DOWNLOAD_SHARE = 2 / 3  # of the function's time; the rest is for S3 and the record
+QUEUED_FOR = timedelta(hours=3)  # after which AudioQueue has dropped a message: 5 attempts, one per 30 minutes
 
 
 def fetch_audio(
     conversation_id: str, api: ElevenLabs, records: Records, staging: Staging, now: datetime, seconds_left: float
 ) -> str:
-    """Stage the call's recording, if it is still missing; returns the metric of what became of it.
+    """Stage the call's recording if it is still missing; returns the metric to count.
 
-    A recording that cannot be had stays pending, whatever the fault, and the hourly pass asks for it again. After a day
-    it is given up; at once if the call was not recorded. Raises KeyRefusedError: a wrong key is no recording's fault.
+    If the recording is not ready, the hourly pass retries it for 24 hours. After that, or at once if the call was not
+    recorded, it is marked as unavailable. Raises KeyRefusedError, because a wrong key says nothing about the recording.
     """
     call = records.get(conversation_id)
     if call is None or not awaits_audio(call):
@@ -35,38 +35,39 @@ def fetch_audio(
     except ElevenLabsError as error:
         if error.status == 401:
             raise
-        logger.warning("The recording cannot be had yet", reason=error.reason)
+        logger.warning("The recording is not available yet", reason=error.reason)
         records.note_no_audio(conversation_id, utc(now), error.reason)
-        patience = PATIENCE if _may_come(conversation_id, api, error) else timedelta()
-        return "AudioUnavailable" if records.give_up_audio(conversation_id, utc(now - patience)) else "AudioNotReady"
+        retry_for = RETRY_FOR if _may_exist(conversation_id, api, error) else timedelta()
+        is_final = records.mark_audio_unavailable(conversation_id, utc(now - retry_for))
+        return "AudioUnavailable" if is_final else "AudioNotReady"
     return "AudioFetched"
 
 
 def find_missing(records: Records, ended_before: datetime, audio: Audio = "pending") -> Iterator[Call]:
-    """The archived calls whose recording is missing so long after their end, however old."""
+    """All archived calls that ended before this time and whose recording is missing."""
     return (
         each for each in records.find_by_audio(audio) if awaits_audio(each, audio) and ended_at(each) <= ended_before
     )
 
 
 def is_asked_for(call: Call, now: datetime) -> bool:
-    """Whether AudioQueue may still hold the call from an earlier pass."""
-    return call.audio_asked_at is not None and datetime.fromisoformat(call.audio_asked_at) > now - UNDER_WAY
+    """Whether AudioQueue may still contain the call from an earlier pass."""
+    return call.audio_asked_at is not None and datetime.fromisoformat(call.audio_asked_at) > now - QUEUED_FOR
 
 
 def awaits_audio(call: Call, audio: Audio = "pending") -> bool:
-    """Whether the archived call has a recording that is neither archived nor on its way from a webhook."""
+    """Whether the archived call's recording is missing, and is not parked either."""
     return call.audio == audio and call.t_order is not None and call.parked is None and call.erased_at is None
 
 
 def ended_at(call: Call) -> datetime:
-    """When an archived call ended; when it was archived, if ElevenLabs did not say when it began."""
+    """When an archived call ended. If its start is unknown, the time of archival is used as the start."""
     begun = datetime.fromisoformat(str(call.started_at or call.archived_at))
     return begun + timedelta(seconds=int(call.duration_secs or 0))
 
 
-def _may_come(conversation_id: str, api: ElevenLabs, error: ElevenLabsError) -> bool:
-    """Not if ElevenLabs did not record the call. Whether it was deleted a wrong key could not tell."""
+def _may_exist(conversation_id: str, api: ElevenLabs, error: ElevenLabsError) -> bool:
+    """False if ElevenLabs did not record the call. A missing call counts as True: the key may belong elsewhere."""
     try:
         return not isinstance(error, NotFoundError) or api.conversation(conversation_id)[1].has_audio is not False
     except ElevenLabsError:

@@ -1,8 +1,8 @@
-"""How far a pass has come, kept in the ConversationTable so that the next one goes on from there."""
+"""The progress of the scheduled passes, stored in the ConversationTable so that the next pass continues there."""
 
 from typing import Any
 
-_KEY = "#reconciler"  # no id of a conversation: those hold no #
+_KEY = "#reconciler"  # not a conversation's id: those contain no #
 
 
 class Bookmarks:

@@ -1,4 +1,4 @@
-"""Stages what was fetched as if it had come by webhook, and hands it on to the archiver."""
+"""Stages what was fetched like a webhook's body, and queues it for the archiver."""
 
 import hashlib
 from collections.abc import Iterable
@@ -16,13 +16,13 @@ _ORIGIN = {"origin": "api"}
 
 
 class Staging:
-    """First durable, then passed on. Both may be done again: same name, and a longer recording is kept."""
+    """Writes to S3, and then queues. Both may run again: the key is the same, and the longer recording is kept."""
 
     def __init__(self, bucket: Bucket, sqs: Any, archive_queue_url: str) -> None:
         self._bucket, self._sqs, self._queue_url = bucket, sqs, archive_queue_url
 
     def stage_call(self, conversation: bytes, now: datetime) -> None:
-        """`conversation` is the API's JSON, kept byte for byte as the `data` of a webhook."""
+        """`conversation` is the API's JSON; it becomes the `data` of a webhook, byte for byte."""
         body = b'{"type":"%s","data":%s}' % (TRANSCRIPTION.encode(), conversation)
         delivery_id = hashlib.sha256(body).hexdigest()
         self._stage(keys.staged(now, delivery_id), BytesIO(body), "application/json", _ORIGIN, now)
@@ -32,8 +32,8 @@ class Staging:
         named = {"conversation_id": conversation_id} | ({"agent_id": agent_id} if agent_id else {})
         self._stage(keys.staged(now, delivery_id, "mp3"), audio, "audio/mpeg", _ORIGIN | named, now)
 
-    def hand_on(self, staged: Iterable[tuple[str, datetime]]) -> int:
-        """Send claim checks for staged objects, given by key and time of receipt; returns how many."""
+    def queue(self, staged: Iterable[tuple[str, datetime]]) -> int:
+        """Send claim checks for staged objects (key and time of receipt); returns how many."""
         checks = [check for key, received_at in staged if (check := claim_check(key, received_at, "reconciler"))]
         for check in checks:
             self._sqs.send_message(QueueUrl=self._queue_url, MessageBody=check.to_json())
@@ -41,12 +41,12 @@ class Staging:
 
     def _stage(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str], now: datetime) -> None:
         self._bucket.stage(key, body, content_type, metadata)
-        self.hand_on([(key, now)])
+        self.queue([(key, now)])
 
 
 def claim_check(
     staged_key: str, received_at: datetime, source: Literal["reconciler", "replay"], *, force: bool = False
 ) -> ClaimCheck | None:
-    """None for what nobody staged."""
+    """None if the key is not that of a staged body."""
     delivery_id = keys.staged_delivery_id(staged_key)
     return ClaimCheck(delivery_id, staged_key, utc(received_at), source, force) if delivery_id else None

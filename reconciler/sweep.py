@@ -1,9 +1,8 @@
-"""The sweep: staged bodies that nobody finished get their claim check again, once.
+"""The sweep: sends the claim check of each unfinished staged body once more.
 
-Whoever crashes between S3 and SQS strands a body; what is parked, or failed for good, carries no tag either, and is
-handled once more without harm. Each is noted before, so that an erasure can look at it. The bookmark is the last key
-that was looked at. Keys sort by hour, so that a missed run is caught up, and a poison message does not come back for
-ever.
+A crash between S3 and SQS leaves a body without a claim check. Parked audio and failed bodies have no tag either;
+processing them again does no harm. Each body is listed first, so that an erasure can read it. The bookmark is the last
+key that the sweep looked at. Keys sort by hour, so a missed run is caught up, and a poison message is sent only once.
 """
 
 from collections.abc import Callable
@@ -18,27 +17,27 @@ from shared.bucket import Bucket
 from shared.keys import STAGING
 from shared.unnamed import Unnamed
 
-_AT_ONCE = 10  # tags asked for at the same time
+_AT_ONCE = 10  # concurrent requests for tags
 
 
 def sweep(
     bucket: Bucket, staging: Staging, bookmarks: Bookmarks, unnamed: Unnamed, now: datetime,
     has_time: Callable[[], bool],
 ) -> int:  # fmt: skip
-    """Sweep up to the hour before last, which no delivery writes into any more; returns how many were handed on."""
+    """Sweep up to the hour before last, which gets no more deliveries; returns how many bodies were queued."""
     end = f"{STAGING}/{now - timedelta(hours=1):%Y/%m/%d/%H}/"
-    handed_on = 0
+    queued = 0
     for page in bucket.pages(f"{STAGING}/", after=bookmarks.read("swept") or ""):
         due = list(takewhile(lambda item: item["Key"] < end, page))
         untagged = _untagged(bucket, due)
         for key, _ in untagged:
             unnamed.note(key)
-        handed_on += staging.hand_on(untagged)
+        queued += staging.queue(untagged)
         if due:
             bookmarks.write("swept", due[-1]["Key"])
         if len(due) < len(page) or not has_time():
             break
-    return handed_on
+    return queued
 
 
 def _untagged(bucket: Bucket, items: list[dict[str, Any]]) -> list[tuple[str, datetime]]:

@@ -1,4 +1,4 @@
-"""Reading an announcement, for whoever subscribes to CallArchivedTopic."""
+"""Reads announcements, for the functions that subscribe to CallArchivedTopic."""
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -9,7 +9,7 @@ _ANNOUNCEMENT = TypeAdapter(Announcement)
 
 
 def read_announcement(body: str) -> Announcement:
-    """Raises PoisonError for what is no announcement of ours."""
+    """Raises PoisonError unless `body` is an announcement of version 2."""
     try:
         return _ANNOUNCEMENT.validate_json(body)
     except ValidationError:

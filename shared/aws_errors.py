@@ -1,4 +1,4 @@
-"""AWS's errors, told without any of the input."""
+"""AWS's errors, described without any of the request."""
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -6,5 +6,5 @@ AwsError = (ClientError, BotoCoreError)
 
 
 def error_code(error: ClientError | BotoCoreError) -> str:
-    """AWS's code for an error, or the name of botocore's exception when AWS did not answer."""
+    """AWS's error code, or the name of botocore's exception if AWS did not answer."""
     return str(error.response["Error"]["Code"]) if isinstance(error, ClientError) else type(error).__name__

@@ -1,4 +1,4 @@
-"""Partial batch responses: one record's trouble is its own, and what no retry can heal goes to the DLQ at once."""
+"""Partial batch responses: a failed record does not fail its batch, and a poison message goes to the DLQ at once."""
 
 from collections.abc import Callable
 from typing import Any, cast
@@ -15,31 +15,35 @@ from shared.observability import count, logger
 def process_batch(
     event: dict[str, Any], context: LambdaContext, handle: Callable[[SQSRecord], None], sqs: Any, dlq_url: str
 ) -> PartialItemFailureResponse:
-    """Call `handle` for each record. What raises is retried; a PoisonError is set aside and acknowledged."""
+    """Call `handle` for each record. If it raises, SQS retries the record; a PoisonError sends it to the DLQ."""
 
-    def handle_or_set_aside(record: SQSRecord) -> None:
-        logger.remove_keys(["delivery_id", "conversation_id"])  # of the record before
+    def handle_or_reject(record: SQSRecord) -> None:
+        logger.remove_keys(["delivery_id", "conversation_id"])  # set for the previous record
         try:
             try:
                 handle(record)
             except PoisonError as error:
-                set_aside(record, error, sqs, dlq_url)
+                send_to_dlq(record, error, sqs, dlq_url)
         except Exception:
             count("RecordFailed")
             raise
 
-    # Not raising for a batch that failed whole: SQS gets the same list either way, and the reasons are in the log.
+    # Do not raise if the whole batch failed: SQS gets the same list either way, and the log has the reasons.
     processor = BatchProcessor(event_type=EventType.SQS, raise_on_entire_batch_failure=False, logger=cast(Any, logger))
-    return process_partial_response(event, handle_or_set_aside, processor, context)
+    return process_partial_response(event, handle_or_reject, processor, context)
 
 
-def set_aside(record: SQSRecord, error: PoisonError, sqs: Any, dlq_url: str) -> None:
-    """Send the message to its DLQ with the attributes `step` and `error`."""
-    attributes = {"step": error.step, "error": error.error}
+def send_to_dlq(record: SQSRecord, error: PoisonError, sqs: Any, dlq_url: str) -> None:
+    """Send the message to the DLQ, with the attributes `step` and `error`."""
     sqs.send_message(
         QueueUrl=dlq_url,
         MessageBody=record.body,
-        MessageAttributes={name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()},
+        MessageAttributes=string_attributes({"step": error.step, "error": error.error}),
     )
     count("RecordPoisoned", reason=error.step)
-    logger.error("Message set aside in the dead-letter queue", step=error.step, error=error.error)
+    logger.error("Message sent to the dead-letter queue", step=error.step, error=error.error)
+
+
+def string_attributes(texts: dict[str, str]) -> dict[str, dict[str, str]]:
+    """Message attributes in the form that SQS and SNS take."""
+    return {name: {"DataType": "String", "StringValue": text} for name, text in texts.items()}

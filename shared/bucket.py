@@ -1,4 +1,4 @@
-"""The archive's bucket: reading, the newest wins, and the tags that lifecycle rules look for."""
+"""The archive's bucket: reads, conditional writes (the newest version wins), and the tags for lifecycle rules."""
 
 import gzip
 import os
@@ -15,19 +15,19 @@ from botocore.exceptions import BotoCoreError, ClientError
 from shared.aws_errors import AwsError, error_code
 from shared.errors import StorageError
 
-Outcome = Literal["written", "equal", "stale"]
+PutOutcome = Literal["written", "equal", "stale"]
 ARCHIVED = {"Key": "archived", "Value": "true"}
-LISTED = 1000  # objects listed at a time, the most there is
-PIECE = 1 << 18  # bytes of a recording in memory at a time
-_GONE = {"NoSuchKey", "404", "MethodNotAllowed"}  # the last is S3's answer where only a delete marker is left
+LISTED = 1000  # objects in one page of a listing: S3's maximum
+PIECE = 1 << 18  # bytes of a recording that are in memory at once
+_GONE = {"NoSuchKey", "404", "MethodNotAllowed"}  # S3 answers the last one for a delete marker
 _RACES = 10
-# Another put came first, is under way on the same key, or the object was deleted since we looked: look again.
+# Another put was first or is running on the same key, or the object was deleted since the last look: look again.
 _LOST_RACE = {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey"}
 
 
 @dataclass(frozen=True)
 class Version:
-    """One version of an object; a delete marker is one too."""
+    """One version of an object, or a delete marker."""
 
     key: str
     version_id: str
@@ -37,7 +37,7 @@ class Version:
 
 @dataclass(frozen=True)
 class Stored:
-    """What a conditional put has to know of the object that is there."""
+    """What a conditional put needs to know about the existing object."""
 
     order: str
     etag: str
@@ -45,13 +45,13 @@ class Stored:
 
 
 class Bucket:
-    """S3 as the archive uses it. Faults are raised as StorageError, without the key, which is a phone number."""
+    """The bucket's operations. They raise StorageError, which leaves out the key because it contains a phone number."""
 
     def __init__(self, s3: Any, name: str) -> None:
         self._s3, self.name = s3, name
 
     def read(self, key: str) -> tuple[bytes, dict[str, str]] | None:
-        """An object's bytes, as `content` gives them, and metadata; or None if there is no such object."""
+        """An object's bytes, decompressed, and its metadata; None if there is no such object."""
         try:
             answer = self._s3.get_object(Bucket=self.name, Key=key)
             return content(answer), answer["Metadata"]
@@ -61,7 +61,7 @@ class Bucket:
             raise _storage_error(error) from None
 
     def download(self, key: str, file: BinaryIO) -> dict[str, str] | None:
-        """Write an object into `file`, piece by piece; returns its metadata, or None if there is no such object."""
+        """Copy an object into `file` in pieces; returns its metadata, or None if there is no such object."""
         try:
             answer = self._s3.get_object(Bucket=self.name, Key=key)
             for piece in answer["Body"].iter_chunks(PIECE):
@@ -76,11 +76,11 @@ class Bucket:
     def put_newest(
         self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str],
         *, force: bool = False, compress: bool = False,
-    ) -> Outcome:  # fmt: skip
-        """Write `key` unless it holds the same `order` or a newer one; `force` writes at the same order too.
+    ) -> PutOutcome:  # fmt: skip
+        """Write `key` unless it holds the same `order` or a newer one; `force` also writes at the same order.
 
-        The put itself carries the condition, so that of two workers at the same moment the newer one wins. What is
-        compressed says so in its ContentEncoding, and is the same bytes whenever it is written.
+        The put is conditional, so that the newer of two concurrent writes wins. A compressed object has the
+        ContentEncoding gzip; the same body always gives the same compressed bytes.
         """
         options = {"Tagging": "tier=archive"}
         if compress:
@@ -96,13 +96,13 @@ class Bucket:
             if stored and stored.order == metadata["order"] and not force:
                 return "equal"
             time.sleep(random.uniform(0, 0.2))  # noqa: S311 (not for cryptography)
-        raise StorageError("too many others write the same object")
+        raise StorageError("too many concurrent writes of the same object")
 
     def exists(self, key: str) -> bool:
         return self._stored(key) is not None
 
     def tag_archived(self, staged_key: str) -> None:
-        """Say that a staged body is done with; only then may it expire."""
+        """Tag a staged body as archived. Only tagged bodies expire."""
         try:
             self._s3.put_object_tagging(Bucket=self.name, Key=staged_key, Tagging={"TagSet": [ARCHIVED]})
         except AwsError as error:
@@ -110,7 +110,7 @@ class Bucket:
                 raise _storage_error(error) from None
 
     def stage(self, key: str, body: BinaryIO, content_type: str, metadata: dict[str, str]) -> None:
-        """Write a staged object, unless one that is as long is there already; of two at the same moment the longer."""
+        """Write a staged object unless one of at least its length exists; the longer of two concurrent writes wins."""
         size, stored = body.seek(0, os.SEEK_END), None
         for _ in range(_RACES):
             condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
@@ -119,10 +119,10 @@ class Bucket:
             stored = self._stored(key)
             if stored and stored.size >= size:
                 return
-        raise StorageError("too many others write the same object")
+        raise StorageError("too many concurrent writes of the same object")
 
     def pages(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
-        """S3's listing of the objects under `prefix` whose keys come after `after`, LISTED at a time."""
+        """The objects under `prefix` with keys after `after`, in pages of LISTED, as S3 lists them."""
         try:
             paginator = self._s3.get_paginator("list_objects_v2")
             paging = {"PageSize": LISTED}
@@ -132,7 +132,7 @@ class Bucket:
             raise _storage_error(error) from None
 
     def versions(self, prefix: str) -> Iterator[Version]:
-        """Every version of every object under `prefix`, delete markers too."""
+        """All versions of all objects under `prefix`, delete markers included."""
         try:
             for page in self._s3.get_paginator("list_object_versions").paginate(Bucket=self.name, Prefix=prefix):
                 for each in page.get("Versions", []) + page.get("DeleteMarkers", []):
@@ -141,7 +141,7 @@ class Bucket:
             raise _storage_error(error) from None
 
     def delete_for_good(self, version: Version) -> bool:
-        """Delete one version, which is then nowhere; False while Object Lock, or a policy, forbids it."""
+        """Delete one version permanently; False if Object Lock or a policy forbids it."""
         try:
             self._s3.delete_object(Bucket=self.name, Key=version.key, VersionId=version.version_id)
         except AwsError as error:
@@ -151,7 +151,7 @@ class Bucket:
         return True
 
     def is_archived(self, staged_key: str) -> bool:
-        """Whether a staged object is done with: tagged, or gone."""
+        """Whether a staged object is archived: it is tagged, or it no longer exists."""
         try:
             tags = self._s3.get_object_tagging(Bucket=self.name, Key=staged_key)["TagSet"]
         except AwsError as error:
@@ -185,9 +185,9 @@ class Bucket:
 
 
 def content(answer: dict[str, Any]) -> bytes:
-    """The bytes in S3's answer as they were before they were compressed, if they were.
+    """The bytes in S3's answer, decompressed if its ContentEncoding is gzip.
 
-    What is not the gzip that it is said to be is given as it is: whoever reads it says what is wrong with it.
+    If they are not valid gzip, they are returned unchanged; their reader then reports the fault.
     """
     body = bytes(answer["Body"].read())
     if answer.get("ContentEncoding") != "gzip":

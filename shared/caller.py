@@ -1,4 +1,4 @@
-"""The other party's number: where ElevenLabs puts it, and what counts as one."""
+"""The caller's phone number: where ElevenLabs puts it, and which values count as a number."""
 
 import re
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from shared.keys import NO_PHONE
 from shared.parts import MISSING, Json, Part, fields, objects, scalar, text
 
 MOST_NUMBERS = 20
-# Words on a keypad that carriers send for "anonymous", "restricted", "unavailable", "blocked" and "unknown".
+# Carriers send these keypad spellings of "anonymous", "restricted", "unavailable", "blocked" and "unknown".
 _WITHHELD = {"266696687", "7378742833", "86282452253", "2562533", "8656696"}
 _BLANKS = re.compile(r"[\u00a0\u2000-\u200f\u202a-\u202f]")
 _HYPHENS = re.compile(r"[\u2010-\u2015\u2212]")
@@ -94,10 +94,10 @@ class _Text(Part):
 
 @dataclass(frozen=True)
 class Caller:
-    """`number` is the digits, with a + in front if it came in international form; None if there is none to be had.
+    """`number` is digits, with a leading + if it came in international form; None if there is no usable number.
 
-    `numbers` are the digits of all numbers that the other party has in an event, also of SIP and tel URIs: by each of
-    them the call is found, and erased. The first is the surest.
+    `numbers` has the digits of every number of the caller in an event, also from SIP and tel URIs. Each of them finds
+    and erases the call. The most reliable one comes first.
     """
 
     number: str | None
@@ -105,7 +105,7 @@ class Caller:
 
     @property
     def digits(self) -> str | None:
-        """By which the call is found first."""
+        """The number that the call is listed under."""
         return self.numbers[0] if self.numbers else None
 
     @property
@@ -114,27 +114,27 @@ class Caller:
 
 
 def find_caller(part: Json) -> Caller:
-    """The other party, by an event's `data`; the first usable number is its number, the surest place first.
+    """The caller in an event's `data`. The first usable number counts; the most reliable places are read first.
 
-    Raises PoisonError for more than MOST_NUMBERS: each is looked up, and one in the index.
+    Raises PoisonError if there are more than MOST_NUMBERS, because each costs a lookup and a line in the index.
     """
     candidates = [each if isinstance(each, str) else scalar(each) for each in _candidates(part)]
     numbers = [number for each in candidates if (number := normalise(each))]
     found = [*numbers, *(number for each in candidates if (number := _in_uri(each)))]
     found = [found_by(number) for number in found]
-    if len(set(found)) > MOST_NUMBERS:  # to forget some would be to overlook them in an erasure
+    if len(set(found)) > MOST_NUMBERS:  # an erasure would miss the ones left out
         raise PoisonError("webhook", f"The event names more than {MOST_NUMBERS} numbers of its caller.")
     return Caller(numbers[0] if numbers else None, tuple(dict.fromkeys(found)))
 
 
 def found_by(number: str) -> str:
-    """The digits by which a number is found: 00 and 011 stand for the + of an international number."""
+    """The digits that the index uses for a number. The prefixes 00 and 011 mean the same as +."""
     digits = number.lstrip("+")
     return digits if number.startswith("+") else _PREFIX.sub("", digits)
 
 
 def normalise(raw: Any) -> str | None:
-    """`+1 (202) 555-0123;ext=7` as `+12025550123`; None for withheld numbers, SIP URIs, short codes and other words."""
+    """`+1 (202) 555-0123;ext=7` as `+12025550123`; None for withheld numbers, SIP URIs, short codes and other text."""
     if not isinstance(raw, str | int) or isinstance(raw, bool):
         return None
     text = _HYPHENS.sub("-", _BLANKS.sub(" ", str(raw)))
@@ -148,13 +148,13 @@ def normalise(raw: Any) -> str | None:
 
 
 def _in_uri(raw: Any) -> str | None:
-    """The number that a SIP or tel URI names, if it names one."""
+    """The number in a SIP or tel URI, or None."""
     uri = _URI.search(raw) if isinstance(raw, str) else None
     return normalise(unquote(uri[1])) if uri else None
 
 
 def _candidates(part: Json) -> Iterator[Json | str]:
-    """What may be the number, surest first: parts, or texts that were put right already."""
+    """Possible numbers, the most reliable first: JSON parts, or texts that are already decoded."""
     data = fields(_Data, part)
     metadata = fields(_Metadata, data.metadata)
     phone_call = fields(_PhoneCall, metadata.phone_call)
@@ -172,7 +172,7 @@ def _candidates(part: Json) -> Iterator[Json | str]:
 
 
 def _dynamic_number(data: _Data, phone_call: _PhoneCall) -> Iterator[Json]:
-    """What telephony wrote into the dynamic variables. Web clients set them freely, so only calls are believed."""
+    """The number in the dynamic variables. Web clients can set these to anything, so only phone calls are trusted."""
     variables = fields(_Variables, fields(_ClientData, data.conversation_initiation_client_data).dynamic_variables)
     match text(phone_call.direction):
         case "inbound":
@@ -182,7 +182,7 @@ def _dynamic_number(data: _Data, phone_call: _PhoneCall) -> Iterator[Json]:
 
 
 def _otel_numbers(part: Json) -> Iterator[Json]:
-    """The number among the attributes of an OpenTelemetry trace's root span."""
+    """The number in the attributes of an OpenTelemetry trace's root span."""
     for resource in objects(_Resource, fields(_Traces, part).resourceSpans):
         for scope in objects(_Scope, resource.scopeSpans):
             for span in objects(_Span, scope.spans):

@@ -1,6 +1,6 @@
-"""The few fields of a conversation that we use: `data` of a transcription, the API's model, and the older bare object.
+"""The fields of a conversation that we use: in a transcription's `data`, the API's model, or the older bare object.
 
-One odd field never costs the call: what is not what it used to be is as good as absent.
+A field with an unexpected value counts as absent, so that one such field never loses the call.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import msgspec
 
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, scalar, text
 
-_LAST_SECOND = 9_999_999_999  # in 2286; its milliseconds are the last to fit the 13 digits of an `order`
+_LAST_SECOND = 9_999_999_999  # in the year 2286: later times in milliseconds do not fit the 13 digits of an `order`
 Raw = msgspec.Raw
 
 
@@ -63,7 +63,7 @@ class Turn(NamedTuple):
 
 @dataclass(frozen=True)
 class Criterion:
-    """What an evaluation found. `name` is ElevenLabs' id of the criterion."""
+    """The result of one evaluation criterion. `name` is ElevenLabs' id of the criterion."""
 
     name: str
     result: str | None
@@ -72,7 +72,7 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Conversation:
-    """`client_user_id` is the id that the client gave its user: anybody's word, and never taken for a phone number."""
+    """`client_user_id` is an id that the client chose. It is not verified, and never used as a phone number."""
 
     agent_id: str | None = None
     status: str | None = None
@@ -88,18 +88,18 @@ class Conversation:
 
     @property
     def ended_ms(self) -> int | None:
-        """Unix milliseconds of the call's end, or of its start if nobody knows how long it took."""
+        """Unix milliseconds of the call's end, or of its start if the duration is unknown."""
         if self.started_at is None:
             return None
         return round(min(self.started_at.timestamp() + (self.duration_secs or 0), _LAST_SECOND) * 1000)
 
     def turns(self) -> Iterator[Turn]:
-        """What was said, in order."""
+        """The transcript's turns, in order."""
         for each in objects(_Turn, self.transcript):
             yield Turn(text(each.role), text(each.message or each.content))
 
     def criteria(self) -> Iterator[Criterion]:
-        """What was evaluated, in ElevenLabs' order."""
+        """The evaluation criteria, in ElevenLabs' order."""
         for name, part in members(self.results):
             yield _criterion(name, part)
         if self.evaluation:
@@ -107,7 +107,7 @@ class Conversation:
 
 
 def read_conversation(part: Json) -> Conversation:
-    """The conversation in an object's part."""
+    """The conversation in a JSON object."""
     data = fields(_Data, part)
     metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)
     client = fields(_ClientData, data.conversation_initiation_client_data)
@@ -135,6 +135,6 @@ def _criterion(name: str, part: Json) -> Criterion:
 
 
 def read_seconds(part: Json) -> float | None:
-    """Unix seconds, or a duration; None for what is neither."""
+    """Unix seconds or a duration; None if the value can be neither."""
     found = number(part)
     return found if found is not None and 0 <= found <= _LAST_SECOND else None

@@ -4,34 +4,34 @@ AgenticMemoryError
 ├── BodyError               ingest: 400, nothing stored
 ├── SignatureError          ingest: 401, nothing stored
 ├── UnavailableError        ingest: 503, ElevenLabs may send again
-├── AnswerError             another host's answer cannot be used: its client raises an error of its own
-├── PoisonError             straight to the dead-letter queue, with its step and error
-│   └── RefusedError        Mem0 will never take this request, or this key
-└── RetryError              the record fails: SQS brings it back, and at last to the dead-letter queue
+├── AnswerError             another host's answer cannot be used; the client turns it into its own error
+├── PoisonError             sent to the dead-letter queue at once, with its step and error
+│   └── RefusedError        Mem0 refused the request or the key; a retry cannot help
+└── RetryError              the record fails: SQS retries it, and then moves it to the dead-letter queue
     ├── StorageError        S3 refused or did not answer
-    ├── LeaseError          another worker has this memory, or nobody knows yet whether it was written
-    ├── PendingError        Mem0 has this memory and is not done with it
-    ├── EventUnknownError   Mem0 does not know the event of a memory that it took
-    ├── ElevenLabsError     ElevenLabs failed or answered something else; recordings: noted in the record instead
-    │   ├── KeyRefusedError     its key is wrong, or may not do this
-    │   └── NotFoundError       it has no such conversation or recording
-    ├── NotSentError        Mem0 has nothing of this memory, or only what the next attempt removes
-    └── MemoryBackendError  Mem0 failed, and perhaps has the memory all the same
+    ├── LeaseError          another worker holds this memory, or it is not known yet whether it was written
+    ├── PendingError        Mem0 accepted this memory and is still processing it
+    ├── EventUnknownError   Mem0 does not know the event of a memory that it accepted
+    ├── ElevenLabsError     ElevenLabs failed or gave an unusable answer; for recordings, the record notes it
+    │   ├── KeyRefusedError     the API key is wrong or lacks a permission
+    │   └── NotFoundError       there is no such conversation or recording
+    ├── NotSentError        Mem0 has nothing of this memory that the next attempt would not remove
+    └── MemoryBackendError  Mem0 failed, and may still have stored the memory
 
-Whatever else is raised in a record is retried like a RetryError.
+Any other exception in a record is retried like a RetryError.
 """
 
 
 class AgenticMemoryError(Exception):
-    """Any error of ours. Its text never holds a payload, a secret or a phone number."""
+    """Base of all our errors. The text never contains a payload, a secret or a phone number."""
 
 
 class BodyError(AgenticMemoryError):
-    """The request has no body that can be kept; the text names the fault."""
+    """The request's body is empty or cannot be decoded; the text says which."""
 
 
 class SignatureError(AgenticMemoryError):
-    """The signature is in doubt. `reason`: missing, malformed, expired, future, mismatch or source."""
+    """The signature is not valid. `reason`: missing, malformed, expired, future, mismatch or source."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"signature {reason}")
@@ -39,7 +39,7 @@ class SignatureError(AgenticMemoryError):
 
 
 class UnavailableError(AgenticMemoryError):
-    """A service that ingest cannot do without did not do its part. `service` names it."""
+    """A service that ingest needs failed or did not answer. `service` names it."""
 
     def __init__(self, service: str, fault: str) -> None:
         super().__init__(f"{service}: {fault}")
@@ -47,11 +47,11 @@ class UnavailableError(AgenticMemoryError):
 
 
 class AnswerError(AgenticMemoryError):
-    """Another host's answer is too large, compressed, or no JSON. The text quotes nothing of it."""
+    """Another host's answer is too large, compressed, or not JSON. The text quotes none of it."""
 
 
 class PoisonError(AgenticMemoryError):
-    """A message that no retry can heal. `step` is where it was found, `error` one sentence without any of the input."""
+    """No retry can process this message. `step` says where it failed; `error` is one sentence without the input."""
 
     def __init__(self, step: str, error: str) -> None:
         super().__init__(f"{step}: {error}")
@@ -60,19 +60,19 @@ class PoisonError(AgenticMemoryError):
 
 
 class RetryError(AgenticMemoryError):
-    """Not now; another attempt may do."""
+    """This attempt failed; a later one may succeed."""
 
 
 class StorageError(RetryError):
-    """S3 refused or did not answer. AWS's own text is left out: it names the key, and the key is a phone number."""
+    """S3 refused or did not answer. AWS's own text is left out: it names the key, which contains a phone number."""
 
 
 class LeaseError(RetryError):
-    """Whether this memory is written is for another worker, or for later, to say."""
+    """Another worker holds this memory, or a later attempt must find out whether it was written."""
 
 
 class ElevenLabsError(RetryError):
-    """ElevenLabs' API failed, did not answer, or answered what cannot be used. The text quotes nothing of it."""
+    """ElevenLabs' API failed, did not answer, or gave an unusable answer. The text quotes none of it."""
 
     def __init__(self, fault: str, status: int | None = None) -> None:
         super().__init__(f"ElevenLabs: {fault}")
@@ -80,33 +80,33 @@ class ElevenLabsError(RetryError):
 
     @property
     def reason(self) -> str:
-        """Why one call, or its recording, cannot be had."""
+        """Why one call or its recording could not be fetched."""
         return f"ElevenLabs answered {self.status}" if self.status else str(self)
 
 
 class KeyRefusedError(ElevenLabsError):
-    """401 or 403: somebody must put the key right. A 403 about one call may be about that call alone."""
+    """401 or 403: an operator must correct the key. A 403 for one call may concern that call only."""
 
 
 class NotFoundError(ElevenLabsError):
-    """404 or 422: not there yet, or not any more."""
+    """404 or 422: it does not exist yet, or no longer."""
 
 
 class NotSentError(RetryError):
-    """Mem0 has nothing of the memory, or what the next attempt removes, so that it may be sent again at once."""
+    """The memory may be sent again at once: Mem0 has nothing of it, or the next attempt removes what it has."""
 
 
 class MemoryBackendError(RetryError):
-    """Mem0 failed in the middle. Its own text is left out: it may quote the memory."""
+    """Mem0 failed during a request. Its own text is left out because it may quote the memory."""
 
 
 class PendingError(RetryError):
-    """Mem0 has taken the memory; its event is looked at again later, and the memory not sent again."""
+    """Mem0 accepted the memory. Its event is checked again later; the memory is not sent again."""
 
 
 class EventUnknownError(RetryError):
-    """Not yet, or not any more: neither says what became of the memory."""
+    """Mem0 does not know the event yet, or no longer: this does not tell whether it has the memory."""
 
 
 class RefusedError(PoisonError):
-    """Mem0 refused for good: 400 and 422 are about the request, 401 and 403 about the key."""
+    """Mem0 refused permanently: 400 and 422 concern the request, 401 and 403 the key."""

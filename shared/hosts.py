@@ -1,4 +1,4 @@
-"""Other people's APIs: where a key may be sent, and how much of an answer is read."""
+"""Calls to other hosts' APIs: where a key may be sent, and how much of an answer is read."""
 
 import json
 import zlib
@@ -10,13 +10,13 @@ import httpx
 
 from shared.errors import AnswerError
 
-# A page of 100 memories or calls has a tenth of this. The worst JSON, small nested objects, takes 35 times its size in
-# memory: 300 MB of a function's 512.
+# A page of 100 memories or calls has a tenth of this. The worst JSON (small nested objects) needs 35 times its size in
+# memory: 300 MB of a function's 512 MB.
 JSON_BYTES = 8 * 2**20
 
 
 def may_get_key(address: str) -> bool:
-    """Whether a key may be sent to this address: over https, or over http to this machine."""
+    """Whether a key may be sent to this address: only over https, or over http to this machine."""
     try:
         url = httpx.URL(address)
     except httpx.InvalidURL:
@@ -26,22 +26,22 @@ def may_get_key(address: str) -> bool:
 
 
 def open_client(host: str, headers: dict[str, str], **options: Any) -> httpx.Client:
-    """A client for a host that may get the key; http, which is for this machine only, uses no proxy.
+    """A client for a host that may get a key. Over http, which is for this machine only, it uses no proxy.
 
-    It asks for answers that are not compressed: httpx decompresses without a limit.
+    It asks for uncompressed answers, because httpx decompresses without a limit.
     """
     headers = headers | {"Accept-Encoding": "identity"}
     return httpx.Client(base_url=host, headers=headers, trust_env=httpx.URL(host).scheme == "https", **options)
 
 
 def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
-    """The body of a streamed answer. Raises AnswerError at the piece beyond `limit` bytes, and if it is damaged.
+    """The body of a streamed answer. Raises AnswerError once it exceeds `limit` bytes, and if it is damaged.
 
-    A server may compress it once, by gzip, though it was not asked to.
+    Some servers compress it with gzip although they were not asked to; this is read too.
     """
     coding = response.headers.get("Content-Encoding", "").lower()
     if coding not in ("", "identity", "gzip"):
-        raise AnswerError("the answer is compressed in a way that was not asked for")
+        raise AnswerError("the answer has a compression that is not supported")
     pieces = response.iter_raw()
     size = 0
     for piece in _decompressed(pieces, limit) if coding == "gzip" else pieces:
@@ -52,7 +52,7 @@ def read_pieces(response: httpx.Response, limit: int) -> Iterator[bytes]:
 
 
 def _decompressed(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
-    """Each piece gives one byte more than the limit at most, however much is packed into it."""
+    """Each piece yields at most one byte more than the limit, so that a small piece cannot fill the memory."""
     unpacker = zlib.decompressobj(wbits=zlib.MAX_WBITS | 16)
     try:
         for piece in pieces:
@@ -60,16 +60,16 @@ def _decompressed(pieces: Iterator[bytes], limit: int) -> Iterator[bytes]:
     except zlib.error:
         raise AnswerError("the answer is damaged") from None
     if not unpacker.eof:
-        raise AnswerError("the answer breaks off")
+        raise AnswerError("the answer ends too early")
 
 
 def read_json(response: httpx.Response) -> Any:
-    """The JSON of a streamed answer. Raises AnswerError, also for JSON that is nested too deeply."""
+    """The JSON of a streamed answer. Raises AnswerError if it is not JSON or is nested too deeply."""
     body = b"".join(read_pieces(response, JSON_BYTES))
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise AnswerError("the answer is no JSON") from None
+        raise AnswerError("the answer is not JSON") from None
 
 
 def _is_loopback(host: str) -> bool:

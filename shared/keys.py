@@ -1,4 +1,4 @@
-"""S3 keys: every name in the bucket is made here, and nothing gets into one that was not checked."""
+"""S3 keys: all names in the bucket are made here, from checked parts only."""
 
 import re
 from datetime import datetime
@@ -12,31 +12,31 @@ _STAGED = re.compile(r"staging/\d{4}/\d\d/\d\d/\d\d/([0-9a-f]{64})\.(?:json|mp3)
 
 
 def is_id(text: object) -> TypeGuard[str]:
-    """Whether `text` may stand in a key: ids and event names of ElevenLabs, never a path."""
+    """Whether `text` may be part of a key: an id or event name of ElevenLabs, never a path."""
     return isinstance(text, str) and _ID.fullmatch(text) is not None
 
 
 def staged_delivery_id(key: str) -> str | None:
-    """The delivery_id in a key that `staged` makes, None for other keys."""
+    """The delivery_id in a key made by `staged`; None for other keys."""
     match = _STAGED.fullmatch(key)
     return match[1] if match else None
 
 
 def staged(received_at: datetime, delivery_id: str, extension: Literal["json", "mp3"] = "json") -> str:
-    """The raw body, in the UTC hour of its receipt, so that a repeat within the hour finds itself there already.
+    """The key of a raw body, by the UTC hour of its receipt: a repeat within the hour gets the same key.
 
-    Audio that was fetched is no webhook's body: it lies there as it is.
+    Fetched audio is stored as an MP3, not as a webhook's body.
     """
     return f"{STAGING}/{received_at:%Y/%m/%d/%H}/{delivery_id}.{extension}"
 
 
-def beside(staged_key: str, delivery_id: str) -> str:
-    """Another body in the same hour's folder: an element of the array under that key, or the array of an element."""
+def sibling(staged_key: str, delivery_id: str) -> str:
+    """The key of another body in the same hour's folder: an array and its elements are stored together."""
     return f"{staged_key.rpartition('/')[0]}/{delivery_id}.json"
 
 
 def is_recording(staged_key: str) -> bool:
-    """Whether the staged object is audio, not JSON."""
+    """Whether the staged object is audio and not JSON."""
     return staged_key.endswith(".mp3")
 
 

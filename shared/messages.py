@@ -1,4 +1,4 @@
-"""Our own messages. Plain dataclasses, for ingest does without pydantic; whoever receives one validates it."""
+"""Our own messages. They are plain dataclasses because ingest has no pydantic; the receiver validates them."""
 
 import dataclasses
 import json
@@ -16,9 +16,9 @@ _STRICT = {"extra": "forbid", "strict": True, "hide_input_in_errors": True}
 
 @dataclass(frozen=True)
 class ClaimCheck:
-    """A staged body in place of the body itself, which SQS could not carry.
+    """The key of a staged body, in place of the body, which is too large for SQS.
 
-    `received_at` is ISO 8601 UTC. `force` rewrites what is archived at the same order, to repair it.
+    `received_at` is ISO 8601 UTC. `force` also rewrites objects of the same order, to repair them.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -36,11 +36,11 @@ class ClaimCheck:
 
 @dataclass(frozen=True)
 class Announcement:
-    """What the archiver says once a call, or its audio, is archived. Read the call from `source_key`.
+    """The archiver's message that a call or its audio is archived. Consumers read the call from `source_key`.
 
-    `source_key` is `json_key`, or the staged body while the final JSON cannot be written (`json_key` is null then).
-    `order` is that of the transcript it speaks of: whoever reads an object of another one takes everything from that
-    object, the caller too.
+    `source_key` is `json_key`, or the staged body if the final JSON could not be written (`json_key` is null then).
+    `order` is that of the announced transcript. If the object at `source_key` has another order, consumers take
+    everything from that object, the caller included.
     """
 
     __pydantic_config__: ClassVar[dict[str, Any]] = _STRICT
@@ -58,7 +58,7 @@ class Announcement:
 
     @classmethod
     def of(cls, call: "Call", event: Event = "transcript_archived", source_key: str | None = None) -> Self:
-        """Of a call as its record has it, to be read from `source_key` if not from its JSON."""
+        """The announcement of a call, from its record. `source_key` replaces the final JSON's key."""
         return cls(
             event, call.conversation_id, call.agent_id, call.external_number, order=str(call.t_order),
             source_key=source_key or str(call.json_key), json_key=call.json_key, mp3_key=call.mp3_key,
@@ -69,6 +69,6 @@ class Announcement:
         return json.dumps(dataclasses.asdict(self))
 
     def attributes(self) -> dict[str, str]:
-        """What subscribers may filter by. Never a number: attributes end up in logs and metrics of others."""
+        """The attributes for filter policies. Never a phone number: attributes get into others' logs and metrics."""
         named = {"event": self.event, "agent_id": self.agent_id, "audio": self.audio}
         return {name: value for name, value in named.items() if value is not None}

@@ -1,4 +1,4 @@
-"""The one logger, the one metrics object, and how a phone number may be shown."""
+"""The logger, the metrics object, and the masking of phone numbers."""
 
 import json
 import re
@@ -12,19 +12,19 @@ _NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?[0-9]{7,15}(?![0-9A-Za-z])")
 
 
 def to_line(entry: dict[str, Any]) -> str:
-    """A log entry as one line. An exception's text may be a library's, and that may quote a number."""
+    """A log entry as one line. Numbers are masked in an exception's text, which may come from a library."""
     if isinstance(entry.get("exception"), str):
         entry = entry | {"exception": mask_numbers(entry["exception"])}
     return json.dumps(entry, default=str, separators=(",", ":"), ensure_ascii=False)
 
 
 def mask_numbers(text: str) -> str:
-    """Text with whatever may be a phone number in it masked."""
+    """Text in which everything that may be a phone number is masked."""
     return _NUMBER.sub(lambda number: mask(number[0]), text)
 
 
 def count(metric: str, reason: str | None = None) -> None:
-    """Count one outcome, and once more under its `reason`, so that alarms can watch the sum and people the causes."""
+    """Count one outcome, in total for the alarms, and per `reason` for people who look for the cause."""
     metrics.add_metric(name=metric, unit=MetricUnit.Count, value=1)
     if reason:
         with single_metric(name=metric, unit=MetricUnit.Count, value=1) as by_reason:
@@ -32,9 +32,9 @@ def count(metric: str, reason: str | None = None) -> None:
 
 
 def mask(number: str) -> str:
-    """`+12025550123` as `+120…123`: enough to recognise a caller one knows, too little to learn one.
+    """`+12025550123` as `+120…123`: you recognise a known caller but cannot learn a number.
 
-    At least five digits are hidden, or half of those of a short number.
+    At least five digits are hidden, or half the digits of a short number.
     """
     plus, digits = ("+", number[1:]) if number.startswith("+") else ("", number)
     shown = min(7, len(digits) - 5) if len(digits) >= 10 else len(digits) // 2
@@ -43,7 +43,7 @@ def mask(number: str) -> str:
 
 
 def mask_key(key: str) -> str:
-    """An S3 key with the caller's number in it masked."""
+    """An S3 key in which the caller's number is masked."""
     return _FOLDER.sub(lambda match: mask(match[1]), key)
 
 

@@ -1,7 +1,7 @@
-"""JSON in parts: only what is asked for becomes an object, and the rest stays the bytes that came.
+"""JSON in parts: only the requested fields become objects; everything else stays as the received bytes.
 
-So every digit and every blank is kept, and 6 MB of `[{},{},…]` take no memory but their own. A part is a JSON value as
-bytes, and empty if it is not there.
+This keeps every digit and every blank, and 6 MB of `[{},{},…]` need no more than 6 MB of memory. A part is a JSON value
+as bytes; it is empty if the value is absent.
 """
 
 import re
@@ -14,8 +14,9 @@ import msgspec
 
 MOST_ELEMENTS = 1000  # of an array body
 _BOM = b"\xef\xbb\xbf"
-# msgspec refuses half an emoji (`\ud83d` without its other half), which JSON allows: it is written as the code U+F8FF
-# and its four digits meanwhile. So is U+F8FF itself, with 0000 if it is not escaped: `restore` cannot mistake it.
+# JSON allows half an emoji (`\ud83d` without its second half), but msgspec refuses it. While we read, it is replaced by
+# U+F8FF and its four digits. U+F8FF itself is replaced in the same way (with 0000 if it is not escaped), so that
+# `restore` can tell them apart.
 _MARK = "\uf8ff"
 _GUARD, _ITSELF = rb"\uf8ff", b"0000"
 _SUSPECT = re.compile(rb"\\u(?:[dD][89a-fA-F]|[fF]8[fF][fF])|\xef\xa3\xbf")
@@ -32,7 +33,7 @@ Json = bytes | msgspec.Raw
 
 
 class Part(msgspec.Struct, gc=False):
-    """The fields of an object that we look at, each a part."""
+    """The fields of an object that we read, each as a part."""
 
 
 Kind = TypeVar("Kind", bound=Part)
@@ -43,9 +44,9 @@ _Elements = msgspec.defstruct(
 
 
 def read_json(body: bytes) -> bytes:
-    """The JSON in a body as one part. Raises ValueError for what is none, or is nested beyond msgspec's 10,000."""
+    """The JSON in a body as one part. Raises ValueError if it is not JSON or has more than msgspec's 10,000 levels."""
     text = body.removeprefix(_BOM)
-    text.decode()  # msgspec does not look into what it leaves as it is
+    text.decode()  # msgspec does not check the text of values that stay bytes
     if _SUSPECT.search(text):
         text = _edit(text, _ESCAPE, _guard)
     try:
@@ -56,23 +57,23 @@ def read_json(body: bytes) -> bytes:
 
 
 def is_array(body: bytes) -> bool:
-    """Whether a body can be an array, by its first character: to find out, it need not be read."""
+    """Whether a body can be an array, judged by its first character alone."""
     return body.removeprefix(_BOM).lstrip()[:1] == b"["
 
 
 def kind_of(part: Json) -> str:
-    """The first character of a part, which tells an object, an array or a text; empty for one that is not there."""
+    """The first character of a part, which shows an object, an array or a text; empty for an absent part."""
     return bytes(memoryview(part)[:1]).decode()
 
 
 def restore(part: Json) -> bytes:
-    """A part as it came, to be written."""
+    """A part as it was received, for writing."""
     part = bytes(part)
     return _edit(part, _GUARDED, _unguard) if _GUARD in part else part
 
 
 def fields(kind: type[Kind], part: Json) -> Kind:
-    """The object in a part; one without any field if it is no object."""
+    """The object in a part; an object without fields if the part is something else."""
     try:
         return msgspec.json.decode(part, type=kind)
     except (msgspec.MsgspecError, RecursionError):
@@ -80,7 +81,7 @@ def fields(kind: type[Kind], part: Json) -> Kind:
 
 
 def objects(kind: type[Kind], part: Json) -> Iterator[Kind]:
-    """The objects in an array. Scalars among them are passed over; beside an array there is no object."""
+    """The objects in an array, without its scalars. If one element is an array, there are none after it."""
     if not part:
         return
     with suppress(msgspec.MsgspecError, RecursionError):
@@ -88,7 +89,7 @@ def objects(kind: type[Kind], part: Json) -> Iterator[Kind]:
 
 
 def members(part: Json) -> Iterator[tuple[str, msgspec.Raw]]:
-    """The names and parts of an object. Of a name that stands there twice the last one counts."""
+    """The names and parts of an object. If a name occurs twice, the last one counts."""
     if not part:
         return
     with suppress(msgspec.MsgspecError, RecursionError):
@@ -97,14 +98,14 @@ def members(part: Json) -> Iterator[tuple[str, msgspec.Raw]]:
 
 
 def without(name: str, part: Json) -> bytes:
-    """An object without the member of that name. The others stay as they came; the blanks between them do not."""
+    """An object without the named member. The other values keep their bytes; blanks between them are lost."""
     left = msgspec.json.decode(part, type=dict[str, msgspec.Raw])
     left.pop(name, None)
     return _written(left)
 
 
 def elements(part: Json) -> list[bytes] | None:
-    """The elements of an array, one more than MOST_ELEMENTS at most; None if it is no array."""
+    """The elements of an array, at most one more than MOST_ELEMENTS; None if it is not an array."""
     if kind_of(part) != "[":
         return None
     found = msgspec.structs.astuple(msgspec.json.decode(part, type=_Elements))
@@ -112,7 +113,7 @@ def elements(part: Json) -> list[bytes] | None:
 
 
 def scalar(part: Json) -> Any:
-    """A text, number or bool; None for null, for a number that Python cannot hold, and for objects and arrays."""
+    """A text, number or bool; None for null, numbers that Python cannot hold, objects and arrays."""
     if not part:
         return None
     try:
@@ -128,7 +129,7 @@ def text(part: Json) -> str | None:
 
 
 def number(part: Json) -> float | None:
-    """A number, also one that is written as a text."""
+    """A number, also if it is written as a text."""
     found = scalar(part)
     try:
         return None if isinstance(found, bool) or found is None else float(found)
@@ -137,7 +138,7 @@ def number(part: Json) -> float | None:
 
 
 def _edit(text: bytes, pattern: re.Pattern[bytes], edit: Callable[[re.Match[bytes]], bytes]) -> bytes:
-    """The text with an edit wherever a group of the pattern matches. `re.sub` would take 400 MB for 6 MB of escapes."""
+    """The text, edited wherever a group of the pattern matches. `re.sub` would need 400 MB for 6 MB of escapes."""
     edited, end = bytearray(), 0
     for found in pattern.finditer(text):
         if found.lastgroup:
@@ -159,7 +160,7 @@ def _unguard_text(text: str) -> str:
 
 
 def _written(value: Any) -> bytes:
-    """As JSON. Names were decoded with their guards, which are escapes again; in a part there is no other U+F8FF."""
+    """The value as JSON. Decoded names contain guards, which become escapes again; a part has no other U+F8FF."""
     return msgspec.json.encode(value).replace(_MARK.encode(), _GUARD)
 
 

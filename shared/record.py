@@ -1,4 +1,4 @@
-"""The conversation record: item `call` of the ConversationTable, on which transcript and audio meet."""
+"""A call's record: item `call` of the ConversationTable. It joins a call's transcript and audio."""
 
 import re
 import time
@@ -16,9 +16,9 @@ from shared.times import utc
 
 ITEM = "call"
 MEMORIES = ("memory#factual", "memory#semantic")
-MOST_STAGED = 1000  # staged bodies of one call: an item holds 400 KB
-DISCARDED_FOR = timedelta(days=30)  # a claim check is gone before: 4 days in its queue and 14 in the dead-letter queue
-_DISCARDED = "#discarded"  # no id of a conversation: those hold no #
+MOST_STAGED = 1000  # staged bodies of one call, because an item holds at most 400 KB
+DISCARDED_FOR = timedelta(days=30)  # longer than a claim check exists: 4 days in its queue, 14 in the DLQ
+_DISCARDED = "#discarded"  # not a conversation's id: those contain no #
 _INDEXES = {
     "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),
 }  # fmt: skip
@@ -28,7 +28,7 @@ _HAS_ROOM = "(attribute_not_exists(#staged_keys) OR size(#staged_keys) < :most O
 
 @dataclass(frozen=True)
 class Parked:
-    """Audio that waits for its call's folder. Its ticket is how `waiting` lists it."""
+    """Audio that waits for its call's folder. `waiting` lists it by its ticket."""
 
     staged_key: str
     order: str
@@ -45,11 +45,11 @@ class Parked:
 
 @dataclass(frozen=True)
 class Call:
-    """What the record says of a call. All but the id may be missing: audio may come before its call.
+    """The content of a record. Everything but the id may be missing, because audio may arrive before its call.
 
-    `caller` is the digits by which the call is found first, `numbers` those of all its events. `waiting` is all
-    parked audio that is not tagged yet; `parked` is the newest. `users` are those of Mem0 that may
-    remember the call, known while it is being erased.
+    `caller` has the digits that the call is listed under, `numbers` the digits in all its events. `waiting` is all
+    parked audio that is not tagged yet, `parked` the newest of it. `users` are the Mem0 users that may have memories
+    of the call; they are set only during an erasure.
     """
 
     conversation_id: str
@@ -84,12 +84,12 @@ class Call:
 
     @property
     def is_known(self) -> bool:
-        """Whether more is known of it than that it is erased."""
+        """Whether the record has more than a tombstone."""
         return self != Call(self.conversation_id, erased_at=self.erased_at)
 
 
 class Records:
-    """The protocol of the join. Each method is one conditional update, and returns None when its condition failed."""
+    """The protocol of the join. Each write is one conditional update; it returns None if its condition failed."""
 
     def __init__(self, table: Any) -> None:
         self._table = table
@@ -99,12 +99,12 @@ class Records:
         return _call(answer["Item"]) if "Item" in answer else None
 
     def get_all(self, conversation_ids: Iterable[str]) -> dict[str, Call]:
-        """Those calls that have a record, by their ids; 100 ids at most."""
+        """The calls that have a record, by id; at most 100 ids."""
         items = self.read_items([_key(each) for each in dict.fromkeys(conversation_ids)])
         return {item["conversation_id"]: _call(item) for item in items}
 
     def read_items(self, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
-        """Those items that are there, 100 at most. Raises RetryError if DynamoDB has not read them for a while."""
+        """The items that exist, at most 100. Raises RetryError if DynamoDB throttles all tries."""
         table, client = self._table.name, self._table.meta.client
         asked = {table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
         items: list[dict[str, Any]] = []
@@ -116,30 +116,30 @@ class Records:
             items += answer["Responses"].get(table, [])
             asked = answer.get("UnprocessedKeys") or {}
         if asked:
-            raise RetryError("DynamoDB has not read all records for a while")
+            raise RetryError("DynamoDB is throttled: not all records could be read")
         return items
 
     def ledger(self, conversation_id: str) -> dict[str, dict[str, Any]]:
-        """What the ledger says of the call's memories, by item: of those that were begun."""
+        """The call's lines in the ledger, by item; only memories that were begun have one."""
         keys = [{"conversation_id": conversation_id, "item": item} for item in MEMORIES]
         answers = [self._table.get_item(Key=key, ConsistentRead=True) for key in keys]
         return {answer["Item"]["item"]: answer["Item"] for answer in answers if "Item" in answer}
 
     def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
-        """Calls whose `audio` is so, and that were archived between the two times, oldest first."""
+        """Calls with this `audio` that were archived between the two times, oldest first."""
         for page in self._query("by-audio", audio, since, until):
             calls = self.get_all(key["conversation_id"] for key in page)
             yield from (calls[each["conversation_id"]] for each in page if each["conversation_id"] in calls)
 
     def count(self, index: Literal["by-audio", "by-state"], value: str, since: str = "0", until: str = "9") -> int:
-        """How many calls have `audio` so, by when they were archived; or memories `state`, by when they were begun.
+        """The number of calls with this `audio`, by archival time, or of items with this `state`, by their start time.
 
-        Calls with audio that is waiting for them have the state `parked`.
+        Calls with parked audio have the state `parked`; lines of the ledger have the memory's state.
         """
         return sum(len(page) for page in self._query(index, value, since, until))
 
     def find_by_caller(self, digits: str) -> Iterator[Call]:
-        """Calls that an event with this number was about, each once."""
+        """Calls that have an event with this number, each once."""
         seen: set[str] = set()
         for page in self._query("by-caller", digits, "0", "9"):
             new = {key["conversation_id"] for key in page} - seen
@@ -147,7 +147,7 @@ class Records:
             yield from self.get_all(new).values()
 
     def _query(self, index: str, value: str, since: str, until: str) -> Iterator[list[dict[str, str]]]:
-        """The keys that an index knows, 100 at most at a time. An index is a moment behind its table."""
+        """Keys from an index, at most 100 per page. An index lags slightly behind its table."""
         hash_key, range_key = _INDEXES[index]
         query = {
             "IndexName": index, "Limit": 100,
@@ -159,11 +159,11 @@ class Records:
 
     def save_transcript(
         self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str,
-        numbers: Iterable[str],
+        numbers: Iterable[str], now: str,
     ) -> Call | None:  # fmt: skip
-        """Write `fields` (None removes one) and, where nothing is yet, `defaults`, unless a newer one was here.
+        """Write `fields` (None removes a field), and `defaults` for fields that are absent.
 
-        None also for an erased call, and one that has MOST_STAGED bodies or else no room.
+        None: a newer transcript is archived, the call is erased, or its record is full.
         """
         given = {name: value for name, value in fields.items() if value is not None} | {"t_order": order}
         sets = [f"#{name} = :{name}" for name in given]
@@ -171,41 +171,33 @@ class Records:
         removes = [f"#{name}" for name, value in fields.items() if value is None]
         remove = f" REMOVE {', '.join(removes)}" if removes else ""
         add, added = _adding(staged_keys={staged_key}, numbers=set(numbers))
-        return self._update(
+        call = self._update(
             conversation_id,
             f"SET {', '.join(sets)}{remove} {add}",
             "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at) AND "
             f"{_HAS_ROOM}",
             {f":{name}": value for name, value in (defaults | given).items()} | added | _room(staged_key),
         )
+        return self.note_numbers(call, now)
 
-    def enter(
-        self, conversation_id: str, staged_key: str, numbers: Iterable[str] = (), event_key: str | None = None
-    ) -> Call | None:
-        """Remember a staged body, and what is about to be written of it, so that an erasure finds both.
+    def add_staged(
+        self, conversation_id: str, staged_key: str, now: str, numbers: Iterable[str] = (),
+        event_key: str | None = None,
+    ) -> Call | None:  # fmt: skip
+        """Add a staged body, and the object about to be written from it, so that an erasure finds both.
 
-        None: the call is erased, or it has MOST_STAGED bodies, or else no room.
+        None: the call is erased, or its record is full (MOST_STAGED bodies or 400 KB).
         """
         add, added = _adding(
             staged_keys={staged_key}, numbers=set(numbers), event_keys={event_key} if event_key else set()
         )
         condition = f"attribute_not_exists(#erased_at) AND {_HAS_ROOM}"
-        return self._update(conversation_id, add, condition, added | _room(staged_key))
-
-    def note_numbers(self, call: Call, now: str) -> None:
-        """Let the call be found by all its numbers: the index has one line for each."""
-        for digits in call.numbers - {call.caller}:
-            key = {"conversation_id": call.conversation_id, "item": f"number#{digits}"}
-            self._table.update_item(
-                Key=key,
-                UpdateExpression="SET caller = :digits, archived_at = if_not_exists(archived_at, :now)",
-                ExpressionAttributeValues={":digits": digits, ":now": now},
-            )
+        return self.note_numbers(self._update(conversation_id, add, condition, added | _room(staged_key)), now)
 
     def leave_out(self, conversation_id: str, reason: str) -> Call | None:
-        """Mark a call that is not to be kept. None: it is archived already, or erased.
+        """Mark a call as not kept. None: it is already archived, or erased.
 
-        The mark holds no personal data; a transcript that fits removes it.
+        The mark has no personal data. A later transcript that the selection keeps removes it.
         """
         return self._update(
             conversation_id,
@@ -215,10 +207,10 @@ class Records:
         )
 
     def park_audio(self, conversation_id: str, parked: Parked, now: str, *, force: bool = False) -> Call | None:
-        """Leave audio for whoever finds the folder.
+        """Park audio until the call's folder is known.
 
-        None: the same or newer audio is archived, or newer audio parked, or the call is left out, or erased, or has
-        MOST_STAGED bodies. `force` parks again what is archived.
+        None: the same or newer audio is archived, newer audio is parked, the call is left out or erased, or its record
+        is full. `force` also parks audio that is already archived.
         """
         add, added = _adding(staged_keys={parked.staged_key}, waiting={parked.ticket})
         return self._update(
@@ -232,23 +224,23 @@ class Records:
         )  # fmt: skip
 
     def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Set[Parked]) -> Call | None:
-        """The parked audio is archived, and what was `tagged` waits no more. None: a newer one was."""
-        facts, is_newest, values = _facts(mp3_key, done.order)
+        """Parked audio is archived; the `tagged` audio no longer waits. None: newer audio is archived."""
+        archived, is_newest, values = _archived_audio(mp3_key, done.order)
         ends, is_parked, ended = _ends(done.staged_key, tagged)
         both = self._update(
-            conversation_id, f"{facts} {ends}", f"{is_newest} AND {is_parked}", values | ended
-        )  # the two are one request as a rule
+            conversation_id, f"{archived} {ends}", f"{is_newest} AND {is_parked}", values | ended
+        )  # usually one request does both
         if both:
             return both
         call = self.save_audio(conversation_id, mp3_key, done.order)
         return self.unpark(conversation_id, done.staged_key, tagged) or call
 
     def save_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
-        """Audio is archived. None: a newer one was."""
-        return self._update(conversation_id, *_facts(mp3_key, order))
+        """Note that audio is archived. None: newer audio is archived."""
+        return self._update(conversation_id, *_archived_audio(mp3_key, order))
 
     def unpark(self, conversation_id: str, staged_key: str, tagged: Set[Parked]) -> Call | None:
-        """The parked audio with that key is done with, and so is what was `tagged`, or discarded, of what waits."""
+        """Remove the parked audio with this key, and the `tagged` or discarded audio from `waiting`."""
         parked = self._update(conversation_id, *_ends(staged_key, tagged))
         if parked or not tagged:
             return parked
@@ -256,14 +248,14 @@ class Records:
         return self._update(conversation_id, "DELETE #waiting :tagged", condition, {":tagged": _tickets(tagged)})
 
     def expect_audio(self, conversation_id: str) -> Call | None:
-        """A newer transcript says that there is audio after all."""
+        """A newer transcript says that the call has audio."""
         return self._update(
             conversation_id, "SET #audio = :pending", "#audio IN (:none, :pending)",
             {":pending": "pending", ":none": "none"},
         )  # fmt: skip
 
     def note_asked(self, conversation_id: str, now: str) -> Call | None:
-        """The call's recording is about to be asked for in AudioQueue. None: nobody waits for it any more."""
+        """Note that the recording is about to be requested through AudioQueue. None: it is no longer missing."""
         return self._update(
             conversation_id,
             "SET #audio_asked_at = :now",
@@ -271,8 +263,8 @@ class Records:
             {":now": now, ":pending": "pending"},
         )
 
-    def note_asked_anew(self, conversation_id: str, now: str) -> Call | None:
-        """As `note_asked`, on purpose: also for a recording that was given up, and for another day."""
+    def note_asked_again(self, conversation_id: str, now: str) -> Call | None:
+        """Like `note_asked`, on an operator's request: also an unavailable recording is retried for another day."""
         return self._update(
             conversation_id,
             "SET #audio_asked_at = :now, #audio = :pending REMOVE #audio_missing_since, #audio_missing_reason",
@@ -281,7 +273,7 @@ class Records:
         )
 
     def note_no_audio(self, conversation_id: str, now: str, reason: str) -> Call | None:
-        """The recording cannot be had yet, and may be asked for again. None: one came meanwhile."""
+        """Note why the recording could not be fetched; it may be requested again. None: it is no longer missing."""
         return self._update(
             conversation_id,
             "SET #audio_missing_since = if_not_exists(#audio_missing_since, :now), #audio_missing_reason = :reason "
@@ -290,11 +282,11 @@ class Records:
             {":now": now, ":reason": reason, ":pending": "pending"},
         )
 
-    def give_up_audio(self, conversation_id: str, missing_since: str | None = None) -> Call | None:
-        """There is no recording to be had.
+    def mark_audio_unavailable(self, conversation_id: str, missing_since: str | None = None) -> Call | None:
+        """Stop retrying the recording.
 
-        None: one was archived or parked meanwhile, the call is erased, or the recording is missing since a later time
-        than `missing_since`.
+        None: one is archived or parked, the call is erased, or the recording is missing only since after
+        `missing_since`.
         """
         late = {":since": missing_since} if missing_since else {}
         return self._update(
@@ -306,7 +298,7 @@ class Records:
         )
 
     def note_fetch(self, call: Call, fetched_at: str) -> Call | None:
-        """Count that this call was fetched. None: it is archived by now, or erased, or others fetched it more often."""
+        """Count a fetch of this call. None: it is archived or erased, or another pass has counted more fetches."""
         return self._update(
             call.conversation_id,
             "SET #fetched_at = :at, #fetches = :fetches REMOVE #missing_since, #missing_reason, #given_up_at",
@@ -315,31 +307,31 @@ class Records:
             {":at": fetched_at, ":fetches": call.fetches + 1},
         )
 
-    def note_missing(self, conversation_id: str, now: str, reason: str, *, give_up: bool) -> Call | None:
-        """ElevenLabs did not give the call. None: it is archived by now, or erased."""
+    def note_missing(self, conversation_id: str, now: str, reason: str, *, is_last_try: bool) -> Call | None:
+        """Note why the call could not be fetched. None: it is archived or erased."""
         return self._update(
             conversation_id,
             "SET #missing_since = if_not_exists(#missing_since, :now), #missing_reason = :reason"
-            + (", #given_up_at = if_not_exists(#given_up_at, :now)" if give_up else ""),
+            + (", #given_up_at = if_not_exists(#given_up_at, :now)" if is_last_try else ""),
             "attribute_not_exists(#t_order) AND attribute_not_exists(#erased_at)",
             {":now": now, ":reason": reason},
         )
 
     def erase(self, conversation_id: str, now: str, users: Iterable[str] = ()) -> Call:
-        """Leave a tombstone: nothing more is archived, fetched or remembered. What else is known stays until `bury`.
+        """Mark the call as erased: nothing more is archived, fetched or remembered.
 
-        So do `users`, whose memories the call's may be; without them a full record still takes the tombstone.
+        Its other fields, and `users`, stay until `write_tombstone`. A full record is marked without `users`.
         """
         add, added = _adding(users=set(users)) if users else ("", {})
         expression = "SET #erased_at = if_not_exists(#erased_at, :now)"
         call = self._update(conversation_id, f"{expression} {add}".strip(), "", {":now": now} | added)
         call = call or self._update(conversation_id, expression, "", {":now": now})
         if call is None:
-            raise RetryError("the record has no room for a tombstone")
+            raise RetryError("the record is too full to be marked as erased")
         return call
 
-    def bury(self, call: Call, expires: datetime | None = None) -> None:
-        """Of an erased call nothing stays but its tombstone, without personal data, and that until `expires`."""
+    def write_tombstone(self, call: Call, expires: datetime | None = None) -> None:
+        """Replace an erased call's record by a tombstone without personal data, kept until `expires`."""
         for item in (*MEMORIES, *(f"number#{digits}" for digits in call.numbers)):
             self._table.delete_item(Key={"conversation_id": call.conversation_id, "item": item})
         kept = {"erased_at": call.erased_at} | ({"expires": int(expires.timestamp())} if expires else {})
@@ -348,7 +340,7 @@ class Records:
     def leave_out_number(
         self, conversation_id: str, digits: str, staged_keys: Iterable[str], event_keys: Iterable[str]
     ) -> None:
-        """Forget that a call has this number too, and what was kept of it. The index finds it until `remove_number`."""
+        """Remove one number and its events from the record. The index still finds the call until `remove_number`."""
         gone = {"numbers": {digits}, "staged_keys": set(staged_keys), "event_keys": set(event_keys)}
         gone = {name: values for name, values in gone.items() if values}
         self._update(
@@ -359,11 +351,11 @@ class Records:
         )
 
     def remove_number(self, conversation_id: str, digits: str) -> None:
-        """Let the call not be found by this number any more."""
+        """Remove the index item of this number."""
         self._table.delete_item(Key={"conversation_id": conversation_id, "item": f"number#{digits}"})
 
     def note_discarded(self, delivery_id: str, now: datetime) -> None:
-        """A staged body is about to be deleted, its call is erased or left out: its claim check may come once more."""
+        """Note that a staged body is about to be deleted, because its claim check may arrive once more."""
         self._table.update_item(
             Key={"conversation_id": _DISCARDED, "item": delivery_id},
             UpdateExpression="SET erased_at = :now, expires = :expires",
@@ -374,6 +366,19 @@ class Records:
         return "Item" in self._table.get_item(
             Key={"conversation_id": _DISCARDED, "item": delivery_id}, ConsistentRead=True
         )
+
+    def note_numbers(self, call: Call | None, now: str) -> Call | None:
+        """Write an index item for each further number of the call, so that each number finds it."""
+        if call is None:
+            return None
+        for digits in call.numbers - {call.caller}:
+            key = {"conversation_id": call.conversation_id, "item": f"number#{digits}"}
+            self._table.update_item(
+                Key=key,
+                UpdateExpression="SET caller = :digits, archived_at = if_not_exists(archived_at, :now)",
+                ExpressionAttributeValues={":digits": digits, ":now": now},
+            )
+        return call
 
     def _update(self, conversation_id: str, expression: str, condition: str, values: dict[str, Any]) -> Call | None:
         try:
@@ -417,13 +422,13 @@ def _call(item: dict[str, Any]) -> Call:
 
 
 def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:
-    """An expression that adds to sets, and its values. DynamoDB knows no empty set."""
+    """An update expression that adds to sets, and its values. DynamoDB allows no empty sets."""
     filled = {name: values for name, values in sets.items() if values}
     return f"ADD {', '.join(f'#{name} :{name}' for name in filled)}", {f":{n}": v for n, v in filled.items()}
 
 
 def _is_too_large(error: ClientError) -> bool:
-    """Whether DynamoDB refuses the update, for the item would have more than 400 KB."""
+    """Whether DynamoDB refused the update because the item would exceed 400 KB."""
     return error_code(error) == "ValidationException" and "maximum allowed size" in str(error)
 
 
@@ -431,7 +436,7 @@ def _room(staged_key: str) -> dict[str, Any]:
     return {":most": MOST_STAGED, ":key": staged_key}
 
 
-def _facts(mp3_key: str, order: str) -> tuple[str, str, dict[str, Any]]:
+def _archived_audio(mp3_key: str, order: str) -> tuple[str, str, dict[str, Any]]:
     return (
         "SET #mp3_key = :mp3_key, #mp3_order = :order, #audio = :archived",
         "(attribute_not_exists(#mp3_order) OR #mp3_order <= :order) AND attribute_not_exists(#erased_at)",

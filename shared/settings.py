@@ -1,11 +1,16 @@
-"""Settings: one frozen dataclass per function, read from the environment on first use, which on Lambda is its start."""
+"""A function's settings: one frozen dataclass, read from the environment once."""
 
 import dataclasses
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar, get_type_hints
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+
+if TYPE_CHECKING:
+    from functools import _lru_cache_wrapper
 
 Settings = TypeVar("Settings")
+Made = TypeVar("Made")
 
 _READERS: dict[type, Callable[[str], Any]] = {
     str: str,
@@ -16,17 +21,20 @@ _READERS: dict[type, Callable[[str], Any]] = {
 
 
 def read_settings(cls: type[Settings]) -> Settings:
-    """Fill the dataclass `cls` from the environment: field `bucket_name` from BUCKET_NAME.
+    """Fill the dataclass `cls` from the environment: the field `bucket_name` from BUCKET_NAME.
 
-    Raises RuntimeError naming the variable that is missing or cannot be read as the field's type.
+    Raises RuntimeError that names the missing variable, or the one that does not have the field's type.
     """
     hints = get_type_hints(cls)
     return cls(**{field.name: _read(field.name.upper(), hints[field.name]) for field in dataclasses.fields(cls)})  # type: ignore[arg-type]
 
 
-def is_on_lambda() -> bool:
-    """Whether this is a Lambda function: then its module makes settings and clients at once, before the first event."""
-    return "AWS_LAMBDA_FUNCTION_NAME" in os.environ
+def at_start(make: Callable[[], Made]) -> "_lru_cache_wrapper[Made]":
+    """Make settings or clients once: on Lambda while the function starts, elsewhere at the first call."""
+    made = cache(make)
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        made()
+    return made
 
 
 def _read(variable: str, kind: type) -> object:

@@ -1,7 +1,7 @@
 """How a webhook is signed: `ElevenLabs-Signature: t=<unix seconds>,v0=<hex HMAC-SHA256 of "<t>.<raw body>">`.
 
-Test webhooks, of the canary and of the tools, say so in a header of their own: they are counted apart, so that they do
-not hide that ElevenLabs' have stopped, or are still signed with the previous key.
+Test webhooks from the canary and the tools carry a second header and are counted separately. Otherwise they would hide
+that ElevenLabs' webhooks have stopped, or are still signed with the previous key.
 """
 
 import hashlib

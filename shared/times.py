@@ -1,4 +1,4 @@
-"""How we write a time: ISO 8601 UTC to the second, so that texts sort as times do."""
+"""Times as text: ISO 8601 UTC in seconds, so that sorting the texts sorts the times."""
 
 from datetime import datetime, timezone
 

@@ -1,7 +1,7 @@
-"""What says that a caller was erased: nothing of before comes back, however late it comes.
+"""Tombstones of erased callers: calls from before the erasure are not archived, however late they arrive.
 
-A tombstone holds no number but a keyed hash of it, and the time of the erasure. The key is a secret of the stack; it
-never changes, for with another one the tombstones would say nothing.
+A tombstone holds a keyed hash of the number and the time of the erasure, but not the number. The key is a secret of the
+stack. It must never change, because the tombstones could not be found with another key.
 """
 
 import hashlib
@@ -13,29 +13,29 @@ from typing import Any
 
 from shared.times import utc
 
-KEPT = timedelta(days=730)  # ElevenLabs keeps a call for two years by default, and may be asked for it until then
+KEPT = timedelta(days=730)  # ElevenLabs keeps a call for two years by default; a pass may fetch it until then
 _ITEM = "tombstone"
 
 
 class Tombstones:
-    """Those of callers, in the ConversationTable. `read_key` gives the key; it is asked once."""
+    """The callers' tombstones in the ConversationTable. `read_key` returns the key and is called once."""
 
     def __init__(self, table: Any, read_key: Callable[[], str]) -> None:
         self._table, self._read_key = table, read_key
 
-    def erase(self, digits: str, at: datetime) -> None:
-        """The caller with that number was erased at that time; of several erasures the last one counts."""
+    def record_erasure(self, digits: str, at: datetime) -> None:
+        """Write that the caller with this number was erased `at` this time; the last erasure counts."""
         expires = int((at + KEPT).timestamp())
         self._table.put_item(Item=self._item(digits) | {"erased_at": utc(at), "expires": expires})
 
     def erased_at(self, digits: str) -> datetime | None:
-        """When the caller with that number was erased last; None if that never was."""
+        """When the caller with this number was last erased; None if never."""
         answer = self._table.get_item(Key=self._item(digits), ConsistentRead=True)
         return datetime.fromisoformat(answer["Item"]["erased_at"]) if "Item" in answer else None
 
     def _item(self, digits: str) -> dict[str, str]:
         hashed = hmac.new(self._key, digits.encode(), hashlib.sha256).hexdigest()
-        return {"conversation_id": f"#caller/{hashed}", "item": _ITEM}  # no id of a conversation: those hold no #
+        return {"conversation_id": f"#caller/{hashed}", "item": _ITEM}  # not a conversation's id: those contain no #
 
     @cached_property
     def _key(self) -> bytes:

@@ -1,7 +1,7 @@
-"""Staged bodies that no record of a call names, so that an erasure must look at each of them.
+"""A list of the staged bodies that no call's record names. An erasure must read each of them.
 
-Those of events without a conversation, and those that were not finished in their hours: failed, or such that nobody can
-read them. A line stays until an erasure comes by and finds its body gone, or named by a record after all.
+It has the bodies of events without a conversation, and bodies not finished within their hour (failed or unreadable). An
+erasure removes a line if its body is gone, or if a record names it by then.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from boto3.dynamodb.conditions import Key
 
 from shared.record import query_pages
 
-_KEY = "#unnamed"  # no id of a conversation: those hold no #
+_KEY = "#unnamed"  # not a conversation's id: those contain no #
 
 
 class Unnamed:
@@ -20,7 +20,7 @@ class Unnamed:
         self._table = table
 
     def note(self, staged_key: str, until: datetime | None = None) -> None:
-        """`until` is when the body has expired; one that nobody finished does not."""
+        """List a body; `until` is when it expires. A body that was not finished never expires."""
         expires = {"expires": int(until.timestamp())} if until else {}
         self._table.put_item(Item={"conversation_id": _KEY, "item": staged_key} | expires)
 

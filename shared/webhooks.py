@@ -1,4 +1,4 @@
-"""What ElevenLabs sends, in all its shapes: envelopes, bare conversations, and arrays of either."""
+"""Webhook bodies from ElevenLabs: an envelope, a bare conversation, or an array of these."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -32,7 +32,7 @@ _NOTHING = (b"", b"null", b'""')
 
 
 class _Element(Part):
-    """An envelope, or a conversation without one."""
+    """An envelope, or a conversation without an envelope."""
 
     type: msgspec.Raw = MISSING
     event_timestamp: msgspec.Raw = MISSING
@@ -54,7 +54,7 @@ class _Data(Part):
 
 @dataclass(frozen=True)
 class WebhookEvent:
-    """One thing that ElevenLabs said. `data` and `full_audio` are parts (`shared.parts`); the ids are fit for keys."""
+    """One event. `data` and `full_audio` are parts (`shared.parts`); the ids are checked for use in keys."""
 
     type: str
     data: Json
@@ -65,12 +65,12 @@ class WebhookEvent:
 
     @property
     def event_timestamp(self) -> str | None:
-        """The time of the event in unix seconds, as text."""
+        """The event's time in unix seconds, as text."""
         return None if self.time_ms is None else f"{self.time_ms / 1000:.3f}".rstrip("0").rstrip(".")
 
 
 def split(body: bytes) -> list[bytes] | None:
-    """The elements of an array body, as they stand there; None if the body is none. Raises PoisonError."""
+    """The elements of an array body, byte for byte; None if the body is not an array. Raises PoisonError."""
     if not is_array(body):
         return None
     found = elements(_read_json(body))
@@ -82,25 +82,25 @@ def split(body: bytes) -> list[bytes] | None:
 
 
 def read_event(body: bytes) -> WebhookEvent:
-    """The one event in a body, whether it came in an envelope or as a bare conversation. Raises PoisonError."""
+    """The event in a body, which is an envelope or a bare conversation. Raises PoisonError."""
     part = _read_json(body)
     if kind_of(part) != "{":
-        raise PoisonError("webhook", "The body is JSON, but no object.")
+        raise PoisonError("webhook", "The body is JSON, but not an object.")
     element = fields(_Element, part)
     if not element.type and element.conversation_id:
         return _event(_bare_type(element), part, None)
     event = text(element.type)
     if not is_id(event):
-        raise PoisonError("webhook", "The event has no type that is a name: letters, digits, _ and -, 128 at most.")
+        raise PoisonError("webhook", "The event's type is not a name: letters, digits, _ and -, at most 128.")
     if kind_of(element.data) == "{":
         return _event(event, element.data, _milliseconds(element.event_timestamp))
     if event in (TRANSCRIPTION, AUDIO):
-        raise PoisonError("webhook", "The event's data is no object.")
+        raise PoisonError("webhook", "The event's data is not an object.")
     return _event(event, b"{}", _milliseconds(element.event_timestamp))
 
 
 def read_events(body: bytes) -> Iterator[WebhookEvent]:
-    """The events of a body that can be read, if it is an array too."""
+    """The readable events of a body, which may be an array."""
     with suppress(PoisonError):
         for each in split(body) or [body]:
             with suppress(PoisonError):
@@ -111,7 +111,7 @@ def read_archived(body: bytes) -> Conversation:
     """The conversation in an archived JSON. Raises PoisonError."""
     part = _read_json(body)
     if kind_of(part) != "{":
-        raise PoisonError("source", "The archived JSON is no object.")
+        raise PoisonError("source", "The archived JSON is not an object.")
     return read_conversation(part)
 
 
@@ -119,7 +119,7 @@ def _event(event: str, part: Json, time_ms: int | None) -> WebhookEvent:
     data = fields(_Data, part)
     conversation_id = text(data.conversation_id)
     if bytes(data.conversation_id) not in (b"", b"null") and not is_id(conversation_id):
-        raise PoisonError("webhook", "The conversation_id is not an id: letters, digits, _ and -, 128 at most.")
+        raise PoisonError("webhook", "The conversation_id is not an id: letters, digits, _ and -, at most 128.")
     agent_id = text(data.agent_id)
     full_audio = b"" if len(data.full_audio) < 5 and bytes(data.full_audio) in _NOTHING else data.full_audio
     return WebhookEvent(event, part, time_ms, conversation_id, agent_id if is_id(agent_id) else None, full_audio)
@@ -133,12 +133,12 @@ def _read_json(body: bytes) -> bytes:
 
 
 def _bare_type(element: _Element) -> str:
-    said_anything = element.transcript or element.metadata or element.analysis or element.status
-    return AUDIO if element.full_audio and not said_anything else TRANSCRIPTION
+    has_conversation = element.transcript or element.metadata or element.analysis or element.status
+    return AUDIO if element.full_audio and not has_conversation else TRANSCRIPTION
 
 
 def _milliseconds(part: Json) -> int | None:
-    """Unix seconds as a number or text, or ISO 8601; None if it is neither, or out of the 13 digits of an `order`."""
+    """Milliseconds from Unix seconds or ISO 8601; None if invalid or too large for the 13 digits of an `order`."""
     seconds = number(part)
     ms = (_iso_seconds(text(part)) if seconds is None else seconds) * 1000
     return round(ms) if 0 <= ms <= _LAST_MS else None

@@ -1,4 +1,4 @@
-"""What the tests share: a stack's resources in moto, and Lambda events as AWS sends them."""
+"""Shared by all tests: a stack's resources in moto, and Lambda events in AWS's form."""
 
 import gc
 import json
@@ -30,7 +30,7 @@ os.environ |= {
 
 from shared.observability import logger, metrics
 
-# A shell starts what runs in its background with SIGINT ignored, and all that the tests start would inherit that.
+# A shell starts background jobs with SIGINT ignored, and processes that the tests start would inherit this.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HTTP_CLIENTS: WeakSet[httpx.Client] = WeakSet()  # all that are in use: to look for them takes longer than most tests
@@ -74,12 +74,12 @@ def deserialise(row: dict[str, Any]) -> dict[str, Any]:
 
 @cache
 def client(service: str) -> Any:
-    """One for all tests in moto, for to make one takes longer than most of them. Nobody registers hooks on these."""
+    """One client for all tests in moto: making one takes longer than most tests. Do not register hooks on it."""
     return boto3.client(service)
 
 
 class Stack:
-    """The resources that the handlers are pointed to, in moto or the embedded AWS, and what became of them."""
+    """The resources that the handlers use, in moto or the embedded AWS, and their contents."""
 
     def __init__(self, client: Callable[[str], Any], outputs: dict[str, str]) -> None:
         self._client, self.outputs = client, outputs
@@ -101,7 +101,7 @@ class Stack:
         return self.outputs["BucketName"]
 
     def object_keys(self, prefix: str = "") -> set[str]:
-        """All keys but those of staged bodies, unless they are asked for."""
+        """All keys under `prefix`; without one, all keys except those of staged bodies."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         found = {item["Key"] for page in pages for item in page.get("Contents", [])}
         return found if prefix else {key for key in found if not key.startswith("staging/")}
@@ -140,7 +140,7 @@ class Stack:
         return deserialise(found.get("Item", {}))
 
     def take(self, output: str) -> list[dict[str, Any]]:
-        """All messages of the queue named by a stack output, removed from it."""
+        """Receive and delete all messages of the queue in this stack output."""
         url = self.outputs[output]
         taken: list[dict[str, Any]] = []
         while messages := self.sqs.receive_message(
@@ -155,7 +155,7 @@ class Stack:
         return [json.loads(message["Body"]) for message in self.take("Announcements")]
 
     def reasons(self, output: str = "ArchiveDlqUrl") -> list[tuple[str, str]]:
-        """`step` and `error` of each message in a dead-letter queue."""
+        """The attributes `step` and `error` of each message in a dead-letter queue; empties the queue."""
         attributes = [message["MessageAttributes"] for message in self.take(output)]
         return [(each["step"]["StringValue"], each["error"]["StringValue"]) for each in attributes]
 
@@ -175,7 +175,7 @@ def lambda_context() -> Any:
 
 @pytest.fixture(autouse=True)
 def log_stream() -> Iterator[None]:
-    """The stream of the log, given back: the operators' tool points it to a stderr that ends with the test."""
+    """Restore the log's stream after the test: the operators' tool sets it to a stderr that is closed with the test."""
     before = logger.registered_handler.stream
     yield
     logger.registered_handler.stream = before
@@ -183,7 +183,7 @@ def log_stream() -> Iterator[None]:
 
 @pytest.fixture
 def logs(log_stream: None) -> StringIO:
-    """What the functions log, from here on."""
+    """Captures everything that the functions log."""
     written = StringIO()
     logger.registered_handler.stream = written
     return written
@@ -191,15 +191,15 @@ def logs(log_stream: None) -> StringIO:
 
 @pytest.fixture
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """A fresh stack in moto; the handlers' environment points to it, and they forget every other."""
+    """A new stack in moto. The handlers' environment names it, and their cached settings and clients are cleared."""
     update, one_at_a_time = DynamoDBBackend.update_item, Lock()
 
     def update_item(*arguments: Any, **named: Any) -> Any:
-        with one_at_a_time:  # moto looks at the condition and writes in two steps, between which others may come
+        with one_at_a_time:  # moto checks the condition and writes in two separate steps
             return update(*arguments, **named)
 
     monkeypatch.setattr(DynamoDBBackend, "update_item", update_item)
-    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # which would read all models of AWS anew
+    with mock_aws(config={"core": {"reset_boto3_session": False}}):  # a reset would load all of AWS's models again
         outputs = create_resources()
         for name, value in environment(outputs).items():
             monkeypatch.setenv(name, value)
@@ -293,7 +293,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
 
 
 def forget() -> None:
-    """End what the handlers keep from one invocation to the next: a new execution environment."""
+    """Clear everything that the handlers cache, like a new execution environment."""
     import archiver.handler
     import canary.handler
     import ingest.handler
@@ -303,19 +303,21 @@ def forget() -> None:
     for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler):
         handler.settings.cache_clear()
         handler.aws.cache_clear()
+    archiver.handler.archiver.cache_clear()
+    archiver.handler.sns.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()
 
 
 def close_clients() -> None:
-    """A warm function keeps its connections; a test must not."""
+    """Close the connections that a warm function would keep."""
     for each in list(HTTP_CLIENTS):
         each.close()
 
 
 def sqs_event(*bodies: str) -> dict[str, Any]:
-    """An SQS batch as Lambda gets it; the messages are message-1, message-2, ..."""
+    """An SQS batch in Lambda's form, with the messages message-1, message-2, ..."""
     return {"Records": [_sqs_record(number, body) for number, body in enumerate(bodies, start=1)]}
 
 

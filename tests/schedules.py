@@ -1,7 +1,7 @@
-"""Workers interleaved call by call, and crashing between any two.
+"""Workers that are interleaved call by call, and that crash between any two calls.
 
-Each worker is a thread that runs the real code. Before every call to the outside it waits for its turn; a crash ends it
-there, and nothing it does afterwards reaches the outside, as when Lambda kills a process.
+Each worker is a thread that runs the real code. Before every external call it waits for its turn. A crash ends it
+there, and none of its later calls happen, as when Lambda kills a process.
 """
 
 import threading
@@ -12,11 +12,11 @@ from tests.processes import LONGEST
 
 
 class Crash(BaseException):
-    """The process is gone. No `except Exception` sees it."""
+    """The process was killed. `except Exception` does not catch it."""
 
 
 class Worker(threading.Thread):
-    """Does `work`; takes a step, that is one call to the outside, when it is told to."""
+    """Runs `work`, one external call for each `step`."""
 
     def __init__(self, work: Callable[[], object], crash_before: int | None = None) -> None:
         super().__init__(daemon=True)
@@ -39,7 +39,7 @@ class Worker(threading.Thread):
 
     def step(self) -> None:
         self._go.release()
-        assert self._waiting.acquire(timeout=LONGEST), "the worker waits for something else than its turn"
+        assert self._waiting.acquire(timeout=LONGEST), "the worker is waiting for something other than its turn"
 
     def before_call(self) -> None:
         if self._crash_before is not None and self.steps >= self._crash_before:
@@ -50,20 +50,20 @@ class Worker(threading.Thread):
 
 
 def before_call(*_: object, **__: object) -> None:
-    """The hook for clients: asks the worker whose thread this is, and nobody else."""
+    """The hook for clients: waits for the turn if the calling thread is a worker."""
     worker = threading.current_thread()
     if isinstance(worker, Worker):
         worker.before_call()
 
 
 def watch(*clients: Any) -> None:
-    """Let these clients of boto3 ask their worker before each call."""
+    """Make these boto3 clients wait for their worker's turn before each call."""
     for client in clients:
         client.meta.events.register_first("before-call", before_call, unique_id="schedule")
 
 
 def run_all(workers: list[Worker], turns: list[int]) -> None:
-    """Let the workers step in the order of `turns`, then the rest one after the other."""
+    """Step the workers in the order of `turns`, and then finish the rest one after the other."""
     for worker in workers:
         worker.start()
     for turn in turns:

@@ -11,8 +11,8 @@ from memory_writer.oss import OssBackend, open_memory
 from scripts.embedded.deployment import ROOT
 from shared.announcements import read_announcement
 from tests.conftest import Stack
-from tests.memory_writer.test_oss import ALICE, call
-from tests.memory_writer.test_oss import config as config  # a fixture
+from tests.memory_writer.conftest import ALICE, call
+from tests.memory_writer.conftest import config as config  # a fixture
 
 Json = dict[str, Any]
 

@@ -9,10 +9,10 @@ from scripts.operations.view import View
 
 COLUMNS = {"step": "Step", "seconds": "Seconds", "means": "What it means"}
 MEANINGS = {
-    "taken in": "ingest answered both webhooks with 200: stored and queued",
+    "received": "ingest answered both webhooks with 200: stored and queued",
     "archived": "JSON and MP3 are in the bucket, and the record says so",
     "remembered": "the ledger has a receipt of both memories",
-    "taken away": "memories, objects, staged bodies and record are deleted again, but for a tombstone",
+    "deleted": "memories, objects, staged bodies and record are deleted; a tombstone remains",
 }
 
 
@@ -26,7 +26,7 @@ def canary(
     """
     view: View = context.obj
     stack, rows = view.stack, list[dict[str, Any]]()
-    flight = Canary(
+    test_call = Canary(
         stack.output("PostCallUrl"), stack.secret("WebhookSecretArn"), stack.bucket, stack.records,
         stack.client("sqs"), stack.output("MemoryQueueUrl") if "MemorySecretArn" in stack.outputs else "", patience,
         agent_of(stack.outputs.get("AgentIds", "")), max(1, int(stack.output("MinimumCallSeconds"))),
@@ -35,13 +35,13 @@ def canary(
     fault = ""
     with view.progress.status("Sending a call ...") as status:
         try:
-            for step in flight.fly():
+            for step in test_call.run():
                 rows.append(row(step))
                 status.update(f"Sent a call: {step.name} ...")
         except CanaryError as error:
             fault = str(error)
     total = sum(each["seconds"] for each in rows)
-    title = fault or f"The canary came through in {total:.1f} s"
+    title = fault or f"The canary passed in {total:.1f} s"
     view.table(rows, COLUMNS, title, "ops status: what is wrong" if fault else "", empty=title)
     return 1 if fault else 0
 

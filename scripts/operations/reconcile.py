@@ -121,7 +121,7 @@ class Gap:
         calls = CallsPass(
             self.api, stack.records, staging, lambda: datetime.now(timezone.utc), self.settle,
             read_selection(stack.outputs.get("AgentIds", ""), int(stack.outputs.get("MinimumCallSeconds", 0))),
-            preview=preview, anew=True,
+            preview=preview, retry_all=True,
         )  # fmt: skip
         return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
@@ -138,7 +138,7 @@ class Gap:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
         for call in silent:
             now = utc(datetime.now(timezone.utc))
-            if asked := self.view.stack.records.note_asked_anew(call.conversation_id, now):
+            if asked := self.view.stack.records.note_asked_again(call.conversation_id, now):
                 sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(asked).to_json(), DelaySeconds=0)
 
 

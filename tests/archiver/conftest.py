@@ -1,5 +1,6 @@
-"""Staged bodies, and the archiver's handler called as SQS would."""
+"""Staged bodies, and calls of the archiver's handler with SQS events."""
 
+import base64
 import hashlib
 import json
 from collections.abc import Callable
@@ -7,7 +8,9 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+import archiver.handler
 from archiver.handler import lambda_handler
 from shared import keys
 from shared.messages import ClaimCheck
@@ -17,7 +20,7 @@ NOW = datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
 
 
 def stage(aws: Stack, body: Any, *, origin: str = "webhook", force: bool = False, now: datetime = NOW) -> str:
-    """Put a body (bytes, or what JSON is made of) into staging as ingest does, and return its claim check."""
+    """Stage a body (bytes, or a value for JSON) like ingest; returns its claim check."""
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     delivery_id = hashlib.sha256(raw).hexdigest()
     key = keys.staged(now, delivery_id)
@@ -26,7 +29,7 @@ def stage(aws: Stack, body: Any, *, origin: str = "webhook", force: bool = False
 
 
 def stage_recording(aws: Stack, conversation_id: str | None, content: bytes, now: datetime = NOW) -> str:
-    """Put audio into staging as the reconciler does, and return its claim check."""
+    """Stage a recording like the reconciler; returns its claim check."""
     delivery_id = hashlib.sha256(f"audio:{conversation_id}".encode()).hexdigest()
     key = keys.staged(now, delivery_id, "mp3")
     named = {"conversation_id": conversation_id} if conversation_id else {}
@@ -40,7 +43,7 @@ def staged_key(check: str) -> str:
 
 @pytest.fixture
 def archive(aws: Stack, context: Any) -> Callable[..., list[str]]:
-    """Hand claim checks to the archiver, and what it hands on itself; returns those that failed, as `message-1`."""
+    """Call the archiver with claim checks, and with those that it queues; returns the failed ones, as `message-1`."""
 
     def run(*checks: str) -> list[str]:
         response = lambda_handler(sqs_event(*checks), context)
@@ -50,3 +53,40 @@ def archive(aws: Stack, context: Any) -> Callable[..., list[str]]:
         return failed
 
     return run
+
+
+FULL, FULL_ID = "12025550123", "conv_fixture00000000000000000full"
+
+
+def envelope(data: dict, event: str = "post_call_transcription", at: object = 1772550278) -> dict:
+    return {"type": event, "event_timestamp": at, "data": data}
+
+
+def transcript(conversation_id: str = "conv_1", at: object = 1772550278, **fields) -> dict:
+    phone_call = {"external_number": "+12025550123", "direction": "inbound"}
+    return envelope({"conversation_id": conversation_id, "metadata": {"phone_call": phone_call}} | fields, at=at)
+
+
+def audio(conversation_id: str = "conv_1", content: bytes = b"ID3 sound", at: object = 1772550281) -> dict:
+    full_audio = base64.b64encode(content).decode()
+    return envelope({"conversation_id": conversation_id, "full_audio": full_audio}, "post_call_audio", at)
+
+
+def refuse(operation: str, on: str) -> None:
+    """Make S3 refuse `operation` for keys that end in `on`, like a wrong policy."""
+
+    def refused(params: dict, model: object, **_: object) -> None:
+        if str(params["url_path"]).endswith(on):
+            raise ClientError(
+                {"Error": {"Code": "AccessDenied", "Message": f"not yours: {params['url_path']}"}}, operation
+            )
+
+    archiver.handler.aws().bucket._s3.meta.events.register(f"before-call.s3.{operation}", refused, unique_id="refuse")
+
+
+def allow(operation: str) -> None:
+    archiver.handler.aws().bucket._s3.meta.events.unregister(f"before-call.s3.{operation}", unique_id="refuse")
+
+
+def erase(aws: Stack, conversation_id: str = "conv_1") -> None:
+    archiver.handler.aws().records.erase(conversation_id, "2026-11-22T10:00:00Z")

@@ -1,4 +1,4 @@
-"""Array bodies: split into bodies of their own, each with its own trouble, tag and erasure."""
+"""Array bodies are split, and each element fails, is tagged and is erased by itself."""
 
 import json
 from datetime import datetime, timedelta, timezone
@@ -9,15 +9,14 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 import archiver.handler
 from archiver.handler import handle_record
 from shared.errors import PoisonError
-from tests.archiver.conftest import NOW, stage, staged_key
-from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, staged_key, transcript
 from tests.conftest import sqs_event
 from tests.schedules import Worker, run_all, watch
 
 HOUR = "staging/2026/11/22/10/"
 
 
-def test_an_array_is_split_into_bodies_of_its_own(aws, archive):
+def test_each_element_of_an_array_becomes_a_body(aws, archive):
     elements = [transcript("conv_1"), transcript("conv_2")["data"], envelope({"a": 1}, "voice_removed")]
     check = stage(aws, elements)
 
@@ -32,7 +31,7 @@ def test_an_array_is_split_into_bodies_of_its_own(aws, archive):
     assert [aws.tags(key) for key in bodies] == [{"archived": "true"}] * 3
 
 
-def test_an_array_is_gone_once_it_is_split_and_its_second_claim_check_does_nothing(aws, archive):
+def test_an_array_is_deleted_after_the_split_and_its_second_claim_check_dropped(aws, archive):
     check = stage(aws, [transcript("conv_1"), transcript("conv_2")])
     archive(check)
 
@@ -42,7 +41,7 @@ def test_an_array_is_gone_once_it_is_split_and_its_second_claim_check_does_nothi
     assert aws.reasons() == []
 
 
-def test_the_elements_keep_every_digit_and_where_they_came_from(aws, archive):
+def test_the_elements_keep_every_digit_and_their_origin(aws, archive):
     element = b'{"conversation_id": "conv_1", "precise":0.10, "half":"\\ud83d"}'
 
     archive(stage(aws, b"\xef\xbb\xbf [ " + element + b' ,\n {"conversation_id": "conv_2"}]', origin="api"))
@@ -52,7 +51,7 @@ def test_the_elements_keep_every_digit_and_where_they_came_from(aws, archive):
 
 
 @pytest.mark.parametrize("bad", [{"type": "post_call_transcription", "data": {}}, 7, None], ids=repr)
-def test_one_bad_element_does_not_hold_back_its_array(aws, archive, bad):
+def test_one_bad_element_does_not_delay_its_array(aws, archive, bad):
     assert archive(stage(aws, [bad, transcript("conv_1")])) == []
 
     assert aws.object_keys() == {f"{FULL}/conv_1.json"}
@@ -81,7 +80,7 @@ def test_two_elements_of_the_same_time_differ_by_their_delivery_id(aws, archive)
     assert call["t_order"] == head["Metadata"]["order"]
 
 
-def test_an_array_is_finished_whatever_its_neighbours_wait_for(aws, archive):
+def test_an_element_with_parked_audio_does_not_keep_its_array(aws, archive):
     archive(stage(aws, [audio("conv_1"), transcript("conv_2", has_audio=False)]))
     archive(stage(aws, transcript("conv_1"), now=NOW + timedelta(hours=4)))
 
@@ -89,9 +88,9 @@ def test_an_array_is_finished_whatever_its_neighbours_wait_for(aws, archive):
     assert [aws.tags(key) for key in aws.object_keys(HOUR)] == [{"archived": "true"}] * 2
 
 
-def test_the_words_of_an_erased_call_do_not_stay_in_an_array_whose_other_element_waits(aws, archive):
+def test_an_array_with_an_erased_call_is_deleted_although_another_element_waits(aws, archive):
     records = archiver.handler.aws().records
-    records.bury(records.erase("conv_2", "2026-11-22T09:00:00Z"))
+    records.write_tombstone(records.erase("conv_2", "2026-11-22T09:00:00Z"))
 
     archive(stage(aws, [audio("conv_1"), transcript("conv_2", analysis={"transcript_summary": "Secret."})]))
 
@@ -99,7 +98,7 @@ def test_the_words_of_an_erased_call_do_not_stay_in_an_array_whose_other_element
     assert [b"Secret." in aws.body(key) for key in aws.object_keys("staging/")] == [False]
 
 
-def test_a_thousand_events_are_handed_on_and_one_more_is_refused(aws):
+def test_a_thousand_events_are_queued_and_one_more_is_refused(aws):
     notes = [envelope({"number": number}, "note") for number in range(1001)]
 
     handle_record(SQSRecord(sqs_event(stage(aws, notes[:1000]))["Records"][0]))
@@ -112,9 +111,9 @@ def test_a_thousand_events_are_handed_on_and_one_more_is_refused(aws):
 
 
 @pytest.mark.parametrize(
-    ("nested", "error"), [([], "The body is an empty array."), ([7], "The body is an array in an array.")]
+    ("nested", "error"), [([], "The body is an empty array."), ([7], "The body is an array inside an array.")]
 )
-def test_an_array_in_an_array_is_refused(aws, archive, nested, error):
+def test_a_nested_array_is_refused(aws, archive, nested, error):
     assert archive(stage(aws, [transcript("conv_1"), nested])) == []
 
     assert aws.object_keys() == {f"{FULL}/conv_1.json"}
@@ -122,7 +121,7 @@ def test_an_array_in_an_array_is_refused(aws, archive, nested, error):
 
 
 @pytest.mark.parametrize("hours", [0, 5])
-def test_an_erasure_finds_what_is_staged_in_an_hour_that_the_sweep_has_passed(aws, archive, hours):
+def test_an_erasure_finds_elements_staged_in_an_hour_that_the_sweep_has_passed(aws, archive, hours):
     received = datetime.now(timezone.utc) - timedelta(hours=hours)
 
     archive(stage(aws, [transcript("conv_1"), 7], now=received))
@@ -131,7 +130,7 @@ def test_an_erasure_finds_what_is_staged_in_an_hour_that_the_sweep_has_passed(aw
     assert noted == (aws.object_keys("staging/") if hours else set())
 
 
-def test_a_claim_check_that_sqs_does_not_take_fails_the_array(aws, archive):
+def test_a_claim_check_that_sqs_does_not_accept_fails_the_array(aws, archive):
     check = stage(aws, [transcript("conv_1")])
     found = archiver.handler.aws().sqs.meta.events
 
@@ -141,15 +140,15 @@ def test_a_claim_check_that_sqs_does_not_take_fails_the_array(aws, archive):
     found.register("after-call.sqs.SendMessageBatch", refuse_all)
     aws.take("ArchiveQueueUrl")
 
-    with pytest.raises(Exception, match="SQS did not take"):
+    with pytest.raises(Exception, match="SQS did not accept"):
         handle_record(SQSRecord(sqs_event(check)["Records"][0]))
 
     assert staged_key(check) in aws.object_keys(HOUR)
 
 
-def test_a_crash_at_any_step_of_a_split_is_healed_by_the_retry(aws, archive):
+def test_a_retry_completes_a_split_after_a_crash_at_any_step(aws, archive):
     found = archiver.handler.aws()
-    watch(found.sqs, found.archiver._records._table.meta.client, found.bucket._s3)
+    watch(found.sqs, found.table.meta.client, found.bucket._s3)
     for step in range(100):
         elements = [transcript(f"conv_{step}_{number}") for number in range(3)]
         check = stage(aws, elements)

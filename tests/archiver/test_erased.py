@@ -1,4 +1,4 @@
-"""Nothing of an erased call, or caller, comes back, however late it comes."""
+"""Late events of an erased call or caller are not archived."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -6,18 +6,19 @@ import pytest
 from botocore.exceptions import ClientError
 
 import archiver.handler
-from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
-from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import Stack
 
 CALLER = "12025550123"
-ERASED_AT = datetime(2026, 3, 3, 15, 5, tzinfo=timezone.utc)  # after the calls of `transcript`, which began at 15:04:38
+ERASED_AT = datetime(
+    2026, 3, 3, 15, 5, tzinfo=timezone.utc
+)  # after the calls of `transcript`, which started at 15:04:38
 BEFORE, AFTER = 1772550000, 1772560000
 SIP = {"metadata": {"phone_call": {"external_number": "sip:+12025550123@example.com"}, "start_time_unix_secs": BEFORE}}
 
 
 def erase_caller(at: datetime = ERASED_AT) -> None:
-    archiver.handler.aws().archiver._tombstones.erase(CALLER, at)
+    archiver.handler.archiver()._tombstones.record_erasure(CALLER, at)
 
 
 def nothing_is_left(aws: Stack) -> bool:
@@ -26,7 +27,7 @@ def nothing_is_left(aws: Stack) -> bool:
 
 
 def body(kind: str, at: int) -> dict:
-    """What may come late of the caller: of a call that began at that time, or that was told of then."""
+    """Late events of the caller, about a call that started at this time, or with this event time."""
     number = {"metadata": {"body": {"To": "+1 (202) 555-0123"}}}
     return {
         "transcript": lambda: transcript(at=at),
@@ -37,7 +38,7 @@ def body(kind: str, at: int) -> dict:
 
 
 @pytest.mark.parametrize("kind", ["transcript", "SIP", "failure", "no conversation"])
-def test_what_an_erased_caller_did_before_never_comes_back(aws, archive, kind):
+def test_calls_of_an_erased_caller_from_before_are_not_archived(aws, archive, kind):
     erase_caller()
 
     assert archive(stage(aws, body(kind, BEFORE))) == []
@@ -46,7 +47,7 @@ def test_what_an_erased_caller_did_before_never_comes_back(aws, archive, kind):
 
 
 @pytest.mark.parametrize("kind", ["transcript", "failure", "no conversation"])
-def test_what_an_erased_caller_does_later_is_kept(aws, archive, kind):
+def test_later_calls_of_an_erased_caller_are_archived(aws, archive, kind):
     erase_caller()
 
     assert archive(stage(aws, body(kind, AFTER))) == []
@@ -64,7 +65,7 @@ def test_the_calls_of_other_callers_are_kept(aws, archive):
 
 
 @pytest.mark.parametrize("audio_first", [False, True])
-def test_the_audio_of_a_call_from_before_goes_with_it(aws, archive, audio_first):
+def test_the_audio_of_a_call_from_before_the_erasure_is_deleted(aws, archive, audio_first):
     erase_caller()
     checks = [stage(aws, transcript(at=BEFORE)), stage(aws, audio(at=AFTER)), stage_recording(aws, "conv_1", b"ID3")]
 
@@ -75,7 +76,7 @@ def test_the_audio_of_a_call_from_before_goes_with_it(aws, archive, audio_first)
     assert "erased_at" in aws.call("conv_1")
 
 
-def test_what_came_of_a_late_call_before_its_number_goes_too(aws, archive):
+def test_earlier_events_of_a_late_call_are_deleted_too(aws, archive):
     mood = envelope({"conversation_id": "conv_1", "words": "Secret."}, "post_call_transcription_otel", AFTER)
     archive(stage(aws, mood), stage(aws, audio(at=AFTER)))
     erase_caller()
@@ -86,7 +87,7 @@ def test_what_came_of_a_late_call_before_its_number_goes_too(aws, archive):
     assert set(aws.call("conv_1")) == {"conversation_id", "item", "erased_at"}
 
 
-def test_a_late_call_that_is_another_callers_too_is_left_to_an_erasure(aws, archive):
+def test_a_late_call_with_another_callers_number_is_left_to_an_erasure(aws, archive):
     failure = {"conversation_id": "conv_1", "metadata": {"body": {"To": "+12025550188"}}}
     archive(stage(aws, envelope(failure, "call_initiation_failure", AFTER)))
     erase_caller()
@@ -107,7 +108,7 @@ def test_a_call_that_was_archived_before_its_number_was_known_is_found_by_it_lat
     assert [each.conversation_id for each in archiver.handler.aws().records.find_by_caller(CALLER)] == ["conv_1"]
 
 
-def test_another_callers_call_is_kept_though_the_number_stands_in_it_in_second_place(aws, archive):
+def test_a_call_with_the_erased_number_in_second_place_is_kept(aws, archive):
     erase_caller()
     other = {"metadata": {"phone_call": {"external_number": "+12025550188"}, "caller_id": "+12025550123"}}
 
@@ -116,7 +117,7 @@ def test_another_callers_call_is_kept_though_the_number_stands_in_it_in_second_p
     assert aws.object_keys() == {"12025550188/conv_1.json"}
 
 
-def test_the_time_is_that_of_the_call_not_of_its_webhook(aws, archive):
+def test_the_calls_time_counts_and_not_its_webhooks(aws, archive):
     erase_caller()
     late = envelope({"conversation_id": "conv_1", **transcript()["data"]}, at=AFTER)
     late["data"]["metadata"]["start_time_unix_secs"] = BEFORE
@@ -126,7 +127,7 @@ def test_the_time_is_that_of_the_call_not_of_its_webhook(aws, archive):
     assert nothing_is_left(aws)
 
 
-def test_a_tombstone_of_a_caller_holds_no_number_and_goes_after_two_years(aws):
+def test_a_callers_tombstone_has_no_number_and_expires_after_two_years(aws):
     erase_caller()
 
     ((key, item),) = aws.items().items()
@@ -135,7 +136,7 @@ def test_a_tombstone_of_a_caller_holds_no_number_and_goes_after_two_years(aws):
 
 
 @pytest.mark.parametrize("full_audio", ["no base64!", "", None])
-def test_broken_audio_of_an_erased_call_is_deleted_not_set_aside(aws, archive, full_audio):
+def test_invalid_audio_of_an_erased_call_is_deleted_and_not_sent_to_the_dlq(aws, archive, full_audio):
     archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z")
     broken = envelope({"conversation_id": "conv_1", "full_audio": full_audio}, "post_call_audio")
 
@@ -144,7 +145,7 @@ def test_broken_audio_of_an_erased_call_is_deleted_not_set_aside(aws, archive, f
     assert nothing_is_left(aws)
 
 
-def test_a_mark_of_a_discarded_body_expires_when_no_claim_check_can_come_any_more(aws, archive):
+def test_the_mark_of_a_deleted_body_expires_after_its_last_claim_check(aws, archive):
     archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z")
     check = stage(aws, transcript())
     archive(check)
@@ -154,7 +155,7 @@ def test_a_mark_of_a_discarded_body_expires_when_no_claim_check_can_come_any_mor
     assert timedelta(days=29) < left <= timedelta(days=30)
 
 
-# What an erasure finds by the record
+# The objects that an erasure finds through the record
 
 
 def test_the_record_names_every_body_and_event_of_its_call(aws, archive):
@@ -169,7 +170,7 @@ def test_the_record_names_every_body_and_event_of_its_call(aws, archive):
     assert aws.call("conv_1")["event_keys"] == {f"{FULL}/conv_1.mood.json"}
 
 
-def test_a_call_is_found_by_every_number_that_it_came_under(aws, archive):
+def test_a_call_is_found_by_every_number_in_its_events(aws, archive):
     def under(number: str, at: int) -> str:
         return stage(aws, transcript(at=at, metadata={"phone_call": {"external_number": number}}))
 
@@ -181,7 +182,7 @@ def test_a_call_is_found_by_every_number_that_it_came_under(aws, archive):
     assert aws.call("conv_1")["caller"] == "12025550188"
 
 
-def test_a_call_over_sip_lies_under_no_phone_and_is_found_by_its_number(aws, archive):
+def test_a_call_over_sip_is_stored_under_no_phone_and_found_by_its_number(aws, archive):
     assert archive(stage(aws, envelope({"conversation_id": "conv_1"} | SIP))) == []
 
     assert aws.object_keys() == {"no-phone/conv_1.json"}
@@ -217,17 +218,17 @@ def test_a_call_has_1000_staged_bodies_and_one_more_is_refused(aws, archive, wha
 
     assert archive(stage(aws, one_more)) == []
 
-    assert aws.reasons() == [("record", "The call has 1,000 staged bodies, or as much else: its record holds no more.")]
+    assert aws.reasons() == [("record", "The call's record is full: 1,000 staged bodies, or 400 KB.")]
     assert aws.call("conv_1") == before
-    assert archive(stage(aws, transcript(at=5))) == []  # what is there already may be handled again
+    assert archive(stage(aws, transcript(at=5))) == []  # a body that is already recorded may be processed again
     assert archiver.handler.aws().records.erase("conv_1", "2026-11-22T10:00:00Z").erased_at
 
 
-def test_what_would_make_a_record_too_large_for_dynamodb_is_refused(aws, archive):
+def test_an_event_that_makes_a_record_too_large_for_dynamodb_is_refused(aws, archive):
     archive(stage(aws, transcript(at=5)))
     error = {"Code": "ValidationException", "Message": "Item size to update has exceeded the maximum allowed size"}
 
-    def refuse(**_: object) -> None:  # moto measures the item before the update
+    def refuse(**_: object) -> None:  # moto checks the item's size before the update
         raise ClientError({"Error": error}, "UpdateItem")
 
     found = archiver.handler.aws().records._table.meta.client.meta.events
@@ -239,7 +240,7 @@ def test_what_would_make_a_record_too_large_for_dynamodb_is_refused(aws, archive
 
 
 @pytest.mark.parametrize("kind", ["post_call_transcription", "post_call_transcription_otel"])
-def test_an_event_with_more_numbers_than_a_caller_has_is_refused(aws, archive, kind):
+def test_an_event_with_too_many_numbers_is_refused(aws, archive, kind):
     numbers = [
         {"key": "elevenlabs.telephony.external_number", "value": {"stringValue": f"+120255501{number:02}"}}
         for number in range(21)
@@ -252,7 +253,7 @@ def test_an_event_with_more_numbers_than_a_caller_has_is_refused(aws, archive, k
     assert aws.items() == {}
 
 
-def test_no_number_of_another_caller_makes_a_call_his(aws, archive):
+def test_another_callers_number_does_not_change_whose_call_it_is(aws, archive):
     failure = {"conversation_id": "conv_1", "metadata": {"body": {"To": "+12025550123"}}}
     archive(stage(aws, envelope(failure, "call_initiation_failure", BEFORE)))
     other = {"metadata": {"phone_call": {"external_number": "+12025550188"}}}

@@ -1,4 +1,4 @@
-"""The join under every schedule: workers interleaved call by call, crashing between any two, duplicated and retried."""
+"""The join under random schedules: interleaved workers, crashes between any two calls, duplicates and retries."""
 
 import base64
 from collections.abc import Iterator
@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 import archiver.handler
 from archiver.handler import handle_record
-from tests.archiver.conftest import NOW, stage, stage_recording, staged_key
-from tests.archiver.test_handler import FULL, audio, transcript
+from tests.archiver.conftest import FULL, NOW, audio, stage, stage_recording, staged_key, transcript
 from tests.conftest import Stack, sqs_event
 from tests.schedules import Worker, run_all, watch
 
@@ -22,18 +21,17 @@ conversations = count(1)
 
 
 def watched() -> None:
-    """Let every AWS client of the archiver ask its worker first."""
+    """Make every AWS client of the archiver wait for its worker's turn."""
     found = archiver.handler.aws()
-    table = found.archiver._records._table.meta.client
-    watch(found.bucket._s3, found.archiver._announcer._sns, found.sqs, table)
+    watch(found.bucket._s3, found.sqs, found.table.meta.client, archiver.handler.sns())
 
 
 def handling(check: str, crash_before: int | None = None) -> Worker:
     return Worker(lambda: handle_record(SQSRecord(sqs_event(check)["Records"][0])), crash_before)
 
 
-def settle(aws: Stack, checks: list[str]) -> None:
-    """What SQS and the hourly sweep do: bring back all that is not tagged until it is."""
+def deliver_until_tagged(aws: Stack, checks: list[str]) -> None:
+    """Deliver untagged bodies again until all are tagged, like SQS and the hourly sweep."""
     waiting = checks
     for _ in range(len(checks) + 2):
         waiting = [check for check in waiting if not aws.tags(staged_key(check))]
@@ -46,7 +44,7 @@ def settle(aws: Stack, checks: list[str]) -> None:
 
 deliveries = st.lists(
     st.tuples(st.integers(0, 3), st.none() | st.integers(0, 14)), min_size=1, max_size=5
-)  # which body, and before which call its worker crashes
+)  # the body, and the call before which its worker crashes
 
 
 @given(
@@ -62,7 +60,7 @@ def check_schedule(aws: Stack, transcripts: int, audios: int, rounds: list, turn
 
     for round_ in rounds:
         run_all([handling(checks[body % len(checks)], crash) for body, crash in round_], turns)
-    settle(aws, checks)
+    deliver_until_tagged(aws, checks)
 
     folder = f"{FULL}/{conversation_id}"
     assert aws.json(f"{folder}.json")["status"] == f"version {transcripts - 1}"
@@ -86,7 +84,7 @@ def test_no_schedule_loses_a_call_or_leaves_an_older_one(aws):
 
 
 def lose_answers(table: Any, lost: Iterator[bool]) -> None:
-    """Let answers of DynamoDB be lost when they are due to: botocore asks again what was done already."""
+    """Lose DynamoDB's answers as `lost` says, so that botocore repeats requests that were already executed."""
     update = type(table).update_item
 
     def update_item(**request: Any) -> Any:
@@ -100,7 +98,7 @@ KINDS = ("transcript", "inline", "audio", "fetched")
 
 
 def body(kind: str, conversation_id: str, number: int) -> Any:
-    content = b"ID3 " + b"%d " % number * (number + 1)  # the later, the longer
+    content = b"ID3 " + b"%d " % number * (number + 1)  # later ones are longer
     inline = {"full_audio": base64.b64encode(content).decode()} if kind == "inline" else {}
     if kind == "audio":
         return audio(conversation_id, content, at=1772550300 + number)
@@ -124,14 +122,14 @@ def check_recordings(
     conversation_id = f"conv_{next(conversations)}"
     kinds = ["transcript", *kinds]
     checks = [staged(aws, kind, conversation_id, number) for number, kind in enumerate(kinds)]
-    if repeats:  # of the last delivery, in another hour
+    if repeats:  # of the last delivery, which is in another hour
         checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=9)))
         checks.append(stage(aws, body("audio", conversation_id, 1), now=NOW + timedelta(hours=8)))
-    lose_answers(archiver.handler.aws().archiver._records._table, cycle(lost))
+    lose_answers(archiver.handler.aws().table, cycle(lost))
 
     for round_ in rounds:
         run_all([handling(checks[number % len(checks)], crash) for number, crash in round_], turns)
-    settle(aws, checks)
+    deliver_until_tagged(aws, checks)
 
     call = aws.call(conversation_id)
     assert not {"parked", "waiting", "state", "started"} & set(call)
@@ -145,7 +143,7 @@ def check_recordings(
 
 
 def newest(kinds: list[str], repeats: bool) -> bytes:
-    """The recording that wins: a webhook's, else the one that was fetched; the latest of them."""
+    """The recording that wins: the latest webhook's, or else the latest fetched one."""
     sent = [(number, kind) for number, kind in enumerate(kinds) if kind in ("inline", "audio")]
     times = [(1772550300 + number if kind == "audio" else 1772550278 + number, number) for number, kind in sent]
     times += [(1772550301, 1)] * repeats
@@ -153,7 +151,7 @@ def newest(kinds: list[str], repeats: bool) -> bytes:
     return bytes(body("fetched", "", number))
 
 
-def test_no_schedule_leaves_an_older_recording_or_a_record_that_does_not_know_it(aws):
+def test_no_schedule_leaves_an_older_recording_or_a_record_without_it(aws):
     watched()
 
     check_recordings(aws)
@@ -161,8 +159,8 @@ def test_no_schedule_leaves_an_older_recording_or_a_record_that_does_not_know_it
 
 @pytest.mark.parametrize(
     ("order", "longest"), [((0, 1), 6), ((1, 0), 10)], ids=["transcript first", "audio first"]
-)  # the second of the two makes that many calls to AWS
-def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longest):
+)  # the second of the two makes this many calls to AWS
+def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, order, longest):
     watched()
 
     for step in count():
@@ -171,7 +169,7 @@ def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, order, longe
         workers = [handling(checks[index], step) for index in order]
         for worker in workers:
             run_all([worker], [])
-        settle(aws, checks)
+        deliver_until_tagged(aws, checks)
         assert aws.call(conversation_id)["audio"] == "archived"
         assert f"{FULL}/{conversation_id}.mp3" in aws.object_keys()
         events = {each["event"] for each in aws.announcements() if each["conversation_id"] == conversation_id}
@@ -186,8 +184,8 @@ def until(worker: Worker, holds: Any) -> None:
         worker.step()
 
 
-def test_audio_that_is_dropped_and_delivered_again_meanwhile_is_archived_in_the_record_too(aws, monkeypatch):
-    """Too short a transcript drops the parked audio, a longer one lifts the mark, and the audio is delivered again."""
+def test_audio_that_is_dropped_and_delivered_again_is_archived_and_recorded(aws, monkeypatch):
+    """A short transcript deletes the parked audio, a longer one removes the mark, and the audio is delivered again."""
     monkeypatch.setenv("MINIMUM_CALL_SECONDS", "5")
     watched()
 

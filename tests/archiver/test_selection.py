@@ -1,4 +1,4 @@
-"""What the stack is told not to keep: nothing of it stays, and nothing else is left out with it."""
+"""Calls and audio that the stack's parameters exclude are deleted; everything else is kept."""
 
 import base64
 import gzip
@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 
 import archiver.handler
-from tests.archiver.conftest import stage, stage_recording, staged_key
-from tests.archiver.test_handler import FULL, audio, envelope, transcript
+from tests.archiver.conftest import FULL, audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.archiver.test_schedules import handling, watched
 from tests.conftest import Stack, fixture_body, forget
 from tests.schedules import run_all
@@ -22,7 +21,7 @@ Tell = Callable[..., None]
 
 @pytest.fixture
 def tell(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Tell:
-    """Set parameters of the stack, as by their environment variables, now and later."""
+    """Set parameters of the stack through their environment variables, also repeatedly."""
 
     def run(**parameters: str) -> None:
         for name, value in parameters.items():
@@ -33,7 +32,7 @@ def tell(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Tell:
 
 
 def of(seconds: float | None = 60, agent: str | None = OURS, **fields: Any) -> dict[str, Any]:
-    """A transcript of a call of that length, with that agent."""
+    """A transcript of a call with this duration and agent."""
     metadata = {"phone_call": {"external_number": "+12025550123"}, "call_duration_secs": seconds}
     return transcript(**{"metadata": metadata, "agent_id": agent} | fields)
 
@@ -48,13 +47,13 @@ def event(agent: str | None = OURS) -> dict[str, Any]:
 
 
 def left(aws: Stack) -> set[str]:
-    """Every key of which there is a version, delete markers too."""
+    """Every key that has a version or a delete marker."""
     found = aws.s3.list_object_versions(Bucket=aws.bucket)
     return {each["Key"] for each in found.get("Versions", []) + found.get("DeleteMarkers", [])}
 
 
 def outcomes(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[str, str]]:
-    """The metrics that were counted with a reason."""
+    """The metrics that have a reason."""
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines() if '"_aws"' in line]
     for line in lines:
         if "reason" in line:
@@ -73,7 +72,7 @@ def assert_nothing_is_kept(aws: Stack, reason: str, name: str = "conv_1") -> Non
 @pytest.mark.parametrize(
     ("unfit", "reason"), [(of(seconds=29.9), "too_short"), (of(agent=OTHER), "other_agent")], ids=["short", "agent"]
 )
-def test_of_a_call_that_is_left_out_nothing_stays_but_a_mark(aws, archive, tell, capsys, logs, unfit, reason):
+def test_only_a_mark_remains_of_a_call_that_is_left_out(aws, archive, tell, capsys, logs, unfit, reason):
     tell(MINIMUM_CALL_SECONDS="30", AGENT_IDS=f"{OURS}, agent_also")
     check = stage(aws, unfit)
 
@@ -89,7 +88,7 @@ def test_of_a_call_that_is_left_out_nothing_stays_but_a_mark(aws, archive, tell,
 @pytest.mark.parametrize(
     "late", [sound(), sound(agent=OURS), event(), of(seconds=3, status="again")], ids=["audio", "its", "event", "again"]
 )
-def test_what_comes_later_about_a_call_that_is_left_out_is_left_out_too(aws, archive, tell, late):
+def test_later_events_of_a_call_that_is_left_out_are_left_out_too(aws, archive, tell, late):
     tell(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3)))
 
@@ -98,7 +97,7 @@ def test_what_comes_later_about_a_call_that_is_left_out_is_left_out_too(aws, arc
     assert_nothing_is_kept(aws, "too_short")
 
 
-def test_a_recording_that_was_fetched_of_a_call_that_is_left_out_is_deleted(aws, archive, tell):
+def test_a_fetched_recording_of_a_call_that_is_left_out_is_deleted(aws, archive, tell):
     tell(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3)))
 
@@ -107,7 +106,7 @@ def test_a_recording_that_was_fetched_of_a_call_that_is_left_out_is_deleted(aws,
     assert_nothing_is_kept(aws, "too_short")
 
 
-def test_audio_that_waits_for_its_call_goes_with_it(aws, archive, tell):
+def test_parked_audio_of_a_call_that_is_left_out_is_deleted(aws, archive, tell):
     tell(MINIMUM_CALL_SECONDS="30")
     check = stage(aws, audio())
     archive(check)
@@ -119,7 +118,7 @@ def test_audio_that_waits_for_its_call_goes_with_it(aws, archive, tell):
 
 
 @pytest.mark.parametrize("late", [sound(agent=OTHER), event(agent=OTHER)], ids=["audio", "event"])
-def test_what_names_another_agent_is_left_out_before_its_call_is_known(aws, archive, tell, late):
+def test_events_of_another_agent_are_left_out_before_their_call_is_known(aws, archive, tell, late):
     tell(AGENT_IDS=OURS)
 
     assert archive(stage(aws, late)) == []
@@ -133,7 +132,7 @@ def test_what_names_another_agent_is_left_out_before_its_call_is_known(aws, arch
     [of(seconds=30), of(seconds=None), of(seconds="long"), of(agent=None), of(agent="no id!"), of(seconds=30.5)],
     ids=["just long enough", "of unknown length", "odd length", "of an unknown agent", "odd agent", "a bit longer"],
 )
-def test_a_call_that_fits_or_may_fit_is_kept_whole(aws, archive, tell, fit):
+def test_a_call_that_the_selection_does_not_exclude_is_kept_whole(aws, archive, tell, fit):
     tell(MINIMUM_CALL_SECONDS="30", AGENT_IDS=OURS)
 
     assert archive(stage(aws, fit), stage(aws, audio())) == []
@@ -142,7 +141,7 @@ def test_a_call_that_fits_or_may_fit_is_kept_whole(aws, archive, tell, fit):
     assert len(aws.announcements()) == 2
 
 
-def test_the_neighbours_of_a_call_that_is_left_out_are_kept(aws, archive, tell):
+def test_other_elements_of_an_array_are_kept_if_one_call_is_left_out(aws, archive, tell):
     tell(MINIMUM_CALL_SECONDS="30")
     neighbour = transcript("conv_2")
 
@@ -152,7 +151,7 @@ def test_the_neighbours_of_a_call_that_is_left_out_are_kept(aws, archive, tell):
     assert [json.loads(aws.body(key)) for key in aws.object_keys("staging/")] == [neighbour]
 
 
-def test_a_transcript_that_fits_lifts_the_mark(aws, archive, tell):
+def test_a_transcript_that_is_kept_removes_the_mark(aws, archive, tell):
     tell(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3, at=1)))
 
@@ -162,7 +161,7 @@ def test_a_transcript_that_fits_lifts_the_mark(aws, archive, tell):
     assert aws.object_keys() == {f"{FULL}/conv_1.json", f"{FULL}/conv_1.mp3"}
 
 
-def test_what_the_api_tells_of_it_lifts_the_mark_once_the_parameter_is_another(aws, archive, tell):
+def test_a_call_fetched_after_a_change_of_the_parameter_removes_the_mark(aws, archive, tell):
     tell(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3)))
     tell(MINIMUM_CALL_SECONDS="0")
@@ -174,7 +173,7 @@ def test_what_the_api_tells_of_it_lifts_the_mark_once_the_parameter_is_another(a
     assert "left_out" not in aws.call("conv_1")
 
 
-def test_what_is_archived_already_stays_whole_whatever_the_parameters_say_now(aws, archive, tell):
+def test_an_archived_call_stays_whole_after_a_change_of_the_parameters(aws, archive, tell):
     checks = [stage(aws, of(seconds=3, agent=OTHER, at=1)), stage(aws, of(seconds=3, agent=OTHER, at=2, status="new"))]
     archive(checks[0])
     tell(MINIMUM_CALL_SECONDS="30", AGENT_IDS=OURS)
@@ -188,7 +187,7 @@ def test_what_is_archived_already_stays_whole_whatever_the_parameters_say_now(aw
 
 @pytest.mark.parametrize("crashing", [0, 1], ids=["the first", "the second"])
 @pytest.mark.parametrize("audio_first", [True, False], ids=["audio first", "transcript first"])
-def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, tell, audio_first, crashing):
+def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, tell, audio_first, crashing):
     tell(MINIMUM_CALL_SECONDS="30")
     watched()
 
@@ -205,7 +204,7 @@ def test_a_crash_before_any_single_call_is_healed_by_the_retry(aws, tell, audio_
             break
 
 
-def test_a_call_that_fits_after_all_is_archived_wherever_its_being_left_out_broke_off(aws, archive, tell):
+def test_a_call_is_archived_although_leaving_it_out_crashed_before(aws, archive, tell):
     tell(MINIMUM_CALL_SECONDS="30")
     watched()
 
@@ -229,7 +228,7 @@ def test_a_call_that_fits_after_all_is_archived_wherever_its_being_left_out_brok
 
 
 @pytest.mark.parametrize("order", [("02", "08"), ("08", "02")], ids=["transcript first", "audio first"])
-def test_without_audio_a_call_is_archived_and_nobody_waits_for_its_recording(aws, archive, tell, capsys, order):
+def test_if_no_audio_is_kept_a_call_is_archived_and_no_recording_expected(aws, archive, tell, capsys, order):
     tell(KEEP_AUDIO="false")
     checks = {name: stage(aws, fixture_body(name)) for name in order}
 
@@ -248,7 +247,7 @@ def test_without_audio_a_call_is_archived_and_nobody_waits_for_its_recording(aws
     assert aws.reasons() == []
 
 
-def test_without_audio_a_call_without_a_recording_says_so_still(aws, archive, tell):
+def test_if_no_audio_is_kept_a_call_without_a_recording_is_still_none(aws, archive, tell):
     tell(KEEP_AUDIO="false")
 
     archive(stage(aws, of(has_audio=False)))
@@ -257,7 +256,7 @@ def test_without_audio_a_call_without_a_recording_says_so_still(aws, archive, te
 
 
 @pytest.mark.parametrize("full_audio", [base64.b64encode(b"ID3").decode(), "no base64"], ids=["audio", "no audio"])
-def test_without_audio_a_transcript_loses_its_own_and_its_staged_body(aws, archive, tell, full_audio):
+def test_if_no_audio_is_kept_inline_audio_and_its_staged_body_are_deleted(aws, archive, tell, full_audio):
     tell(KEEP_AUDIO="false")
 
     assert archive(stage(aws, of(full_audio=full_audio))) == []
@@ -267,7 +266,7 @@ def test_without_audio_a_transcript_loses_its_own_and_its_staged_body(aws, archi
     assert aws.call("conv_1")["audio"] == "unavailable"
 
 
-def test_audio_that_waited_when_audio_was_still_kept_is_dropped(aws, archive, tell):
+def test_audio_that_was_parked_before_audio_was_switched_off_is_deleted(aws, archive, tell):
     archive(stage(aws, audio()))
     tell(KEEP_AUDIO="false")
     check = stage(aws, of())
@@ -279,7 +278,7 @@ def test_audio_that_waited_when_audio_was_still_kept_is_dropped(aws, archive, te
     assert aws.call("conv_1")["audio"] == "unavailable"
 
 
-def test_a_recording_that_was_awaited_when_audio_was_still_kept_is_given_up(aws, archive, tell):
+def test_a_recording_expected_before_audio_was_switched_off_is_unavailable(aws, archive, tell):
     archive(stage(aws, of()))
     tell(KEEP_AUDIO="false")
 
@@ -308,7 +307,7 @@ def test_final_json_is_compressed_and_the_same_bytes_each_time(aws, archive, tel
 
 
 @pytest.mark.parametrize("kinds", [("true", "false"), ("false", "true")], ids=["switched off", "switched on"])
-def test_both_kinds_of_json_lie_side_by_side_and_are_read_alike(aws, archive, tell, kinds):
+def test_compressed_and_plain_json_are_read_alike(aws, archive, tell, kinds):
     tell(GZIP_JSON=kinds[0])
     archive(stage(aws, transcript("conv_1", status="first")), stage(aws, transcript("conv_2", status="second")))
     tell(GZIP_JSON=kinds[1])
@@ -323,7 +322,7 @@ def test_both_kinds_of_json_lie_side_by_side_and_are_read_alike(aws, archive, te
     )
 
 
-def test_what_is_no_gzip_though_it_says_so_is_read_as_it_is(aws, archive):
+def test_an_object_that_is_not_the_gzip_it_claims_is_read_unchanged(aws, archive):
     aws.s3.put_object(Bucket=aws.bucket, Key="a.json", Body=b"{}", ContentEncoding="gzip")
 
     assert archiver.handler.aws().bucket.read("a.json") == (b"{}", {})

@@ -1,4 +1,4 @@
-"""An endpoint on loopback behind which ingest, archiver and memory writer work at once, in moto."""
+"""An endpoint on loopback that runs ingest and the archiver for each webhook, in moto."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from tests.processes import LONGEST
 
 @contextmanager
 def endpoint(aws: Stack, context: Any, meanwhile: Callable[[], None] = lambda: None) -> Iterator[str]:
-    """The URL; `meanwhile` is done after each webhook, before it is archived."""
+    """The URL. `meanwhile` is called after each webhook is staged and before it is archived."""
 
     class Webhook(BaseHTTPRequestHandler):
         def do_POST(self) -> None:

@@ -1,4 +1,4 @@
-"""The canary as its schedule calls it."""
+"""The canary's handler, called like its schedule does."""
 
 import json
 import time
@@ -20,7 +20,7 @@ def versions(aws) -> list[str]:
 
 
 @pytest.fixture
-def fly(aws, context, monkeypatch):
+def run_canary(aws, context, monkeypatch):
     def run(url: str) -> dict[str, float]:
         monkeypatch.setenv("POST_CALL_URL", url)
         forget()
@@ -34,14 +34,14 @@ def counted(output: str) -> dict[str, float]:
     return {name: sum(values) for (_, name, dimensions), values in found.items() if len(dimensions) == 1}
 
 
-def test_a_flight_leaves_nothing_but_a_tombstone(aws, context, fly, capsys):
+def test_a_run_leaves_nothing_but_a_tombstone(aws, context, run_canary, capsys):
     with endpoint(aws, context) as url:
-        steps = fly(url)
+        steps = run_canary(url)
 
-    assert list(steps) == ["taken in", "archived", "taken away"]
+    assert list(steps) == ["received", "archived", "deleted"]
     found = counted(capsys.readouterr().out)
     assert (found["CanaryPassed"], found["TestWebhookStaged"]) == (1, 2)
-    assert "WebhookStaged" not in found  # which says that ElevenLabs sends
+    assert "WebhookStaged" not in found  # this metric is for ElevenLabs' webhooks only
     assert versions(aws) == []
     calls = [item for (_, kind), item in aws.items().items() if kind == "call"]
     assert [set(item) for item in calls] == [{"conversation_id", "item", "erased_at", "expires"}]
@@ -50,33 +50,33 @@ def test_a_flight_leaves_nothing_but_a_tombstone(aws, context, fly, capsys):
     assert aws.reasons() == []
 
 
-def test_a_flight_is_none_of_the_calls_that_the_stack_leaves_out(aws, context, fly, monkeypatch):
+def test_the_test_call_is_not_left_out_by_the_stacks_parameters(aws, context, run_canary, monkeypatch):
     chosen = {"AGENT_IDS": "agent_1, agent_2", "MINIMUM_CALL_SECONDS": "30", "KEEP_AUDIO": "false"}
     for name, value in chosen.items():
         monkeypatch.setenv(name, value)
 
     with endpoint(aws, context) as url:
-        steps = fly(url)
+        steps = run_canary(url)
 
-    assert list(steps) == ["taken in", "archived", "taken away"]
+    assert list(steps) == ["received", "archived", "deleted"]
     assert {each["agent_id"] for each in aws.announcements()} == {"agent_1"}
     assert versions(aws) == []
 
 
-def test_a_flight_that_gets_stuck_names_the_step_and_is_taken_away(aws, context, fly, monkeypatch, capsys, logs):
+def test_a_failed_run_names_its_step_and_deletes_the_call(aws, context, run_canary, monkeypatch, capsys, logs):
     monkeypatch.setenv("CANARY_STEP_SECONDS", "0")
-    monkeypatch.setattr(archiver.handler, "lambda_handler", lambda *_: None)  # stands for an archiver that is down
+    monkeypatch.setattr(archiver.handler, "lambda_handler", lambda *_: None)  # like an archiver that is down
     with endpoint(aws, context) as url:
-        steps = fly(url)
+        steps = run_canary(url)
 
-    assert list(steps) == ["taken in"]
+    assert list(steps) == ["received"]
     found = counted(capsys.readouterr().out)
     assert (found["CanaryPassed"], found["CanaryFailed"]) == (0, 1)
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
     assert entry["step"] == "archived"
 
 
-def test_a_memory_that_is_stuck_does_not_hide_the_step_nor_stop_the_next_flight(aws, context, fly, monkeypatch, logs):
+def test_a_failed_memory_step_is_named_and_the_next_run_passes(aws, context, run_canary, monkeypatch, logs):
     queue = aws.sqs.create_queue(QueueName="memory")["QueueUrl"]
     monkeypatch.setenv("MEMORY_QUEUE_URL", queue)
     monkeypatch.setenv("CANARY_STEP_SECONDS", "1")
@@ -89,17 +89,17 @@ def test_a_memory_that_is_stuck_does_not_hide_the_step_nor_stop_the_next_flight(
                 records._table.put_item(Item=key | {"state": state})
 
     with endpoint(aws, context, half_remember) as url:
-        assert list(fly(url)) == ["taken in", "archived"]
+        assert list(run_canary(url)) == ["received", "archived"]
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
     assert entry["step"] == "remembered"
     assert versions(aws) == []
     monkeypatch.setenv("MEMORY_QUEUE_URL", "")
     with endpoint(aws, context) as url:
-        assert list(fly(url))[-1] == "taken away"
+        assert list(run_canary(url))[-1] == "deleted"
 
 
-def test_objects_that_may_not_be_deleted_are_no_success(aws, context, fly, monkeypatch, logs):
+def test_if_objects_cannot_be_deleted_the_run_fails(aws, context, run_canary, monkeypatch, logs):
     do = BaseClient._make_api_call
 
     def locked(client, operation, parameters):
@@ -109,34 +109,34 @@ def test_objects_that_may_not_be_deleted_are_no_success(aws, context, fly, monke
 
     monkeypatch.setattr(BaseClient, "_make_api_call", locked)  # as with Object Lock
     with endpoint(aws, context) as url:
-        assert list(fly(url)) == ["taken in", "archived"]
+        assert list(run_canary(url)) == ["received", "archived"]
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
-    assert entry["step"] == "taken away"
-    assert "may not be deleted yet" in entry["error"]
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
+    assert entry["step"] == "deleted"
+    assert "could not be deleted yet" in entry["error"]
 
 
-def test_a_refusal_of_aws_names_the_step(aws, context, fly, logs):
+def test_a_refusal_of_aws_names_the_step(aws, context, run_canary, logs):
     with endpoint(aws, context) as url:
         aws.dynamodb.delete_table(TableName=aws.outputs["ConversationTableName"])
-        assert list(fly(url)) == ["taken in"]
+        assert list(run_canary(url)) == ["received"]
 
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
-    assert (entry["step"], entry["error"]) == ("archived", "The canary got stuck: archived: ResourceNotFoundException")
-
-
-def test_an_endpoint_out_of_reach_is_seen_at_the_first_step(aws, context, fly, logs):
-    assert fly("http://127.0.0.1:9/post-call") == {}
-
-    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "got stuck" in line)
-    assert entry["step"] == "taken in"
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
+    assert (entry["step"], entry["error"]) == ("archived", "The canary failed: archived: ResourceNotFoundException")
 
 
-def test_what_a_killed_flight_left_behind_is_taken_away_and_no_others_call(aws, context, fly):
+def test_an_unreachable_endpoint_fails_the_first_step(aws, context, run_canary, logs):
+    assert run_canary("http://127.0.0.1:9/post-call") == {}
+
+    (entry,) = (json.loads(line) for line in logs.getvalue().splitlines() if "The canary failed" in line)
+    assert entry["step"] == "received"
+
+
+def test_the_call_of_a_killed_run_is_deleted_and_no_other_call(aws, context, run_canary):
     for name in ("canary_20260101T000000Z_00000000", "conv_1"):
         aws.s3.put_object(Bucket=aws.bucket, Key=f"no-phone/{name}.json", Body=b"{}")
 
     with endpoint(aws, context) as url:
-        fly(url)
+        run_canary(url)
 
     assert versions(aws) == ["no-phone/conv_1.json"]

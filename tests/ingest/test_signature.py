@@ -1,4 +1,4 @@
-"""The verifier against a pinned vector, and whatever else a header may hold."""
+"""The verifier: a fixed test vector, and valid and invalid headers."""
 
 from datetime import datetime, timedelta, timezone
 
@@ -8,7 +8,7 @@ from ingest.signature import verify
 from shared.errors import SignatureError
 from shared.signature import sign
 
-# Pinned: computed once with OpenSSL, `printf '%s' '1772550280.{"type":"x"}' | openssl dgst -sha256 -hmac wsec_test`.
+# Computed with OpenSSL: `printf '%s' '1772550280.{"type":"x"}' | openssl dgst -sha256 -hmac wsec_test`.
 BODY = b'{"type":"x"}'
 SECRET = "wsec_test"
 SIGNATURE = "2e83908a24f875113c7024e5d443c365bf8c3df7cce1cab50d941569c501b6b4"
@@ -55,7 +55,7 @@ def test_a_good_signature_passes(header):
         pytest.param("t=1772550280,v0=é…🙂\udc80", "mismatch", id="not ASCII"),
     ],
 )
-def test_a_doubtful_signature_is_refused(header, reason):
+def test_an_invalid_signature_is_refused(header, reason):
     with pytest.raises(SignatureError) as caught:
         check(header)
 
@@ -68,7 +68,7 @@ def test_another_body_is_refused(body):
         check(GOOD, body)
 
 
-def test_any_of_the_secrets_will_do_and_no_other():
+def test_any_of_the_secrets_is_accepted_and_no_other():
     check(GOOD, secrets=("wsec_new", SECRET))
 
     with pytest.raises(SignatureError, match="mismatch"):
@@ -76,7 +76,7 @@ def test_any_of_the_secrets_will_do_and_no_other():
 
 
 @pytest.mark.parametrize(("late", "reason"), [(3600, None), (3601, "expired"), (-300, None), (-301, "future")], ids=str)
-def test_a_signature_holds_for_60_minutes_and_5_minutes_ahead(late, reason):
+def test_a_signature_is_valid_for_60_minutes_and_5_minutes_ahead(late, reason):
     now = NOW + timedelta(seconds=late)
     if reason is None:
         check(GOOD, now=now)
@@ -86,5 +86,5 @@ def test_a_signature_holds_for_60_minutes_and_5_minutes_ahead(late, reason):
         check(GOOD, now=now)
 
 
-def test_what_we_sign_we_accept():
+def test_a_signature_that_we_make_is_accepted():
     check(f"t=1772550280,v0={sign(BODY, '1772550280', SECRET)}")

@@ -1,4 +1,4 @@
-"""The platform's client and a host that is not Mem0, or not well: no key goes astray, and every answer has an end."""
+"""The platform's client with hostile or faulty hosts: the key is not sent to others, and every answer is limited."""
 
 import gzip
 import json
@@ -45,7 +45,7 @@ def listing(*items: Any, more: bool = False) -> bytes:
 
 
 @pytest.mark.parametrize("address", ["http://api.mem0.ai", "ftp://127.0.0.1", "none"])
-def test_a_key_is_never_sent_in_the_clear(address):
+def test_a_key_is_never_sent_unencrypted(address):
     with pytest.raises(RefusedError, match="Mem0Host"):
         PlatformBackend(address, "m0-test", 5)
 
@@ -84,12 +84,12 @@ def test_a_key_for_this_machine_is_shown_to_no_proxy(monkeypatch):
         pytest.param(b'{"results": {"id": 1}}', id="an object of results"),
     ],
 )  # fmt: skip
-def test_an_answer_that_cannot_be_used_is_an_error_of_mem0(call, body):
+def test_an_unusable_answer_is_an_error_of_mem0(call, body):
     with RawHost(body) as host, pytest.raises(MemoryBackendError):
         call(backend(host))
 
 
-def test_an_error_without_end_is_not_read():
+def test_an_endless_error_body_is_not_read():
     with RawHost(WITHOUT_END, status=400) as host, pytest.raises(RefusedError, match="400"):
         backend(host).find(MEMORY)
 
@@ -98,7 +98,7 @@ def test_an_error_without_end_is_not_read():
 def test_a_compressed_answer_is_refused_before_it_is_decompressed(coding, body):
     with (
         RawHost(body(listing()), headers={"Content-Encoding": coding}) as host,
-        pytest.raises(MemoryBackendError, match="is compressed"),
+        pytest.raises(MemoryBackendError, match="a compression that is not supported"),
     ):
         backend(host).find(MEMORY)
 
@@ -115,7 +115,7 @@ def test_an_answer_that_is_compressed_once_is_read():
     [gzip.compress(bytes(2**26), 1), gzip.compress(listing())[:-9], b"no gzip"],
     ids=["bomb", "breaks off", "damaged"],
 )
-def test_a_compressed_answer_that_cannot_be_used_is_an_error_of_mem0_and_takes_no_memory(body):
+def test_an_unusable_compressed_answer_is_an_error_of_mem0_and_needs_little_memory(body):
     with RawHost(body, headers={"Content-Encoding": "gzip"}) as host:
         tracemalloc.start()
         try:
@@ -134,15 +134,15 @@ def test_an_answer_that_says_it_is_not_compressed_is_read():
 
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"id": None}])
-def test_a_list_with_what_is_no_memory_is_an_error_of_mem0(item):
+def test_a_list_with_an_element_that_is_not_a_memory_is_an_error_of_mem0(item):
     with (
         RawHost(listing({"id": "m1"}, item)) as host,
-        pytest.raises(MemoryBackendError, match=r"no list of memories|cannot be used"),
+        pytest.raises(MemoryBackendError, match=r"not a list of memories|unusable id"),
     ):
         backend(host).list_user("+12025550123")
 
 
-def test_a_page_with_more_memories_than_were_asked_for_is_an_error_of_mem0():
+def test_a_page_with_more_memories_than_requested_is_an_error_of_mem0():
     full = [{"id": f"m{n}"} for n in range(100)]
     with RawHost(listing(*full)) as host:
         assert len(backend(host).list_user("+12025550123")) == 100
@@ -152,17 +152,17 @@ def test_a_page_with_more_memories_than_were_asked_for_is_an_error_of_mem0():
 
 @pytest.mark.parametrize("status", ["SUCCEEDED", "PENDING"])
 @pytest.mark.parametrize("bad", BAD_IDS)
-def test_an_id_that_cannot_be_used_is_an_error_of_mem0(bad, status):
+def test_an_unusable_id_is_an_error_of_mem0(bad, status):
     answer = json.dumps({"status": status, "event_id": bad, "results": [{"id": bad}]}).encode()
     for call in CALLS.values():
-        with RawHost(answer) as host, pytest.raises(MemoryBackendError, match="id that cannot be used"):
+        with RawHost(answer) as host, pytest.raises(MemoryBackendError, match="unusable id"):
             call(backend(host))
 
 
 @pytest.mark.parametrize("bad", BAD_IDS)
-def test_nothing_is_asked_for_or_deleted_under_an_id_that_cannot_be_used(bad):
+def test_nothing_is_requested_or_deleted_with_an_unusable_id(bad):
     for call in (lambda mem0: mem0.look(bad), lambda mem0: mem0.delete([bad])):
-        with RawHost() as host, pytest.raises(MemoryBackendError, match="id that cannot be used"):
+        with RawHost() as host, pytest.raises(MemoryBackendError, match="unusable id"):
             call(backend(host))
         assert host.requests == []
 
@@ -183,7 +183,7 @@ def test_a_list_ends_at_an_empty_page():
     assert len(host.requests) == 2
 
 
-def test_a_list_that_repeats_itself_is_an_error_for_nobody_knows_what_it_leaves_out():
+def test_a_list_that_repeats_itself_is_an_error_because_it_may_be_incomplete():
     with (
         RawHost(listing({"id": "m1"}, {"id": "m2"}, more=True)) as host,
         pytest.raises(MemoryBackendError, match="list does not end"),
@@ -193,7 +193,7 @@ def test_a_list_that_repeats_itself_is_an_error_for_nobody_knows_what_it_leaves_
     assert len(host.requests) == 2
 
 
-def test_a_list_without_end_is_an_error_of_mem0(monkeypatch):
+def test_an_endless_list_is_an_error_of_mem0(monkeypatch):
     monkeypatch.setattr("memory_writer.platform.PAGES", 3)
 
     def page(target: str) -> bytes:
@@ -208,7 +208,7 @@ def test_a_list_without_end_is_an_error_of_mem0(monkeypatch):
 @pytest.mark.parametrize(
     "wait", ["nan", "-nan", "inf", "-inf", "1e999", "-5", "Wed, 21 Oct 2026 07:28:00 GMT", "soon", ""]
 )
-def test_any_wait_that_a_rate_limit_names_leaves_the_memory_unsent(wait, monkeypatch):
-    monkeypatch.setattr("memory_writer.platform.UNCLEAR_WAIT", 0.01)
+def test_after_a_rate_limit_with_any_wait_the_memory_is_not_sent(wait, monkeypatch):
+    monkeypatch.setattr("memory_writer.platform.DEFAULT_WAIT", 0.01)
     with RawHost(status=429, headers={"Retry-After": wait}) as host, pytest.raises(NotSentError, match="429"):
         backend(host).add(MEMORY, again=False)

@@ -1,4 +1,4 @@
-"""The hosted platform as the backend, against a stand-in that the real mem0.MemoryClient accepts too."""
+"""The hosted platform as the backend, with a stand-in that the real mem0.MemoryClient accepts too."""
 
 import json
 from collections.abc import Iterator
@@ -14,13 +14,13 @@ from shared.errors import PoisonError
 from shared.record import Records
 from tests.conftest import Stack, close_clients, forget, sqs_event
 from tests.mem0_stand_in import HostedMem0
-from tests.memory_writer.test_handler import CALLER, FULL_ID, announce, full_call, ledger, small_call
+from tests.memory_writer.conftest import CALLER, FULL_ID, announce, full_call, ledger, small_call
 from tests.processes import LONGEST
 
 
 @pytest.fixture
 def mem0(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[HostedMem0]:
-    """The handler pointed to the stand-in, whose key it has."""
+    """The stand-in; the handler has its address and key."""
     with HostedMem0(key="m0-test") as stand_in:
         secret = boto3.client("secretsmanager").create_secret(Name="mem0-key", SecretString="m0-test\n")
         environment = {
@@ -44,7 +44,7 @@ def call() -> dict:
     return small_call(analysis={"transcript_summary": "A boat is moved."})
 
 
-def test_what_our_client_writes_the_real_one_reads(aws, mem0, remember, monkeypatch, tmp_path):
+def test_memories_from_our_client_are_readable_by_mem0s_own(aws, mem0, remember, monkeypatch, tmp_path):
     monkeypatch.setenv("MEM0_TELEMETRY", "False")
     monkeypatch.setenv("MEM0_DIR", str(tmp_path))
     from mem0 import MemoryClient
@@ -78,7 +78,7 @@ def test_the_ledger_keeps_a_receipt_of_each_memory(aws, mem0, remember):
         assert entry["done_at"] >= entry["started"]
 
 
-def test_an_erased_call_is_forgotten_by_its_receipts(aws, mem0, remember):
+def test_an_erased_calls_memories_are_deleted_by_the_ids_in_the_ledger(aws, mem0, remember):
     message = announce(aws, call())
     remember(message)
     Records(boto3.resource("dynamodb").Table("conversations")).erase("conv_1", "2026-11-22T10:00:00Z")
@@ -91,7 +91,7 @@ def test_an_erased_call_is_forgotten_by_its_receipts(aws, mem0, remember):
     assert ledger(aws) == {}
 
 
-def test_all_of_a_user_is_listed_and_deleted_and_what_is_gone_may_be_deleted_again(mem0):
+def test_all_memories_of_a_user_are_listed_and_deleted_and_deleting_again_is_harmless(mem0):
     backend = PlatformBackend(mem0.url, "m0-test", 5)
     for user_id in (CALLER, "+12025550142"):
         body = {"messages": [{"role": "user", "content": "One."}] * 150, "user_id": user_id, "infer": False}
@@ -107,7 +107,7 @@ def test_all_of_a_user_is_listed_and_deleted_and_what_is_gone_may_be_deleted_aga
     assert (backend.list_user(CALLER), len(mem0.memories("+12025550142"))) == ([], 150)
 
 
-def test_facts_are_kept_verbatim_and_turns_are_inferred_from(aws, mem0, remember):
+def test_facts_are_stored_verbatim_and_turns_with_inference(aws, mem0, remember):
     remember(announce(aws, call()))
 
     sent = [body for _, path, body in mem0.requests if path.startswith("/v3/memories/add/")]
@@ -115,7 +115,7 @@ def test_facts_are_kept_verbatim_and_turns_are_inferred_from(aws, mem0, remember
     assert all(set(body) == {"messages", "user_id", "metadata", "infer"} for body in sent)
 
 
-def test_a_slow_event_is_asked_for_again_later_and_nothing_is_sent_again(aws, mem0, remember, monkeypatch):
+def test_a_slow_event_is_checked_again_later_and_nothing_is_sent_again(aws, mem0, remember, monkeypatch):
     monkeypatch.setattr("memory_writer.remember.TIME_FOR_AN_EVENT", 0)
     mem0.plan_events("running:2", type="semantic")
     message = announce(aws, call())
@@ -130,7 +130,7 @@ def test_a_slow_event_is_asked_for_again_later_and_nothing_is_sent_again(aws, me
     assert adds(mem0) == [1, 1]
 
 
-def test_an_event_that_mem0_has_forgotten_is_looked_for_and_never_sent_again(aws, mem0, remember):
+def test_a_memory_with_an_unknown_event_is_searched_for_and_never_sent_again(aws, mem0, remember):
     remember(announce(aws, call()))
     ids = ledger(aws)["memory_ids"]
     for event_id in list(mem0._events):
@@ -149,7 +149,7 @@ def test_an_event_that_mem0_has_forgotten_is_looked_for_and_never_sent_again(aws
     assert adds(mem0) == [1, 1]
 
 
-def test_a_memory_that_mem0_took_and_forgot_is_set_aside_with_a_reason_after_the_hour(aws, mem0, monkeypatch):
+def test_a_memory_that_mem0_lost_goes_to_the_dlq_with_a_reason_after_the_hour(aws, mem0, monkeypatch):
     monkeypatch.setattr("memory_writer.remember.TIME_FOR_AN_EVENT", 0)
     mem0.plan_events("running:9", type="semantic")
     message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
@@ -157,20 +157,20 @@ def test_a_memory_that_mem0_took_and_forgot_is_set_aside_with_a_reason_after_the
     mem0._events.clear()
 
     assert not at(aws, message, now + timedelta(minutes=59))
-    with pytest.raises(PoisonError, match="knows neither its event nor the memory"):
+    with pytest.raises(PoisonError, match="has neither its event nor the memory"):
         handle(aws, message, now + timedelta(minutes=61))
 
-    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory
     assert ledger(aws)["state"] == "sent"
 
 
-def test_an_event_that_fails_is_tried_three_times_and_then_set_aside(aws, mem0, remember):
+def test_an_event_that_fails_is_tried_three_times_and_then_goes_to_the_dlq(aws, mem0, remember):
     mem0.plan_events("FAILED", "FAILED", "FAILED", type="semantic")
     message = announce(aws, call())
 
     assert [remember(message) for _ in range(3)] == [["message-1"], ["message-1"], []]
 
-    assert aws.reasons("MemoryDlqUrl") == [("mem0", "Mem0 ended this memory's event with FAILED, 3 times.")]
+    assert aws.reasons("MemoryDlqUrl") == [("mem0", "Mem0 failed to process this memory 3 times.")]
     assert ledger(aws, kind="factual")["state"] == "done"
 
 
@@ -183,7 +183,7 @@ def test_an_event_without_results_is_done(aws, mem0, remember):
 
 
 @pytest.mark.parametrize("fault", ["bad", "invalid", "unauthorised", "forbidden"])
-def test_what_mem0_refuses_is_set_aside_at_once_with_a_reason_to_act_on(aws, mem0, remember, fault):
+def test_a_request_that_mem0_refuses_goes_to_the_dlq_at_once_with_a_reason(aws, mem0, remember, fault):
     mem0.plan(fault, type="semantic")
     message = announce(aws, call())
 
@@ -193,13 +193,13 @@ def test_what_mem0_refuses_is_set_aside_at_once_with_a_reason_to_act_on(aws, mem
     assert step == "mem0"
     assert error.startswith("Mem0 refused the ")
     assert ledger(aws)["state"] == "idle"
-    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory, no more
+    assert [path for _, path, _ in mem0.requests].count("/v3/memories/add/") == 2  # one for each memory
 
     assert remember(message) == []
     assert adds(mem0) == [1, 1]
 
 
-def test_a_key_that_was_put_right_holds_from_then_on(aws, mem0, remember):
+def test_a_corrected_key_takes_effect_at_once(aws, mem0, remember):
     mem0.key = "m0-another"
     message = announce(aws, call())
     assert remember(message) == []
@@ -256,7 +256,7 @@ def test_a_call_of_35_minutes_and_300_turns_is_remembered(aws, mem0, remember):
 
 
 def at(aws: Stack, message: str, moment: datetime) -> bool:
-    """Whether the message is handled at that time; else it would come back."""
+    """Whether the message is processed at this time; if not, SQS would retry it."""
     try:
         handle(aws, message, moment)
     except Exception:
@@ -270,7 +270,7 @@ def handle(aws: Stack, message: str, moment: datetime) -> None:
 
 
 @pytest.mark.parametrize("fault", ["error_after", "drop_after"])
-def test_a_lost_answer_is_looked_for_and_never_sent_again(aws, mem0, fault):
+def test_after_a_lost_answer_the_memory_is_searched_for_and_never_sent_again(aws, mem0, fault):
     mem0.plan(fault, type="semantic")
     message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
 
@@ -283,7 +283,7 @@ def test_a_lost_answer_is_looked_for_and_never_sent_again(aws, mem0, fault):
 
 
 def test_an_answer_that_comes_too_late_is_a_lost_one(aws, mem0, monkeypatch):
-    monkeypatch.setenv("MEMORY_TIMEOUT_SECONDS", "1")  # a quarter of it for the answer
+    monkeypatch.setenv("MEMORY_TIMEOUT_SECONDS", "1")  # a quarter of it is for the answer
     forget()
     mem0.plan("hang_after:1", type="semantic")
     message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
@@ -295,7 +295,7 @@ def test_an_answer_that_comes_too_late_is_a_lost_one(aws, mem0, monkeypatch):
 
 
 @pytest.mark.parametrize("fault", ["error_before", "drop_before"])
-def test_what_never_arrived_is_sent_again_after_an_hour(aws, mem0, fault):
+def test_a_memory_that_never_arrived_is_sent_again_after_an_hour(aws, mem0, fault):
     mem0.plan(fault, type="semantic")
     message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
 
@@ -306,7 +306,7 @@ def test_what_never_arrived_is_sent_again_after_an_hour(aws, mem0, fault):
 
 
 @pytest.mark.parametrize("before", ["error_before", "refuse:60"])  # sending, idle
-def test_the_hour_begins_anew_with_what_is_sent_anew(aws, mem0, before):
+def test_the_hour_starts_again_when_the_memory_is_sent_again(aws, mem0, before):
     mem0.plan(before, "error_before", type="semantic")
     message, now = announce(aws, call()), datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
     assert not at(aws, message, now)
@@ -319,7 +319,7 @@ def test_the_hour_begins_anew_with_what_is_sent_anew(aws, mem0, before):
     assert at(aws, message, now + timedelta(minutes=122))
 
 
-def test_nothing_is_posted_without_time_for_the_answer(aws, mem0, context):
+def test_nothing_is_sent_without_time_for_the_answer(aws, mem0, context):
     hurried = SimpleNamespace(**(vars(context) | {"get_remaining_time_in_millis": lambda: 20_000}))
 
     assert lambda_handler(sqs_event(announce(aws, call())), hurried)["batchItemFailures"]
@@ -328,7 +328,7 @@ def test_nothing_is_posted_without_time_for_the_answer(aws, mem0, context):
     assert ledger(aws)["state"] == "idle"
 
 
-def test_errors_hold_nothing_of_the_call_and_no_key(aws, mem0, remember, logs):
+def test_errors_quote_neither_the_call_nor_the_key(aws, mem0, remember, logs):
     for fault in ("bad", "error_after", "drop_after", "refuse:60", "unauthorised"):
         mem0.plan(fault, fault)
         remember(announce(aws, small_call(conversation_id=f"conv_{fault[:4]}")))

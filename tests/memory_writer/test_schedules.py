@@ -1,4 +1,4 @@
-"""Each memory is written exactly once, under every schedule of crashes, duplicates, retries and faults of Mem0."""
+"""Each memory is written exactly once, under random schedules of crashes, duplicates, retries and faults of Mem0."""
 
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
@@ -28,7 +28,7 @@ conversations, owners = count(1), count(1)
 
 
 class Clock:
-    """The time of workers and of Mem0: it stands still while they run."""
+    """The clock of the workers and of Mem0. It does not move while they run."""
 
     def __init__(self) -> None:
         self.now = datetime(2026, 11, 22, 10, 0, tzinfo=timezone.utc)
@@ -68,7 +68,7 @@ faults = st.sampled_from(
     ["ok", "refuse:0.001", "refuse:60", "error_before", "error_after", "drop_before", "drop_after"]
 )
 events = st.sampled_from(["SUCCEEDED", "empty", "slow:2", "slow:100000"])
-worker = st.none() | st.integers(0, 8)  # before which call to the outside it crashes
+worker = st.none() | st.integers(0, 8)  # the external call before which it crashes
 rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integers(0, 90)), min_size=1, max_size=5)
 
 
@@ -77,7 +77,7 @@ rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integer
     planned=st.lists(faults, max_size=4),
     outcomes=st.lists(events, max_size=3),
     failures=st.integers(0, 2),
-    delay=st.sampled_from([0, 1200]),  # seconds until Mem0 shows it: longer than a lease, shorter than the hour
+    delay=st.sampled_from([0, 1200]),  # seconds until Mem0 lists it: longer than a lease, shorter than the hour
     rounds=rounds,
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
@@ -100,7 +100,7 @@ def check_schedule(
         clock.now += timedelta(minutes=minutes)
     forget_plans(mem0)
     handled = 0
-    for _ in range(20):  # SQS, and a redrive: no more faults, but the same rules; once handled it comes twice more
+    for _ in range(20):  # retries of SQS and a redrive, without further faults; once it is handled, it comes twice more
         clock.now += timedelta(minutes=12)
         last = writing(memory, clock)
         run_all([last], [])
@@ -111,8 +111,8 @@ def check_schedule(
     entry = aws.items()[conversation_id, f"memory#{kind}"]
     assert entry["state"] == "done"
     stored = mem0.memories(user_id)
-    assert len(stored) <= 1  # one message leaves one memory, however often it was tried
-    if "empty" not in outcomes:  # an event that stored nothing, and whose answer was lost, cannot be told from none
+    assert len(stored) <= 1  # one message leaves one memory, regardless of retries
+    if "empty" not in outcomes:  # an event that stored nothing and whose answer was lost looks like no event
         assert (len(stored), mem0.adds(conversation_id, kind)) == (1, 1)
     assert entry["memory_ids"] == [each["id"] for each in stored]
     assert "owner" not in entry
@@ -129,7 +129,7 @@ def test_no_schedule_loses_a_memory_or_writes_one_twice(aws, mem0, clock):
 
 
 def make_memory(kind: Any = "semantic") -> Memory:
-    """With inference Mem0 answers before it is done; without, at once, but it shows the memory later all the same."""
+    """With inference Mem0 answers before it has finished; without, at once. It lists the memory later in both cases."""
     conversation_id = f"conv_{next(conversations)}"
     metadata: dict[str, Any] = {"type": kind, "agent_id": "agent_1", "conversation_id": conversation_id}
     messages = [{"role": "user", "content": "Move my boat."}]
@@ -137,22 +137,22 @@ def make_memory(kind: Any = "semantic") -> Memory:
 
 
 def retry(memory: Memory, clock: Clock, minutes: int) -> None:
-    """SQS brings it back every 12 minutes for so long."""
+    """Retry the message every 12 minutes for this long, like SQS."""
     for _ in range(minutes // 12):
         clock.now += timedelta(minutes=12)
         run_all([writing(memory, clock)], [])
 
 
-def test_a_worker_that_stalls_before_it_acquires_writes_nothing_that_another_has_written(aws, mem0, clock):
+def test_a_worker_that_stalls_before_it_takes_the_lease_writes_nothing_twice(aws, mem0, clock):
     memory = make_memory()
     mem0.delay = 1200
-    run_all([writing(memory, clock, crash_before=2)], [])  # killed between the lease and the post
+    run_all([writing(memory, clock, crash_before=2)], [])  # killed between taking the lease and sending
     retry(memory, clock, 48)
     clock.now += timedelta(minutes=13)
     mem0.plan("drop_after")
 
     stalled, other = writing(memory, clock), writing(memory, clock)
-    run_all([stalled, other], [0, 0, *[1] * 20])  # reads; then the other one posts, and its answer is lost
+    run_all([stalled, other], [0, 0, *[1] * 20])  # it reads; then the other worker sends, and its answer is lost
 
     assert isinstance(stalled.error, LeaseError)
     retry(memory, clock, 120)
@@ -162,12 +162,12 @@ def test_a_worker_that_stalls_before_it_acquires_writes_nothing_that_another_has
 
 
 @pytest.mark.parametrize("lost", range(3), ids=["the lease", "that it was sent", "that it is done"])
-def test_a_worker_whose_answer_of_the_table_is_lost_does_not_take_itself_for_another(aws, mem0, clock, lost):
+def test_a_worker_recognises_its_own_write_after_a_lost_answer(aws, mem0, clock, lost):
     memory, updates = make_memory(), count()
     client = memory_writer.handler.aws().table.meta.client
 
     def lose(request: Any, event_name: str, **options: Any) -> Any:
-        answer = botocore_stubber(event_name, request, **options)  # DynamoDB does it
+        answer = botocore_stubber(event_name, request, **options)  # DynamoDB executes it
         if next(updates) == lost:
             raise ReadTimeoutError(endpoint_url="https://dynamodb.us-east-1.amazonaws.com")
         return answer
@@ -178,12 +178,12 @@ def test_a_worker_whose_answer_of_the_table_is_lost_does_not_take_itself_for_ano
 
     conversation_id = str(memory.metadata["conversation_id"])
     assert worker.error is None
-    assert next(updates) > 3  # botocore sent one of them again
+    assert next(updates) > 3  # botocore repeated one of them
     assert mem0.adds(conversation_id, "semantic") == 1
     assert aws.items()[conversation_id, "memory#semantic"]["state"] == "done"
 
 
-def test_what_is_forced_while_mem0_may_not_show_it_yet_is_not_written_twice(aws, mem0, clock):
+def test_a_forced_memory_that_mem0_does_not_list_yet_is_not_written_twice(aws, mem0, clock):
     memory = make_memory("factual")
     mem0.delay = 1200
     run_all([writing(memory, clock)], [])
@@ -201,7 +201,7 @@ CALLERS = ("+12025550123", "+12025550199")
 
 
 def told(conversation_id: str, caller: int, at: int) -> dict[str, Any]:
-    """A transcript in which each word, and the summary, names its caller."""
+    """A transcript in which every turn and the summary contain the caller's number."""
     data = {
         "conversation_id": conversation_id, "transcript": [{"role": "user", "message": f"I am {CALLERS[caller]}."}],
         "analysis": {"transcript_summary": f"{CALLERS[caller]} called."},
@@ -224,7 +224,7 @@ def remembering(message: str, clock: Clock, crash_before: int | None = None) -> 
 
 
 class FinalsRefused:
-    """S3 takes no final object so many times, so that calls are announced from their staged bodies."""
+    """S3 refuses this number of final objects, so that calls are announced from their staged bodies."""
 
     def __init__(self) -> None:
         self.times = 0
@@ -239,7 +239,7 @@ class FinalsRefused:
 @given(
     times=st.permutations([1772550278, 1772550279]),
     refused=st.integers(0, 4),
-    expired=st.booleans(),  # the staged bodies, by when the last announcements are read
+    expired=st.booleans(),  # the staged bodies are deleted before the last announcements are read
     rounds=st.lists(st.lists(st.tuples(st.integers(0, 5), worker), min_size=1, max_size=3), min_size=1, max_size=4),
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
@@ -268,7 +268,7 @@ def check_callers(
             aws.s3.delete_object(Bucket=aws.bucket, Key=staged_key(check))
     announced += [message["Body"] for message in aws.take("Announcements")]
 
-    for message in announced * 2:  # SQS brings them back
+    for message in announced * 2:  # SQS retries them
         clock.now += timedelta(minutes=61)
         last = remembering(message, clock)
         run_all([last], [])
@@ -282,7 +282,7 @@ def check_callers(
 
 def test_no_schedule_gives_one_callers_words_to_another(aws, mem0, clock):
     ours, theirs = memory_writer.handler.aws(), archiver.handler.aws()
-    watch(ours.bucket._s3, theirs.bucket._s3, theirs.archiver._records._table.meta.client, theirs.sqs)
-    watch(theirs.archiver._announcer._sns)
+    watch(ours.bucket._s3, theirs.bucket._s3, theirs.table.meta.client, theirs.sqs)
+    watch(archiver.handler.sns())
 
     check_callers(aws, mem0, clock, FinalsRefused())

@@ -1,4 +1,4 @@
-"""A test call on the whole way, by the operator and by schedule: it comes through, or says where it got stuck."""
+"""A test call on the whole way, by the operator and by schedule: it passes, or names the step that failed."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def kept(pipeline: Pipeline, mem0: HostedMem0) -> tuple[Any, ...]:
 def test_a_call_comes_through_and_leaves_nothing(pipeline, ops, mem0):
     code, found = ops("canary")
 
-    assert (code, [row["step"] for row in found["rows"]]) == (0, ["taken in", "archived", "remembered", "taken away"])
+    assert (code, [row["step"] for row in found["rows"]]) == (0, ["received", "archived", "remembered", "deleted"])
     assert [pipeline.depth(queue) for queue in ("ArchiveDlqUrl", "MemoryDlqUrl")] == [0, 0]
     assert kept(pipeline, mem0) == ([], [], [])
     assert {message["agent_id"] for message in pipeline.announcements()} == {AGENT}
@@ -54,7 +54,7 @@ def test_the_schedules_flight_comes_through_under_its_own_role(pipeline, mem0):
     answer = client.invoke(FunctionName=name, Payload=b"{}")
 
     assert "FunctionError" not in answer
-    assert list(json.loads(answer["Payload"].read())) == ["taken in", "archived", "remembered", "taken away"]
+    assert list(json.loads(answer["Payload"].read())) == ["received", "archived", "remembered", "deleted"]
     assert kept(pipeline, mem0) == ([], [], [])
 
 
@@ -63,8 +63,8 @@ def test_a_call_that_gets_stuck_says_where_and_is_taken_away(pipeline, ops, mem0
 
     code, found = ops("canary", "--patience", "4")
 
-    assert (code, found["title"]) == (1, "The canary got stuck: archived: not within 4 s")
-    assert [row["step"] for row in found["rows"]] == ["taken in"]
+    assert (code, found["title"]) == (1, "The canary failed: archived: not within 4 s")
+    assert [row["step"] for row in found["rows"]] == ["received"]
     pipeline.s3.delete_bucket_policy(Bucket=pipeline.bucket)
     assert kept(pipeline, mem0)[1] == []
 
@@ -85,4 +85,4 @@ def test_an_endpoint_that_is_gone_is_seen_at_the_first_step(ops):
     code, found = ops("canary")
 
     assert code == 1
-    assert found["title"].startswith("The canary got stuck: taken in: ")
+    assert found["title"].startswith("The canary failed: received: ")

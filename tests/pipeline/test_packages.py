@@ -23,7 +23,7 @@ from scripts.package_sizes import measure
 from shared.messages import Announcement
 from tests.archiver.conftest import stage
 from tests.conftest import Stack, fixture_body, sqs_event
-from tests.ingest.test_handler import signed
+from tests.ingest.conftest import signed
 from tests.lambda_runtime import Function, provide
 from tests.mem0_stand_in import HostedMem0
 

@@ -1,4 +1,4 @@
-"""The client of ElevenLabs' API and a host that is not it, or not well: no key goes astray, every answer has an end."""
+"""The client of ElevenLabs' API with hostile or faulty hosts: the key stays safe, and every answer is limited."""
 
 import gzip
 import io
@@ -44,11 +44,11 @@ def page(*conversations: Any, cursor: Any = None) -> bytes:
 
 
 @pytest.mark.parametrize("address", ["http://api.elevenlabs.io", "ftp://127.0.0.1", "none"])
-def test_a_key_is_never_sent_in_the_clear(address):
+def test_a_key_is_never_sent_unencrypted(address):
     with pytest.raises(ElevenLabsError, match="ElevenLabsApiHost") as refused:
         ElevenLabs(address, "xi-test")
 
-    assert not isinstance(refused.value, KeyRefusedError)  # whose alarm asks for another key
+    assert not isinstance(refused.value, KeyRefusedError)  # its alarm would ask for another key
 
 
 @pytest.mark.parametrize("call", [*CALLS.values(), lambda api: api.download("conv_1", io.BytesIO(), 60)])
@@ -78,7 +78,7 @@ def test_a_key_for_this_machine_is_shown_to_no_proxy(monkeypatch):
 @pytest.mark.parametrize(
     "body", [WITHOUT_END, DEEP, b"<html>", b"\xff\xfe\x00"], ids=["without end", "deep", "html", "no text"]
 )
-def test_an_answer_that_cannot_be_used_is_an_error_of_elevenlabs(call, body):
+def test_an_unusable_answer_is_an_error_of_elevenlabs(call, body):
     with RawHost(body) as host, pytest.raises(ElevenLabsError):
         call(client(host))
 
@@ -88,19 +88,19 @@ def test_an_answer_that_cannot_be_used_is_an_error_of_elevenlabs(call, body):
 def test_a_compressed_answer_is_refused_before_it_is_decompressed(call, coding, body):
     with (
         RawHost(body(b"ID3"), headers=MP3 | {"Content-Encoding": coding}) as host,
-        pytest.raises(ElevenLabsError, match="is compressed"),
+        pytest.raises(ElevenLabsError, match="a compression that is not supported"),
     ):
         call(client(host))
 
     assert [sent["Accept-Encoding"] for sent in host.headers_received] == ["identity"]
 
 
-def test_an_error_without_end_is_not_read():
+def test_an_endless_error_body_is_not_read():
     with RawHost(WITHOUT_END, status=404) as host, pytest.raises(NotFoundError):
         client(host).conversation("conv_1")
 
 
-def test_a_recording_without_end_is_given_up(monkeypatch):
+def test_an_endless_recording_is_an_error_of_elevenlabs(monkeypatch):
     monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 1_000_000)
     file = io.BytesIO()
     with RawHost(WITHOUT_END, headers=MP3) as host, pytest.raises(ElevenLabsError, match="larger than 1 MB"):
@@ -111,7 +111,7 @@ def test_a_recording_without_end_is_given_up(monkeypatch):
 
 Planned = tuple[int, dict[str, str], bytes]
 TAG = {"ETag": '"1"'}
-BROKEN: Planned = (200, {"Content-Length": "10"} | TAG, b"ID3 5")  # the rest does not come
+BROKEN: Planned = (200, {"Content-Length": "10"} | TAG, b"ID3 5")  # the rest is never sent
 CHUNKED = {"Transfer-Encoding": "chunked"}
 REST: Planned = (206, {"Content-Range": "bytes 5-9/10"}, b"6789X")
 WHOLE: Planned = (200, {"Content-Length": "10"}, b"ID3 56789X")
@@ -119,12 +119,12 @@ ASKED_ON = {"Range": "bytes=5-", "If-Range": '"1"'}
 
 
 def chunk(data: bytes) -> bytes:
-    """One chunk, without the empty one that ends an answer."""
+    """One chunk, without the empty chunk that ends an answer."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 def download(*planned: Planned, seconds: float = 60) -> tuple[bytes, list[dict[str, str | None]]]:
-    """The recording from a host that answers so, and what was asked for of it in each request."""
+    """The recording from a host with these answers, and the requested range of each request."""
     answers = iter(planned)
 
     def answer(_: str) -> bytes:
@@ -139,21 +139,21 @@ def download(*planned: Planned, seconds: float = 60) -> tuple[bytes, list[dict[s
     return file.getvalue(), asked
 
 
-def test_a_recording_goes_on_where_it_broke_off():
+def test_an_interrupted_recording_continues():
     assert download(BROKEN, REST) == (b"ID3 56789X", [{}, ASKED_ON])
 
 
 @pytest.mark.parametrize("tag", [{}, {"ETag": 'W/"1"'}], ids=["no tag", "a weak tag"])
-def test_a_recording_begins_anew_if_nothing_tells_whether_its_bytes_are_still_the_same(tag):
+def test_without_a_strong_etag_an_interrupted_recording_starts_again(tag):
     assert download((200, {"Content-Length": "10"} | tag, b"ID3 5"), WHOLE) == (b"ID3 56789X", [{}, {}])
 
 
-def test_a_part_that_was_not_asked_for_is_not_joined_to_what_is_there():
+def test_a_part_that_was_not_requested_is_not_joined():
     with pytest.raises(ElevenLabsError, match="another part"):
         download((200, {"Content-Length": "10"}, b"ID3 5"), REST)
 
 
-def test_a_part_that_ends_before_the_recording_does_is_not_the_end():
+def test_a_part_that_ends_early_is_not_the_end():
     short = (206, {"Content-Range": "bytes 5-6/10"}, b"67")
 
     found, asked = download(BROKEN, short, (206, {"Content-Range": "bytes 7-9/10"}, b"89X"))
@@ -161,13 +161,13 @@ def test_a_part_that_ends_before_the_recording_does_is_not_the_end():
     assert (found, asked[2]) == (b"ID3 56789X", {"Range": "bytes=7-", "If-Range": '"1"'})
 
 
-def test_a_recording_of_which_only_the_end_of_the_answer_was_lost_is_whole():
+def test_a_recording_is_complete_if_only_the_end_of_the_answer_was_lost():
     lost = (206, {"Content-Range": "bytes 5-9/10"} | CHUNKED, chunk(b"6789X"))
 
     assert download(BROKEN, lost) == (b"ID3 56789X", [{}, ASKED_ON])
 
 
-def test_a_recording_with_nothing_behind_it_is_whole():
+def test_a_recording_is_complete_if_nothing_follows():
     all_of_it = (200, CHUNKED | TAG, chunk(b"ID3 5"))
 
     assert download(all_of_it, (416, {"Content-Range": "bytes */5"}, b"")) == (b"ID3 5", [{}, ASKED_ON])
@@ -181,7 +181,7 @@ def test_a_recording_with_nothing_behind_it_is_whole():
         pytest.param(BROKEN, {"Content-Range": "bytes */5"}, id="it was longer before"),
     ],
 )
-def test_a_recording_with_nothing_behind_it_that_may_not_be_whole_begins_anew(first, said):
+def test_a_recording_that_may_be_incomplete_starts_again(first, said):
     assert download(first, (416, said, b""), WHOLE) == (b"ID3 56789X", [{}, ASKED_ON, {}])
 
 
@@ -197,12 +197,12 @@ def test_a_recording_with_nothing_behind_it_that_may_not_be_whole_begins_anew(fi
         pytest.param((206, {"Content-Range": "bytes 5-9/10", "Content-Type": "text/html"}, b"6789X"), id="no audio"),
     ],
 )
-def test_a_recording_that_does_not_go_on_where_it_broke_off_is_an_error_of_elevenlabs(second):
+def test_a_recording_that_never_continues_is_an_error_of_elevenlabs(second):
     with pytest.raises(ElevenLabsError):
         download(BROKEN, second, REST)
 
 
-def test_a_compressed_recording_that_breaks_off_is_fetched_anew():
+def test_an_interrupted_compressed_recording_is_fetched_again():
     packed = gzip.compress(b"ID3 " + bytes(range(256)) * 9, mtime=0)
     half = {"Content-Encoding": "gzip", "Content-Length": str(len(packed))}
 
@@ -211,15 +211,15 @@ def test_a_compressed_recording_that_breaks_off_is_fetched_anew():
     assert (found, asked) == (gzip.decompress(packed), [{}, {}])
 
 
-def test_a_recording_that_takes_longer_than_there_is_time_for_is_an_error_of_elevenlabs():
+def test_a_recording_that_takes_too_long_is_an_error_of_elevenlabs():
     with pytest.raises(ElevenLabsError, match="takes too long"):
         download(WHOLE, seconds=-1)
 
 
-def test_no_part_is_asked_for_when_the_time_is_over():
+def test_no_part_is_requested_after_the_time_limit():
     def answer(_: str) -> Iterator[bytes]:
         yield b"ID3 5"
-        time.sleep(0.6)  # and the rest does not come
+        time.sleep(0.6)  # and the rest is never sent
 
     with (
         RawHost(answer, headers=MP3 | TAG | {"Content-Length": "10"}) as host,
@@ -230,7 +230,7 @@ def test_no_part_is_asked_for_when_the_time_is_over():
     assert len(host.requests) == 1
 
 
-def test_all_parts_of_a_recording_together_have_the_limit_of_one(monkeypatch):
+def test_the_size_limit_holds_for_all_parts_of_a_recording_together(monkeypatch):
     monkeypatch.setattr("reconciler.elevenlabs.RECORDING_BYTES", 8)
 
     with pytest.raises(ElevenLabsError, match="larger than"):
@@ -238,45 +238,45 @@ def test_all_parts_of_a_recording_together_have_the_limit_of_one(monkeypatch):
 
 
 @pytest.mark.parametrize("item", [None, 7, "text", [], {}, {"conversation_id": 7}, {"conversation_id": "../x"}])
-def test_what_is_no_call_in_a_list_is_passed_over(item):
+def test_an_element_of_a_list_that_is_not_a_call_is_ignored(item):
     with RawHost(page(item, {"conversation_id": "conv_1"})) as host:
         (found,) = client(host).pages(NOW - timedelta(days=1), NOW)
 
     assert [each.conversation_id for each in found] == ["conv_1"]
 
 
-def test_a_page_with_more_calls_than_were_asked_for_is_an_error_of_elevenlabs():
+def test_a_page_with_more_calls_than_requested_is_an_error_of_elevenlabs():
     full = [{"conversation_id": f"conv_{n}"} for n in range(100)]
     with RawHost(page(*full)) as host:
         assert [len(found) for found in CALLS["pages"](client(host))] == [100]
-    with RawHost(page(*full, None)) as host, pytest.raises(ElevenLabsError, match="more than was asked for"):
+    with RawHost(page(*full, None)) as host, pytest.raises(ElevenLabsError, match="more than was requested"):
         CALLS["pages"](client(host))
 
 
 @pytest.mark.parametrize("cursor", [7, "c" * 4001, "\ud800"], ids=["a number", "long", "no text"])
-def test_a_cursor_that_cannot_be_sent_is_an_error_of_elevenlabs(cursor):
+def test_an_unusable_cursor_is_an_error_of_elevenlabs(cursor):
     with (
         RawHost(page({"conversation_id": "conv_1"}, cursor=cursor)) as host,
-        pytest.raises(ElevenLabsError, match="breaks off"),
+        pytest.raises(ElevenLabsError, match="ends too early"),
     ):
         CALLS["pages"](client(host))
 
     assert len(host.requests) == 1
 
 
-def test_a_list_that_brings_nothing_new_for_many_pages_is_an_error_of_elevenlabs(monkeypatch):
-    monkeypatch.setattr("reconciler.elevenlabs.PAGES_IN_VAIN", 3)
+def test_a_list_with_nothing_new_for_many_pages_is_an_error_of_elevenlabs(monkeypatch):
+    monkeypatch.setattr("reconciler.elevenlabs.PAGES_WITHOUT_NEW", 3)
     cursors = count()
     with (
         RawHost(lambda _: page({"conversation_id": "conv_1"}, cursor=f"c{next(cursors)}")) as host,
-        pytest.raises(ElevenLabsError, match="circles"),
+        pytest.raises(ElevenLabsError, match="repeats itself"),
     ):
         CALLS["pages"](client(host))
 
     assert len(host.requests) == 1 + 3
 
 
-def test_a_list_without_end_is_an_error_of_elevenlabs(monkeypatch):
+def test_an_endless_list_is_an_error_of_elevenlabs(monkeypatch):
     monkeypatch.setattr("reconciler.elevenlabs.PAGES", 3)
     numbers = count()
 
@@ -296,7 +296,7 @@ def test_a_list_without_end_is_an_error_of_elevenlabs(monkeypatch):
      f"Mon, 01 Jan 2026 00:00:00 +{'9' * 20}", "Wed, 21 Oct 2026 07:28:00 -0000 (\x1b[31m+12025550123)",
      "21 Oct 2026 07:28:00 \x9b31m", "\xb2"],
 )  # fmt: skip
-def test_any_wait_that_a_rate_limit_names_ends_as_an_error_of_elevenlabs(wait, caplog):
+def test_after_a_rate_limit_with_any_wait_there_is_an_error_of_elevenlabs(wait, caplog):
     caplog.set_level(logging.WARNING)
     with RawHost(status=429, headers={"Retry-After": wait}) as host, pytest.raises(ElevenLabsError, match="429"):
         client(host).webhooks()

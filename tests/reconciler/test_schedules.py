@@ -1,4 +1,4 @@
-"""The archive equals what ElevenLabs knows: whatever became of its webhooks, of our requests to its API, and of us."""
+"""The archive has all calls of ElevenLabs, under random faults of webhooks, API requests and our functions."""
 
 import base64
 import json
@@ -29,16 +29,16 @@ from tests.reconciler.conftest import NOW, hear
 from tests.schedules import Crash
 
 examples = count(1)
-FOLDERS = {"02": "12025550123", "05": "no-phone"}  # of a phone call and of a web call, by their fixtures
+FOLDERS = {"02": "12025550123", "05": "no-phone"}  # a phone call and a web call, by their fixtures
 NEVER = 99
-RECEIVES = 5  # then a message is in the dead-letter queue
+RECEIVES = 5  # after which a message is in the dead-letter queue
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A webhook that comes in a round, or as soon as its call is over; stranded: ingest died before S3 and SQS had it.
+    """A webhook that arrives in this round, or later if its call is not over yet.
 
-    What is stranded is in S3 alone.
+    `stranded`: ingest crashed after S3 and before SQS, so that the body is only in S3.
     """
 
     round: int
@@ -47,7 +47,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Sound:
-    """A call's recording: from which round on the API has it, and which webhooks bring it."""
+    """A call's recording: the first round in which the API has it, and its webhooks."""
 
     has_audio: bool | None
     in_api: int
@@ -56,7 +56,7 @@ class Sound:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a call is like, in which round it is over, and which webhooks bring it: of none, one or two."""
+    """A call: its form, the round in which it ends, and its webhooks (none, one or two)."""
 
     fixture: str
     status: str
@@ -67,8 +67,8 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Fate:
-    """What becomes of a message: how often it is handled, and before which call to AWS whoever handles it dies."""
+class Outcome:
+    """The processing of a message: how often, and the call to AWS before which the worker crashes."""
 
     times: int = 1
     crash: int | None = None
@@ -76,9 +76,9 @@ class Fate:
 
 @dataclass(frozen=True)
 class Round:
-    """Some minutes later: webhooks, a scheduled pass, and so many times all messages; without faults if not told.
+    """A step in time: webhooks, a scheduled pass, and a number of rounds over all messages; by default without faults.
 
-    The pass has time for so many pages. `loses_answers`: each write of the reconciler is sent twice.
+    The pass has time for a number of pages. `loses_answers`: each write of the reconciler is sent twice.
     """
 
     minutes: int
@@ -87,11 +87,11 @@ class Round:
     pages: int = NEVER
     loses_answers: bool = False
     waves: int = 9
-    fates: tuple[Fate, ...] | list[Fate] = (Fate(),)
+    outcomes: tuple[Outcome, ...] | list[Outcome] = (Outcome(),)
     seed: int = 0
 
 
-# Long enough for a day to pass since a recording was first looked for in vain, and for what was asked for meanwhile.
+# Long enough for a day to pass after the first failed request for a recording, and for all queued requests.
 CALM = [Round(minutes) for minutes in (60, 200, 25 * 60, 60, 200, 25 * 60, 60)]
 
 
@@ -131,7 +131,7 @@ class Call:
         yield from ((each, audio) for each in self.plan.sound.webhooks)
 
     def archived(self) -> dict[str, Any]:
-        """The objects that are to be in the archive at last: a webhook's word wins over the API's."""
+        """The objects that must be in the archive at the end: a webhook's version wins over the API's."""
         sound = self.plan.sound
         objects: dict[str, Any] = {f"{self.path}.json": self.data("webhook" if self.plan.webhooks else "api")}
         if sound.webhooks or sound.in_api != NEVER:
@@ -140,7 +140,7 @@ class Call:
 
     @property
     def audio(self) -> str | None:
-        """As the record has it at last."""
+        """The value in the record at the end."""
         if not self.is_over:
             return None
         without = "none" if self.plan.sound.has_audio is False else "unavailable"
@@ -154,7 +154,7 @@ class Call:
 
 @dataclass
 class Message:
-    """A message of ArchiveQueue, or else of AudioQueue."""
+    """A message of ArchiveQueue or AudioQueue."""
 
     is_claim_check: bool
     body: str
@@ -162,7 +162,7 @@ class Message:
 
 
 class Process:
-    """Our code at work, which may be killed before its n-th call to AWS: nothing it does afterwards gets out."""
+    """Our running code. It may be killed before its n-th call to AWS; no later call reaches AWS."""
 
     def __init__(self) -> None:
         self._calls_left: int | None = None
@@ -187,7 +187,7 @@ class Process:
 
 
 class World:
-    """The calls of one example, its clock, and the messages that are under way."""
+    """The calls of one example, its clock, and its queued messages."""
 
     def __init__(self, aws: Stack, elevenlabs: ElevenLabs, context: Any, process: Process, plans: list[Plan]) -> None:
         self.aws, self.elevenlabs, self.context, self.process = aws, elevenlabs, context, process
@@ -200,7 +200,9 @@ class World:
         self.report: dict[str, Any] = {}
         elevenlabs.conversations.clear()
         elevenlabs.audio.clear()
-        reconciler.handler.aws().bookmarks.write("listed", utc(self.start - timedelta(days=6)))  # of the last good pass
+        reconciler.handler.bookmarks().write(
+            "listed", utc(self.start - timedelta(days=6))
+        )  # the bookmark of the last good pass
 
     def play(self, number: int, round_: Round) -> None:
         self.now += timedelta(minutes=round_.minutes)
@@ -246,22 +248,24 @@ class World:
         self.messages += [Message(False, each["Body"]) for each in (*announced, *self.aws.take("AudioQueueUrl"))]
 
     def work(self, round_: Round) -> None:
-        """Let every message be handled once, in any order; what was not handled to its end comes back."""
+        """Process every message once, in any order. Unfinished ones stay in the queue."""
         Random(round_.seed).shuffle(self.messages)
-        fates = zip(self.messages, cycle(round_.fates), strict=False)
-        self.messages = [message for message, fate in fates if not self.is_handled(message, fate, round_ in CALM)]
+        outcomes = zip(self.messages, cycle(round_.outcomes), strict=False)
+        self.messages = [
+            message for message, outcome in outcomes if not self.is_handled(message, outcome, round_ in CALM)
+        ]
 
-    def is_handled(self, message: Message, fate: Fate, is_redriven: bool) -> bool:
+    def is_handled(self, message: Message, outcome: Outcome, is_redriven: bool) -> bool:
         if message.receives >= RECEIVES and not is_redriven:
             return False
-        message.receives += min(fate.times, 1)
+        message.receives += min(outcome.times, 1)
         try:
-            with self.process.killed(fate.crash):
-                for _ in range(fate.times):
+            with self.process.killed(outcome.crash):
+                for _ in range(outcome.times):
                     self.handle(message)
         except (Crash, ElevenLabsError):
             return False
-        return fate.times > 0
+        return outcome.times > 0
 
     def handle(self, message: Message) -> None:
         if message.is_claim_check:
@@ -270,7 +274,7 @@ class World:
             hear(message.body, self.now)
 
     def check(self) -> None:
-        """The archive is what ElevenLabs told, and nothing is left to be done."""
+        """The archive has everything that ElevenLabs has, and no work is left."""
         expected = {key: body for call in self.calls for key, body in call.archived().items()}
         prefixes = [f"{folder}/conv_{self.example}_" for folder in FOLDERS.values()]
         keys = {key for each in prefixes for key in self.aws.object_keys(each)}
@@ -305,7 +309,7 @@ plans = st.builds(
     st.sampled_from([1, 90, 5 * 24 * 60]), st.one_of(sounds, sounds, silence), deliveries,
 )  # fmt: skip
 routes = st.sampled_from(["list", "get", "audio"])
-times = st.sampled_from([1, 5, 20])  # the last of five attempts is over, or those of several calls
+times = st.sampled_from([1, 5, 20])  # the last of five attempts is over, for several calls too
 api_faults = st.one_of(
     st.tuples(routes, st.sampled_from(["429", "500", "503", "drop"]), times),
     st.tuples(
@@ -313,16 +317,16 @@ api_faults = st.one_of(
     ),
     st.tuples(st.just("get"), st.sampled_from(["403", "422", "processing"]), times),
     st.tuples(st.just("audio"), st.sampled_from(["403", "404", "422"]), times),
-    st.sampled_from([("list", "ok 422", 1), ("audio", "cut_identity", 5)]),  # the first: the cursor has expired
+    st.sampled_from([("list", "ok 422", 1), ("audio", "cut_identity", 5)]),  # the first number: the cursor has expired
 )
-not_found_once = st.tuples(st.just("get"), st.just("404"), times)  # twice in a row a call is gone
-fates = st.builds(Fate, st.sampled_from([1, 1, 2, 0]), st.none() | st.integers(0, 12))
+not_found_once = st.tuples(st.just("get"), st.just("404"), times)  # after two in a row a call counts as gone
+outcomes = st.builds(Outcome, st.sampled_from([1, 1, 2, 0]), st.none() | st.integers(0, 12))
 
 
 def rounds(faults: st.SearchStrategy[tuple[str, str, int]]) -> st.SearchStrategy[Round]:
     return st.builds(
         Round, st.sampled_from([5, 20, 61, 200]), st.lists(faults, max_size=3), st.none() | st.integers(0, 25),
-        st.sampled_from([0, 1, 2, NEVER]), st.booleans(), st.integers(0, 3), st.lists(fates, min_size=1, max_size=4),
+        st.sampled_from([0, 1, 2, NEVER]), st.booleans(), st.integers(0, 3), st.lists(outcomes, min_size=1, max_size=4),
         st.integers(0, 99),
     )  # fmt: skip
 
@@ -356,16 +360,15 @@ def check_schedule(
 
 @pytest.fixture
 def process(aws: Stack, elevenlabs: ElevenLabs, monkeypatch: pytest.MonkeyPatch) -> Process:
-    """One thread does what several would, so that an example is the same each time; and pages are short."""
+    """Use one thread, so that an example is reproducible, and short pages."""
     monkeypatch.setattr("reconciler.elevenlabs.PAGE", 2)
     monkeypatch.setattr("reconciler.calls._AT_ONCE", 1)
     monkeypatch.setattr("reconciler.sweep._AT_ONCE", 1)
     found, process = (archiver.handler.aws(), reconciler.handler.aws()), Process()
-    clients = [found[0].archiver._announcer._sns, found[1].secrets_manager]
+    clients = [archiver.handler.sns(), found[1]._secrets_manager]
     for each in found:
-        clients += [each.bucket._s3, each.sqs]
-    clients += [found[0].archiver._records._table.meta.client, found[1].records._table.meta.client]
-    writers = {"s3.PutObject": found[1].bucket._s3, "dynamodb.UpdateItem": found[1].records._table.meta.client}
+        clients += [each.bucket._s3, each.sqs, each.table.meta.client]
+    writers = {"s3.PutObject": found[1].bucket._s3, "dynamodb.UpdateItem": found[1].table.meta.client}
     for operation, client in writers.items():
         client.meta.events.register_first(f"needs-retry.{operation}", process.send_again, unique_id="lost")
     for client in clients:
@@ -373,6 +376,6 @@ def process(aws: Stack, elevenlabs: ElevenLabs, monkeypatch: pytest.MonkeyPatch)
     return process
 
 
-@pytest.mark.filterwarnings("ignore:No application metrics")  # of whoever died
-def test_no_schedule_leaves_the_archive_without_what_elevenlabs_knows(aws, elevenlabs, context, process):
+@pytest.mark.filterwarnings("ignore:No application metrics")  # of a killed worker
+def test_no_schedule_leaves_the_archive_without_a_call_that_elevenlabs_has(aws, elevenlabs, context, process):
     check_schedule(aws, elevenlabs, context, process)

@@ -1,4 +1,4 @@
-"""The sweep over staged bodies that nobody finished."""
+"""The sweep over unfinished staged bodies."""
 
 import json
 from collections.abc import Iterator
@@ -11,8 +11,7 @@ from botocore.exceptions import ClientError
 import archiver.handler
 import reconciler.handler
 from reconciler.handler import reconcile
-from tests.archiver.conftest import stage, stage_recording, staged_key
-from tests.archiver.test_handler import audio, transcript
+from tests.archiver.conftest import audio, stage, stage_recording, staged_key, transcript
 from tests.conftest import sqs_event
 from tests.reconciler.conftest import NOW, run
 
@@ -20,11 +19,11 @@ HOUR = timedelta(hours=1)
 
 
 def handed_on(aws) -> list[str]:
-    """The staged keys of the claim checks in ArchiveQueue, which is empty then."""
+    """The staged keys of the claim checks in ArchiveQueue; empties the queue."""
     return sorted(json.loads(message["Body"])["staged_key"] for message in aws.take("ArchiveQueueUrl"))
 
 
-def test_a_body_whose_claim_check_was_never_sent_is_handed_on_and_archived(aws, archive_all):
+def test_a_body_whose_claim_check_was_never_sent_is_queued_and_archived(aws, archive_all):
     stage(aws, transcript(), now=NOW - 2 * HOUR)
 
     assert run()["swept"] == 1
@@ -35,7 +34,7 @@ def test_a_body_whose_claim_check_was_never_sent_is_handed_on_and_archived(aws, 
     assert run(NOW + HOUR)["swept"] == 0
 
 
-def test_what_is_done_with_is_left_alone(aws, context):
+def test_archived_bodies_are_not_queued_again(aws, context):
     check = stage(aws, transcript(), now=NOW - 2 * HOUR)
     archiver.handler.lambda_handler(sqs_event(check), context)
 
@@ -49,18 +48,18 @@ def test_the_sweep_ends_with_the_hour_before_last(aws, age, swept):
     assert run()["swept"] == swept
 
 
-def test_a_poison_message_does_not_come_back_for_ever(aws):
+def test_a_poison_message_is_queued_only_once(aws):
     stage(aws, b"not json", now=NOW - 2 * HOUR)
 
     assert [run(NOW + hours * HOUR)["swept"] for hours in range(4)] == [1, 0, 0, 0]
 
 
 def unfinished(aws) -> set[str]:
-    """The staged bodies that an erasure is told to look at."""
+    """The staged bodies that are listed for erasures."""
     return {item for conversation_id, item in aws.items() if conversation_id == "#unnamed"}
 
 
-def test_what_nobody_finished_is_noted_for_erasures_before_it_is_handed_on(aws, context, archive_all):
+def test_an_unfinished_body_is_listed_for_erasures_before_it_is_queued(aws, context, archive_all):
     poison = staged_key(stage(aws, b"not json", now=NOW - 2 * HOUR))
     parked = staged_key(stage(aws, audio(), now=NOW - 2 * HOUR))
     done = stage(aws, transcript("conv_2"), now=NOW - 2 * HOUR)
@@ -72,7 +71,7 @@ def test_what_nobody_finished_is_noted_for_erasures_before_it_is_handed_on(aws, 
     assert handed_on(aws) == sorted([poison, parked])
 
 
-def test_a_body_is_noted_even_if_sqs_does_not_take_its_claim_check(aws):
+def test_a_body_is_listed_even_if_sqs_does_not_accept_its_claim_check(aws):
     key = staged_key(stage(aws, b"not json", now=NOW - 2 * HOUR))
 
     with refusing_sqs(), pytest.raises(ClientError):
@@ -107,14 +106,14 @@ def test_a_fetched_recording_is_swept_too(aws):
     assert handed_on(aws) == [key]
 
 
-def test_what_nobody_staged_is_passed_over(aws):
+def test_objects_that_are_not_staged_bodies_are_ignored(aws):
     aws.s3.put_object(Bucket=aws.bucket, Key="staging/2026/11/22/08/readme.txt", Body=b"")
     stage(aws, transcript(), now=NOW - 2 * HOUR)
 
     assert run()["swept"] == 1
 
 
-def test_bodies_are_swept_page_by_page_and_a_run_that_is_out_of_time_goes_on_with_the_next(aws, monkeypatch):
+def test_bodies_are_swept_page_by_page_and_the_next_run_continues(aws, monkeypatch):
     monkeypatch.setattr("shared.bucket.LISTED", 10)
     for number in range(11):
         stage(aws, transcript(f"conv_{number}"), now=NOW - 2 * HOUR)
@@ -125,7 +124,7 @@ def test_bodies_are_swept_page_by_page_and_a_run_that_is_out_of_time_goes_on_wit
     assert len(set(handed_on(aws))) == 11
 
 
-def test_a_claim_check_that_sqs_does_not_take_is_sent_by_the_next_run(aws):
+def test_a_claim_check_that_sqs_does_not_accept_is_sent_by_the_next_run(aws):
     stage(aws, transcript(), now=NOW - 2 * HOUR)
 
     with refusing_sqs(), pytest.raises(ClientError):
@@ -136,7 +135,7 @@ def test_a_claim_check_that_sqs_does_not_take_is_sent_by_the_next_run(aws):
 
 @contextmanager
 def refusing_sqs() -> Iterator[None]:
-    """SQS takes no messages of the reconciler's."""
+    """Make SQS refuse the reconciler's messages."""
 
     def refuse(**_):
         raise ClientError({"Error": {"Code": "InternalError", "Message": ""}}, "SendMessage")

@@ -1,4 +1,4 @@
-"""Whether ElevenLabs still calls our webhook, and what is said if not."""
+"""The watchdog: the webhook's problems at ElevenLabs, and the advice in the log."""
 
 import json
 from typing import Any
@@ -38,7 +38,7 @@ def webhook(**fields: Any) -> dict[str, Any]:
         pytest.param({"retry_enabled": None, "is_disabled": "?"}, [], id="other fields than expected"),
     ],
 )
-def test_what_is_wrong_with_the_webhook_is_said_with_what_to_do(aws, elevenlabs, logs, fields, trouble):
+def test_the_webhooks_problems_are_logged_with_advice(aws, elevenlabs, logs, fields, trouble):
     elevenlabs.webhooks = {"webhooks": [webhook(**fields)]}
 
     assert run()["webhook"] == trouble
@@ -59,7 +59,7 @@ def test_the_alarm_has_a_metric_in_every_pass(aws, elevenlabs, context, capsys, 
 
 
 @pytest.mark.parametrize("answer", [None, [], "text", {}, {"webhooks": None}, {"webhooks": [1, {"webhook_url": 5}]}])
-def test_an_answer_of_another_shape_does_no_harm(aws, elevenlabs, archive_all, answer):
+def test_an_unexpected_answer_does_no_harm(aws, elevenlabs, archive_all, answer):
     elevenlabs.webhooks = answer
     elevenlabs.add(conversation())
 
@@ -69,14 +69,14 @@ def test_an_answer_of_another_shape_does_no_harm(aws, elevenlabs, archive_all, a
     assert report["outcomes"] == {"fetched": 1}
 
 
-def test_one_odd_webhook_does_not_hide_another(aws, elevenlabs):
+def test_one_malformed_webhook_does_not_hide_another(aws, elevenlabs):
     elevenlabs.webhooks = {"webhooks": [[], 7, None, webhook(is_disabled=True)]}
 
     assert run()["webhook"] == ["disabled"]
 
 
 @pytest.mark.parametrize("fault", ["401", "403", "404", "html", "empty"])
-def test_an_answer_that_cannot_be_had_does_no_harm(aws, elevenlabs, logs, fault):
+def test_a_failed_request_does_no_harm(aws, elevenlabs, logs, fault):
     elevenlabs.plan("webhooks", fault)
     elevenlabs.add(conversation())
 

@@ -1,4 +1,4 @@
-"""The caller's number: every place it may be in, and what is no number."""
+"""The caller's number: every place where it may be, and texts that are not numbers."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_numbers_are_reduced_to_their_digits(raw, number):
     ],
     ids=repr,
 )  # fmt: skip
-def test_what_is_no_number_gives_none(raw):
+def test_text_that_is_not_a_number_gives_none(raw):
     assert normalise(raw) is None
 
 
@@ -109,7 +109,7 @@ def test_the_number_is_found_wherever_elevenlabs_puts_it(data, number):
     ],
     ids=repr,
 )  # fmt: skip
-def test_a_call_is_found_by_every_number_of_the_other_party(data, numbers):
+def test_a_call_is_found_by_every_number_of_its_caller(data, numbers):
     assert find_caller(json.dumps(data).encode()).numbers == numbers
 
 

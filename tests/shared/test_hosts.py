@@ -1,4 +1,4 @@
-"""To which hosts a key may go."""
+"""The hosts that a key may be sent to."""
 
 import pytest
 
@@ -13,7 +13,7 @@ from shared.hosts import may_get_key
         "http://127.0.0.1:65535",
     ],
 )  # fmt: skip
-def test_a_key_may_go_over_tls_or_to_this_machine(address):
+def test_a_key_may_be_sent_over_tls_or_to_this_machine(address):
     assert may_get_key(address)
 
 
@@ -26,5 +26,5 @@ def test_a_key_may_go_over_tls_or_to_this_machine(address):
         "http://127.0.0.1:99999", "https://api.mem0.ai:65536", "http://127.0.0.1:0",
     ],
 )  # fmt: skip
-def test_a_key_may_go_nowhere_else(address):
+def test_a_key_may_be_sent_nowhere_else(address):
     assert not may_get_key(address)

@@ -1,4 +1,4 @@
-"""How a phone number is shown in logs."""
+"""The masking of phone numbers in logs."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Reading JSON as parts: what is only kept stays as it came, and what is no JSON is refused."""
+"""Reading JSON as parts: values that are only stored keep their bytes, and invalid JSON is refused."""
 
 import json
 import math
@@ -31,7 +31,7 @@ blanks = st.sampled_from(["", " ", "\n", "\t\r "])
 
 @st.composite
 def quoted(draw: st.DrawFn) -> str:
-    """A text as JSON may write it: each letter as it is or escaped, halves of emojis escaped."""
+    """A text in every form that JSON allows: letters plain or escaped, halves of emojis escaped."""
     written = json.dumps(draw(words), ensure_ascii=draw(st.booleans()))
     halves_escaped = "".join(f"\\u{ord(each):04x}" if "\ud800" <= each <= "\udfff" else each for each in written)
     return halves_escaped.replace("\\ud", "\\uD") if draw(st.booleans()) else halves_escaped
@@ -61,7 +61,7 @@ texts = st.recursive(scalars, lambda inner: json_arrays(inner) | json_objects(in
 @example('"\\\\ud83d"', "")
 @example('"\\\\\\ud83d\\udE00\\uDE00\\uf8FFd83d"', "")
 @example(f'{{"{LETTER}d83d": "{LETTER}\\uf8ff0000{LETTER}"}}', "")
-def test_any_json_is_written_as_it_came(written, blank):
+def test_any_json_is_written_byte_for_byte(written, blank):
     body = (blank + written + blank).encode()
 
     assert restore(read_json(body)) == body.strip()
@@ -69,10 +69,10 @@ def test_any_json_is_written_as_it_came(written, blank):
 
 
 @given(texts)
-def test_a_scalar_is_read_as_it_was_meant(written):
+def test_a_scalar_is_read_with_its_type(written):
     try:
         meant = json.loads(written)
-    except ValueError:  # more digits than Python takes
+    except ValueError:  # more digits than Python accepts
         meant = None
 
     kept = isinstance(meant, list | dict) or meant in (math.inf, -math.inf)
@@ -80,7 +80,7 @@ def test_a_scalar_is_read_as_it_was_meant(written):
 
 
 @given(st.dictionaries(words.map(lambda word: json.loads(json.dumps(word))), texts, max_size=4))
-def test_all_but_the_member_of_that_name_stay_as_they_came(held):
+def test_without_removes_one_member_and_keeps_the_others(held):
     body = "{" + ", ".join(f"{json.dumps(name)}:{part}" for name, part in held.items()) + "}"
 
     left = restore(without("a", read_json(body.encode())))
@@ -99,7 +99,7 @@ def test_every_digit_and_blank_is_kept(digits):
     assert left == f'{{"a":{digits},"b":[ 0.10,\t1E+2 ]}}'.encode()
 
 
-def test_of_a_name_that_stands_twice_the_last_counts_and_both_are_kept():
+def test_for_a_repeated_name_the_last_value_counts_and_both_are_kept():
     body = b'{"type": "first", "type": "last"}'
 
     assert restore(read_json(body)) == body
@@ -116,24 +116,24 @@ def test_of_a_name_that_stands_twice_the_last_counts_and_both_are_kept():
     ],
     ids=lambda body: repr(body[:20]),
 )  # fmt: skip
-def test_what_is_no_json_is_refused(body):
+def test_a_body_that_is_not_json_is_refused(body):
     with pytest.raises(ValueError):  # noqa: PT011 (msgspec's, Python's and our own)
         read_json(body)
 
 
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="C code may recurse as little as Python's there")
-def test_what_is_nested_5000_deep_is_kept():
+def test_json_with_5000_levels_is_kept():
     body = b'{"a":' * 2500 + b"[" * 2500 + b"]" * 2500 + b"}" * 2500
 
     assert restore(read_json(body)) == body
 
 
-def test_objects_are_found_among_scalars_and_none_beside_an_array():
+def test_objects_are_found_among_scalars_but_not_next_to_an_array():
     assert len(list(objects(Part, b'[{}, 7, 1e300, "x", null, {"a": []}]'))) == 2
     assert [[*objects(Part, part)] for part in (b"[{}, []]", b"{}", b"7", b"null", b"")] == [[]] * 5
 
 
-def test_an_array_gives_its_elements_and_no_more_than_one_too_many():
+def test_an_array_gives_at_most_one_element_more_than_allowed():
     assert elements(read_json(b' [{"a": 0.10}, 7 ,null] ')) == [b'{"a": 0.10}', b"7", b"null"]
     assert elements(read_json(b"[]")) == []
     assert elements(read_json(b'{"a": []}')) is None
@@ -152,5 +152,5 @@ def test_a_number_may_be_written_as_a_text(part, found):
     assert number(part) == found
 
 
-def test_a_text_is_only_what_was_written_as_one():
+def test_only_a_json_string_is_a_text():
     assert [text(part) for part in (b'"seven"', b"7", b"null", b'["seven"]', b"")] == ["seven", None, None, None, None]

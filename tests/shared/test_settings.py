@@ -1,4 +1,4 @@
-"""Settings: what each type is read from, that a wrong environment names its variable, and when they are read."""
+"""Settings: how each type is read, which error names a wrong variable, and when they are read."""
 
 import os
 import subprocess
@@ -57,7 +57,7 @@ HANDLERS = {each["Handler"].rpartition(".")[0]: each["Environment"]["Variables"]
 
 
 def start(module: str, environment: dict[str, Any]) -> subprocess.CompletedProcess[str]:
-    """Import a handler in a process of its own; it prints how often its settings and clients were made."""
+    """Import a handler in a separate process, which prints how often its settings and clients were made."""
     code = (
         f"import {module} as handler; print(handler.settings.cache_info().currsize, handler.aws.cache_info().currsize)"
     )

@@ -1,4 +1,4 @@
-"""What is an event in a body, and what is refused."""
+"""The events in a body, and the bodies that are refused."""
 
 import json
 from typing import Any
@@ -32,7 +32,7 @@ def test_a_body_of_any_shape_is_an_event_or_poison(body):
     assert restore(event.data) in encoded(body) + b"{}"
 
 
-def test_an_array_gives_its_elements_as_they_stand_there():
+def test_an_array_is_split_into_its_elements_byte_for_byte():
     body = b' [ {"a" : 0.10, "b": "\\ud83d"},\n{"a" : 0.10, "b": "\\ud83d"} , 7]'
 
     assert split(body) == [b'{"a" : 0.10, "b": "\\ud83d"}'] * 2 + [b"7"]
@@ -48,7 +48,7 @@ def test_an_array_gives_its_elements_as_they_stand_there():
     ],
     ids=["empty", "long", "no JSON"],
 )
-def test_an_array_that_is_no_list_of_events_is_poison(body, reason):
+def test_an_array_that_is_empty_too_long_or_not_json_is_poison(body, reason):
     with pytest.raises(PoisonError) as refused:
         split(body)
 
@@ -60,7 +60,7 @@ def test_an_array_of_a_thousand_is_split():
     assert len(split(b"[%s]" % b",".join([b"{}"] * 1000)) or []) == 1000
 
 
-def test_all_events_that_can_be_read_are_found():
+def test_all_readable_events_of_a_body_are_found():
     call = {"type": "post_call_transcription", "data": {"conversation_id": "conv_1"}}
 
     assert [event.conversation_id for event in read_events(encoded([call, 7, {"type": "a/b"}, call["data"]]))] == [

@@ -19,11 +19,10 @@ from shared.messages import ClaimCheck
 from shared.record import MEMORIES
 from shared.tombstones import Tombstones
 from tests.alarms import Deployed
-from tests.archiver.conftest import stage, stage_recording, staged_key
-from tests.archiver.test_handler import audio, envelope, transcript
+from tests.archiver.conftest import audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import SECRET, Stack, close_clients, create_table, forget, lambda_context, sqs_event
-from tests.ingest.test_handler import signed
-from tests.memory_writer.test_handler import announce, small_call
+from tests.ingest.conftest import signed
+from tests.memory_writer.conftest import announce, small_call
 from tests.options import EVERYTHING as ALL_OPTIONS
 from tests.policies import (
     BUCKET,
@@ -105,7 +104,7 @@ def a_late_body_of_an_erased_call(world: World) -> None:
 
 def a_call_of_an_erased_caller(world: World) -> None:
     table = boto3.Session().resource("dynamodb").Table("ConversationTable")
-    Tombstones(table, lambda: SECRET).erase("12025550125", datetime.now(timezone.utc))
+    Tombstones(table, lambda: SECRET).record_erasure("12025550125", datetime.now(timezone.utc))
     number = {"metadata": {"phone_call": {"external_number": "+12025550125"}}}
     world.work(stage(world.aws, envelope({"conversation_id": "conv_6"}, "mood")))
     world.work(stage(world.aws, transcript("conv_6", **number)))
@@ -195,7 +194,7 @@ def a_test_call(world: World) -> None:
     with endpoint(take_in) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("POST_CALL_URL", url)
         patch.setattr("canary.canary.POLL", 0.01)
-        assert "taken away" in world.run({})
+        assert "deleted" in world.run({})
 
 
 @contextmanager

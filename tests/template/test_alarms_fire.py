@@ -18,7 +18,7 @@ from tests.alarms import (
     state,
     watched,
 )
-from tests.ingest.test_handler import http_event, signed
+from tests.ingest.conftest import http_event, signed
 from tests.template.documented import ALARMS, EVERYTHING, FROM_LOGS, OF_AWS, from_logs, resource_of
 from tests.template.world import (
     World,

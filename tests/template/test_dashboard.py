@@ -11,11 +11,10 @@ from tests.alarms import (
     expressions,
     watched,
 )
-from tests.archiver.conftest import stage
-from tests.archiver.test_handler import audio, transcript
+from tests.archiver.conftest import audio, stage, transcript
 from tests.conftest import sqs_event
-from tests.ingest.test_handler import signed
-from tests.memory_writer.test_handler import announce, small_call
+from tests.ingest.conftest import signed
+from tests.memory_writer.conftest import announce, small_call
 from tests.template.documented import ALARMS, AWS, DEFAULT, EVERYTHING, STACKS, from_logs, resource_of
 from tests.template.world import (
     World,

@@ -9,7 +9,7 @@ import ingest.handler
 from ingest.handler import lambda_handler
 from shared.bucket import Bucket
 from tests.alarms import Deployed
-from tests.ingest.test_handler import signed
+from tests.ingest.conftest import signed
 from tests.options import EVERYTHING, OPTIONS
 from tests.template.stacks import bucket, rules
 

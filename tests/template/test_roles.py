@@ -41,10 +41,9 @@ FUNCTIONS = [
 HANDLERS = sorted({handler_of(EVERYTHING, function) for function in SCENES})
 
 
-# Calls that only seem to be reached, because another function has the same name: erase of calls, read of bookmarks,
-# download of ElevenLabs' recordings, and get_all of mem0.
+# These are found only because something else has the same name: bookmarks are also read, ElevenLabs' recordings also
+# downloaded, and mem0 also has a `get_all`.
 SAME_NAME = {
-    "archiver/handler.py": {("shared/tombstones.py", "Tombstones.erase", "PutItem")},
     "memory_writer/handler.py": {("shared/record.py", "Records.read_items", "BatchGetItem")},
     "reconciler/handler.py": {
         ("shared/bucket.py", "Bucket.read", "GetObject"), ("shared/bucket.py", "Bucket.download", "GetObject"),

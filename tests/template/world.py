@@ -16,11 +16,10 @@ from tests.alarms import (
     Metric,
     emitted,
 )
-from tests.archiver.conftest import stage
-from tests.archiver.test_handler import audio, transcript
+from tests.archiver.conftest import audio, stage, transcript
 from tests.canary.conftest import endpoint
 from tests.conftest import SECRET, Stack, close_clients, forget, sqs_event
-from tests.ingest.test_handler import signed
+from tests.ingest.conftest import signed
 from tests.mem0_stand_in import HostedMem0
 from tests.reconciler.conftest import KEY, NOW, conversation
 from tests.reconciler.test_watchdog import webhook

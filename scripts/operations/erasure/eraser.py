@@ -61,7 +61,7 @@ class Eraser:
     def close_caller(self) -> None:
         """From now on the archiver drops what comes of the caller's earlier calls, however late."""
         if self._subject.caller:
-            self._tombstones.erase(self._subject.caller, self._subject.at)
+            self._tombstones.record_erasure(self._subject.caller, self._subject.at)
 
     def entomb(self, found: Found) -> datetime:
         """From now on nothing more comes; returns when the functions that began before are over."""
@@ -136,7 +136,7 @@ class Eraser:
         caller = self._subject.caller
         for call in found.calls.values():
             if call.conversation_id not in kept:
-                self._records.bury(replace(call, numbers=call.numbers - {caller}))
+                self._records.write_tombstone(replace(call, numbers=call.numbers - {caller}))
                 if caller:
                     self._records.remove_number(call.conversation_id, caller)
         for call in found.shared.values():

@@ -125,7 +125,7 @@ class Reader:
         versions = self.versions(key)
         head = self._ask("head_object", largest(versions)) if versions else {}
         array = head.get("Metadata", {}).get("part_of")
-        return keys.beside(key, array) if array else None
+        return keys.sibling(key, array) if array else None
 
     def is_named(self, version: Version) -> bool:
         """Whether an object, by its metadata or its data, names the caller."""

@@ -573,7 +573,7 @@ def test_a_number_of_which_nothing_is_kept_can_be_closed_all_the_same(stack, kee
 
 def test_an_erasure_that_is_run_again_covers_the_calls_until_then(stack, keep, erase):
     now = datetime.now(timezone.utc)
-    archiver.handler.aws().archiver._tombstones.erase(CALLER[1:], now - timedelta(hours=2))  # the first run's
+    archiver.handler.archiver()._tombstones.record_erasure(CALLER[1:], now - timedelta(hours=2))  # the first run's
     keep(began(call("conv_1"), now - timedelta(hours=1)))
     assert stack.object_keys() == {f"{CALLER[1:]}/conv_1.json"}
 

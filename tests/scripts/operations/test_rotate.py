@@ -19,7 +19,7 @@ from scripts.operations.secret import put_key, read_secret
 from scripts.operations.stack import find_stack
 from shared.errors import SignatureError
 from tests.conftest import SECRET, Stack, forget
-from tests.ingest.test_handler import signed
+from tests.ingest.conftest import signed
 from tests.processes import type_hidden
 from tests.scripts.operations.conftest import INTERRUPTED, Wire, deploy_outputs, write_log
 
