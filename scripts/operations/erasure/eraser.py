@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
-from scripts.operations.dlq import Dead, Hold
+from scripts.operations.dead_letters import DeadLetter, HiddenMessages
 from scripts.operations.erasure.memories import Memories
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.erasure.search import AT_ONCE, Found, Search, flat
@@ -109,7 +109,7 @@ class Eraser:
                 hold.delete(each.message)
         return len(ours)
 
-    def _is_about(self, message: Dead, found: Found) -> bool:
+    def _is_about(self, message: DeadLetter, found: Found) -> bool:
         if str(message.content.get("staged_key")) in found.bodies:
             return True
         calls = set(message.calls)
@@ -117,13 +117,13 @@ class Eraser:
         return is_named or bool(calls & found.calls.keys())
 
     @contextmanager
-    def _held(self, queue: str) -> Iterator[tuple[Hold, list[Dead]]]:
+    def _held(self, queue: str) -> Iterator[tuple[HiddenMessages, list[DeadLetter]]]:
         """A queue's messages, hidden from others; those that are still there afterwards come back at once."""
-        hold = Hold(self._stack.client("sqs"), self._stack.outputs[queue])
+        hold = HiddenMessages(self._stack.client("sqs"), self._stack.outputs[queue])
         try:
             if not hold.receive():
                 self.unseen[queue.removesuffix("Url")] = "it fills faster than it can be looked through"
-            yield hold, [Dead(self._stack, "", message, dict) for message in hold.messages]
+            yield hold, [DeadLetter(self._stack, "", message, dict) for message in hold.all]
         finally:
             with undisturbed():
                 hold.release()

@@ -43,7 +43,7 @@ def stack(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
     """
     aws.outputs["MemoryQueueUrl"] = aws.sqs.create_queue(QueueName="MemoryQueueUrl")["QueueUrl"]
     deploy_outputs(aws.outputs)
-    monkeypatch.setattr("scripts.operations.dlq.WAIT_SECONDS", 0)
+    monkeypatch.setattr("scripts.operations.dead_letters.WAIT_SECONDS", 0)
     monkeypatch.setattr("scripts.operations.stack.aws_session", boto3._get_default_session)
     return aws
 

@@ -1,4 +1,4 @@
-"""`ops dlq`: what dead letters say of themselves, and that none is lost on its way."""
+"""Dead letters as the functions, SNS and SQS leave them."""
 
 import json
 from typing import Any
@@ -11,13 +11,13 @@ CALLER = "+12025550123"
 POISON = {"step": "webhook", "error": "The body is not JSON."}
 
 
-UNKNOWN = "The function's log does not say why: it was killed, or the log is gone."
+UNKNOWN = "The function's log does not say why: the function was killed, or the log is gone."
 
 
 DEAD = {"archive": "ArchiveDlqUrl", "memory": "MemoryDlqUrl", "audio": "AudioDlqUrl"}
 
 
-def bury(stack: Stack, body: str, queue: str = "archive", **attributes: str) -> None:
+def put_dead_letter(stack: Stack, body: str, queue: str = "archive", **attributes: str) -> None:
     """Put a message into a dead-letter queue: with attributes as a function or SNS does, without as SQS does."""
     stack.sqs.send_message(
         QueueUrl=stack.outputs[DEAD[queue]], MessageBody=body,

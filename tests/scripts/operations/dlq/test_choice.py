@@ -14,12 +14,12 @@ from tests.scripts.operations.dlq.conftest import (
     POISON,
     announcement,
     bodies,
-    bury,
     call,
+    put_dead_letter,
 )
 
 
-def buried_kinds(stack: Stack) -> None:
+def put_all_kinds(stack: Stack) -> None:
     """In the archive's queue: a call, an array with two more, a recording, and what names none."""
     stack.s3.put_object(Bucket=stack.bucket, Key=f"{CALLER[1:]}/conv_1.json", Body=json.dumps(call("conv_1")))
     checks = [
@@ -33,7 +33,7 @@ def buried_kinds(stack: Stack) -> None:
         json.dumps({"staged_key": f"staging/2026/11/22/10/{sha256().hexdigest()}.json"}),
     ]
     for check in checks:
-        bury(stack, check, **POISON)
+        put_dead_letter(stack, check, **POISON)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def buried_kinds(stack: Stack) -> None:
     ],
 )
 def test_a_claim_check_is_found_by_the_call_in_its_staged_body(stack, ask, wire, conversation, calls):
-    buried_kinds(stack)
+    put_all_kinds(stack)
 
     _, found = ask("dlq", "show", "archive", "--conversation", conversation)
 
@@ -53,7 +53,7 @@ def test_a_claim_check_is_found_by_the_call_in_its_staged_body(stack, ask, wire,
 
 
 def test_a_recording_is_not_downloaded_to_learn_its_call(stack, ask, wire):
-    bury(stack, stage_recording(stack, "conv_4", b"mp3"), **POISON)
+    put_dead_letter(stack, stage_recording(stack, "conv_4", b"mp3"), **POISON)
 
     ask("dlq", "show", "archive")
 
@@ -61,7 +61,7 @@ def test_a_recording_is_not_downloaded_to_learn_its_call(stack, ask, wire):
 
 
 def test_messages_without_a_call_are_shown_all_the_same(stack, ask):
-    buried_kinds(stack)
+    put_all_kinds(stack)
 
     _, found = ask("dlq", "show", "archive")
 
@@ -70,8 +70,8 @@ def test_messages_without_a_call_are_shown_all_the_same(stack, ask):
 
 
 def test_messages_are_chosen_by_error_age_and_call(stack, ask, subtests):
-    bury(stack, announcement("conv_a"), "memory", **POISON)
-    bury(stack, announcement("conv_b"), "memory", step="mem0", error="Mem0 refused the key (401).")
+    put_dead_letter(stack, announcement("conv_a"), "memory", **POISON)
+    put_dead_letter(stack, announcement("conv_b"), "memory", step="mem0", error="Mem0 refused the key (401).")
 
     for choice, chosen in (
         (["--error", "NOT json"], ["conv_a"]),
@@ -91,16 +91,16 @@ def test_messages_are_chosen_by_error_age_and_call(stack, ask, subtests):
 
 
 def test_the_age_is_that_of_the_message(stack, ask):
-    bury(stack, "old", **POISON)
+    put_dead_letter(stack, "old", **POISON)
     time.sleep(0.01)
     between = datetime.now(timezone.utc).isoformat()
     time.sleep(0.01)
-    bury(stack, "new", **POISON)
+    put_dead_letter(stack, "new", **POISON)
 
     _, since = ask("dlq", "redrive", "archive", "--since", between, "--yes")
     assert bodies(stack, "ArchiveQueueUrl") == ["new"]
 
-    bury(stack, "new", **POISON)
+    put_dead_letter(stack, "new", **POISON)
     _, until = ask("dlq", "redrive", "archive", "--until", between, "--yes")
 
     assert bodies(stack, "ArchiveQueueUrl") == ["old"]

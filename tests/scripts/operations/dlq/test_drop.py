@@ -1,21 +1,20 @@
 """`ops dlq drop`: messages are saved before they are deleted."""
 
 import json
+from datetime import datetime, timezone
+from typing import Any
 
 import pytest
 
-from tests.scripts.operations.conftest import INTERRUPTED, modes
-from tests.scripts.operations.dlq.conftest import (
-    POISON,
-    announcement,
-    bodies,
-    bury,
-    envelope,
-)
+import reconciler.handler
+from tests.archiver.conftest import stage, staged_key
+from tests.conftest import Stack
+from tests.scripts.operations.conftest import INTERRUPTED, modes, tag
+from tests.scripts.operations.dlq.conftest import POISON, announcement, bodies, call, envelope, put_dead_letter
 
 
 def test_a_drop_is_previewed(stack, ask, tmp_path):
-    bury(stack, "a", **POISON)
+    put_dead_letter(stack, "a", **POISON)
 
     code, found = ask("dlq", "drop", "archive", "--save", str(tmp_path / "dropped"))
 
@@ -26,11 +25,11 @@ def test_a_drop_is_previewed(stack, ask, tmp_path):
     assert bodies(stack, "ArchiveDlqUrl") == ["a"]
 
 
-def test_what_is_dropped_is_kept_in_a_file_for_its_owner_alone(stack, ask, tmp_path):
+def test_dropped_messages_are_saved_in_a_file_that_only_its_owner_may_read(stack, ask, tmp_path):
     file = tmp_path / "dropped"
-    bury(stack, "first", **POISON)
-    bury(stack, "second", **POISON)
-    bury(stack, "other", step="webhook", error="other")
+    put_dead_letter(stack, "first", **POISON)
+    put_dead_letter(stack, "second", **POISON)
+    put_dead_letter(stack, "other", step="webhook", error="other")
 
     code, found = ask("dlq", "drop", "archive", "--error", "not json", "--save", str(file), "--yes")
 
@@ -45,7 +44,7 @@ def test_what_is_dropped_is_kept_in_a_file_for_its_owner_alone(stack, ask, tmp_p
 
 def test_only_its_owner_may_read_what_was_dropped_whatever_the_umask(stack, ask, tmp_path, monkeypatch, careless):
     monkeypatch.chdir(tmp_path)
-    bury(stack, "a", **POISON)
+    put_dead_letter(stack, "a", **POISON)
 
     ask("dlq", "drop", "archive", "--yes")
 
@@ -55,16 +54,16 @@ def test_only_its_owner_may_read_what_was_dropped_whatever_the_umask(stack, ask,
 
 
 def test_a_saved_body_is_what_the_source_queue_takes(stack, ask, tmp_path):
-    bury(stack, envelope(announcement("conv_1")), "memory", ErrorCode="403")
+    put_dead_letter(stack, envelope(announcement("conv_1")), "memory", ErrorCode="403")
 
     ask("dlq", "drop", "memory", "--save", str(tmp_path / "dropped"), "--yes")
 
     assert json.loads((tmp_path / "dropped").read_text())["Body"] == announcement("conv_1")
 
 
-def test_a_file_of_its_own_name_is_in_the_folder_at_hand(stack, say, tmp_path, monkeypatch):
+def test_without_a_name_the_file_is_written_to_the_current_folder(stack, say, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    bury(stack, "a", **POISON)
+    put_dead_letter(stack, "a", **POISON)
 
     _, _, err = say("dlq", "drop", "archive", "--yes")
 
@@ -74,9 +73,9 @@ def test_a_file_of_its_own_name_is_in_the_folder_at_hand(stack, say, tmp_path, m
 
 
 @pytest.mark.parametrize(("path", "why"), [("taken", "File exists"), ("nowhere/dropped", "No such file or directory")])
-def test_nothing_is_dropped_that_cannot_be_saved(stack, say, tmp_path, path, why):
+def test_no_message_is_dropped_that_cannot_be_saved(stack, say, tmp_path, path, why):
     (tmp_path / "taken").write_text("kept")
-    bury(stack, "a", **POISON)
+    put_dead_letter(stack, "a", **POISON)
 
     code, _, err = say("dlq", "drop", "archive", "--save", str(tmp_path / path), "--yes")
 
@@ -88,7 +87,7 @@ def test_nothing_is_dropped_that_cannot_be_saved(stack, say, tmp_path, path, why
 def test_an_interrupted_drop_has_saved_all_and_leaves_the_rest(stack, say, wire, tmp_path):
     sent = {str(number) for number in range(12)}
     for body in sent:
-        bury(stack, body, **POISON)
+        put_dead_letter(stack, body, **POISON)
     wire.interrupt("DeleteMessage", 5)
 
     code, _, err = say("dlq", "drop", "archive", "--save", str(tmp_path / "dropped"), "--yes")
@@ -98,3 +97,46 @@ def test_an_interrupted_drop_has_saved_all_and_leaves_the_rest(stack, say, wire,
     left = bodies(stack, "ArchiveDlqUrl")
     assert (code, err.splitlines()[-1]) == (130, INTERRUPTED)
     assert (saved, len(left), set(left) <= sent) == (sent, 7, True)
+
+
+def noted(stack: Stack) -> dict[str, Any]:
+    """The staged bodies that an erasure looks at, and what is noted about each."""
+    return {item: values for (partition, item), values in stack.items().items() if partition == "#unnamed"}
+
+
+def test_a_dropped_body_is_noted_before_its_message_is_deleted(stack, say, tmp_path, wire):
+    check = stage(stack, b"not json")
+    put_dead_letter(stack, check, **POISON)
+    wire.refuse("DeleteMessage")
+
+    say("dlq", "drop", "archive", "--save", f"{tmp_path}/dropped", "--yes")
+    wire.calm()
+
+    assert noted(stack)[staged_key(check)]["dropped_at"].endswith("Z")
+    assert bodies(stack, "ArchiveDlqUrl") == [check]
+
+
+def test_a_dropped_body_stays_in_staging_and_the_hourly_sweep_does_not_send_it_again(stack, ask, tmp_path):
+    dropped, other = stage(stack, b"not json"), stage(stack, b"nor this")
+    put_dead_letter(stack, dropped, **POISON)
+    ask("dlq", "drop", "archive", "--save", f"{tmp_path}/dropped", "--yes")
+
+    reconciler.handler.reconcile(datetime.now(timezone.utc), lambda: True)
+
+    assert [json.loads(body)["staged_key"] for body in bodies(stack, "ArchiveQueueUrl")] == [staged_key(other)]
+    assert noted(stack).keys() == {staged_key(dropped), staged_key(other)}
+    assert "dropped_at" in noted(stack)[staged_key(dropped)]
+    assert stack.body(staged_key(dropped)) == b"not json"
+
+
+def test_only_unfinished_bodies_and_no_other_messages_are_noted_as_dropped(stack, ask, tmp_path):
+    done = stage(stack, call("conv_1"))
+    tag(stack, staged_key(done))
+    for body in (done, "no claim check", json.dumps({"staged_key": "12025550123/conv_1.json"})):
+        put_dead_letter(stack, body, **POISON)
+    put_dead_letter(stack, announcement("conv_1"), "memory", **POISON)
+
+    for queue in ("archive", "memory"):
+        ask("dlq", "drop", queue, "--save", f"{tmp_path}/{queue}", "--yes")
+
+    assert noted(stack) == {}

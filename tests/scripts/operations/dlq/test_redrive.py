@@ -7,14 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from tests.archiver.conftest import stage
 from tests.scripts.operations.conftest import INTERRUPTED
-from tests.scripts.operations.dlq.conftest import DEAD, POISON, bodies, bury
+from tests.scripts.operations.dlq.conftest import DEAD, POISON, bodies, call, put_dead_letter
 
 SOURCE = {"archive": "ArchiveQueueUrl", "memory": "MemoryQueueUrl", "audio": "AudioQueueUrl"}
 
 
 def test_a_redrive_is_previewed(stack, ask):
-    bury(stack, "a", **POISON)
+    put_dead_letter(stack, stage(stack, call("conv_1")))
 
     code, found = ask("dlq", "redrive", "archive")
 
@@ -28,7 +29,7 @@ def test_a_redrive_is_previewed(stack, ask):
 def test_redriven_messages_are_back_in_the_queue_that_they_came_from(stack, ask, wire, queue):
     sent = sorted(f"message {number}" for number in range(12))
     for body in sent:
-        bury(stack, body, queue, **POISON)
+        put_dead_letter(stack, body, queue, **POISON)
 
     code, found = ask("dlq", "redrive", queue, "--per-second", "1000", "--yes")
 
@@ -38,9 +39,9 @@ def test_redriven_messages_are_back_in_the_queue_that_they_came_from(stack, ask,
     assert bodies(stack, DEAD[queue]) == []
 
 
-def test_a_redriven_recording_need_not_wait_once_more(stack, ask):
+def test_a_redriven_recording_is_not_delayed_again(stack, ask):
     stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["AudioQueueUrl"], Attributes={"DelaySeconds": "900"})
-    bury(stack, "a", "audio", **POISON)
+    put_dead_letter(stack, "a", "audio", **POISON)
 
     ask("dlq", "redrive", "audio", "--yes")
 
@@ -49,7 +50,7 @@ def test_a_redriven_recording_need_not_wait_once_more(stack, ask):
 
 def test_a_redrive_keeps_to_its_rate(stack, ask):
     for number in range(4):
-        bury(stack, str(number), **POISON)
+        put_dead_letter(stack, str(number), **POISON)
     begun = time.monotonic()
 
     ask("dlq", "redrive", "archive", "--per-second", "8", "--yes")
@@ -71,7 +72,7 @@ def test_a_redrive_keeps_to_its_rate(stack, ask):
 def test_an_interrupted_redrive_loses_and_doubles_nothing(stack, say, wire, operation, number, moved):
     sent = [f"message {each}" for each in range(25)]
     for each, body in enumerate(sent):
-        bury(stack, body, step="webhook", error="chosen" if each < 12 else "other")
+        put_dead_letter(stack, body, step="webhook", error="chosen" if each < 12 else "other")
     wire.interrupt(operation, number)
 
     code, out, err = say("dlq", "redrive", "archive", "--error", "chosen", "--per-second", "1000", "--yes")
@@ -86,7 +87,7 @@ def test_an_interrupted_redrive_loses_and_doubles_nothing(stack, say, wire, oper
 @pytest.mark.parametrize("operation", ["SendMessage", "DeleteMessage"])
 def test_a_redrive_that_fails_leaves_every_message_in_sight(stack, say, wire, operation):
     for body in ("a", "b", "c"):
-        bury(stack, body, **POISON)
+        put_dead_letter(stack, body, **POISON)
     wire.refuse(operation)
 
     code, _, err = say("dlq", "redrive", "archive", "--yes")
@@ -96,11 +97,11 @@ def test_a_redrive_that_fails_leaves_every_message_in_sight(stack, say, wire, op
     assert sorted(bodies(stack, "ArchiveDlqUrl")) == ["a", "b", "c"]
 
 
-def test_a_hold_that_is_over_is_no_error(stack, ask, monkeypatch):
-    monkeypatch.setattr("scripts.operations.dlq.HOLD_SECONDS", 1)
+def test_messages_that_are_no_longer_hidden_are_no_error(stack, ask, monkeypatch):
+    monkeypatch.setattr("scripts.operations.dead_letters.HIDDEN_SECONDS", 1)
     for number in range(3):
-        bury(stack, f"chosen {number}", step="webhook", error="chosen")
-    bury(stack, "other", **POISON)
+        put_dead_letter(stack, f"chosen {number}", step="webhook", error="chosen")
+    put_dead_letter(stack, "other", **POISON)
 
     code, _ = ask("dlq", "redrive", "archive", "--error", "chosen", "--per-second", "2.5", "--yes")
 
@@ -109,15 +110,15 @@ def test_a_hold_that_is_over_is_no_error(stack, ask, monkeypatch):
     assert bodies(stack, "ArchiveDlqUrl") == ["other"]
 
 
-def test_a_queue_that_fills_all_the_time_is_left_at_last(stack, say, wire, monkeypatch):
+def test_a_queue_that_keeps_filling_is_not_read_for_ever(stack, say, wire, monkeypatch):
     monkeypatch.setattr(
-        "scripts.operations.dlq.time", SimpleNamespace(monotonic=count(0, 100).__next__)
+        "scripts.operations.dead_letters.time", SimpleNamespace(monotonic=count(0, 100).__next__)
     )  # 900 s are held
-    bury(stack, "first", **POISON)
+    put_dead_letter(stack, "first", **POISON)
 
     def another() -> None:
         assert wire.seen["ReceiveMessage"] < 10
-        bury(stack, "another", **POISON)
+        put_dead_letter(stack, "another", **POISON)
 
     wire.after("ReceiveMessage", another)
 
@@ -126,8 +127,8 @@ def test_a_queue_that_fills_all_the_time_is_left_at_last(stack, say, wire, monke
     assert (code, out.splitlines()[0].strip()) == (0, "4 of 4 messages would be redriven")
 
 
-def test_a_queue_that_says_once_that_it_is_empty_is_asked_again(stack, ask, wire):
-    bury(stack, "a", **POISON)
+def test_a_queue_that_answers_once_that_it_is_empty_is_asked_again(stack, ask, wire):
+    put_dead_letter(stack, "a", **POISON)
     wire.answer("ReceiveMessage", {})
 
     _, found = ask("dlq", "show", "archive")

@@ -2,10 +2,10 @@
 
 from scripts.operations.logs import log_group
 from tests.archiver.conftest import stage, stage_recording
-from tests.scripts.operations.dlq.conftest import bury, call
+from tests.scripts.operations.dlq.conftest import call, put_dead_letter
 
 
-def test_an_empty_queue_is_said_to_be_empty(say, ask, tmp_path, monkeypatch, subtests):
+def test_an_empty_queue_is_reported_as_empty(say, ask, tmp_path, monkeypatch, subtests):
     monkeypatch.chdir(tmp_path)
 
     for words, said in (
@@ -22,15 +22,15 @@ def test_an_empty_queue_is_said_to_be_empty(say, ask, tmp_path, monkeypatch, sub
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_queue_that_there_is_not_is_refused(say):
+def test_an_unknown_queue_is_refused(say):
     code, _, err = say("dlq", "show", "archives")
 
     assert (code, err) == (2, "There is no queue 'archives': choose one of archive, memory, audio.\n")
 
 
 def test_a_missing_permission_is_named(stack, say, wire, subtests):
-    bury(stack, stage_recording(stack, "conv_4", b"mp3"))
-    bury(stack, stage(stack, call("conv_1")))
+    put_dead_letter(stack, stage_recording(stack, "conv_4", b"mp3"))
+    put_dead_letter(stack, stage(stack, call("conv_1")))
 
     for operation, code in (
         ("DescribeStacks", "AccessDenied"),
