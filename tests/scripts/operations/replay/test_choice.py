@@ -1,39 +1,11 @@
 """Which staged bodies `ops replay` sends."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from shared.messages import ClaimCheck
-from tests.archiver.conftest import stage, staged_key
-from tests.conftest import Stack
-from tests.scripts.operations.conftest import (
-    CALLER,
-    NOON,
-    receive_at,
-    table,
-    tag,
-    transcript,
-)
-from tests.scripts.operations.replay.conftest import FAST, claimed
-
-
-def staged(stack: Stack, name: str, at: datetime, *, archived: bool = False) -> str:
-    """A staged body that came at that time; returns its key."""
-    key = staged_key(stage(stack, transcript(name), now=at))
-    receive_at(stack, key, at)
-    if archived:
-        tag(stack, key)
-    return key
-
-
-def test_a_preview_says_how_many_and_sends_none(stack, ask):
-    for hours in range(3):
-        staged(stack, f"conv_{hours}", NOON + timedelta(hours=hours))
-
-    code, found = ask("replay", "--since", "2026-11-21")
-
-    assert (code, found) == (0, {"staged_bodies": 3, "sent_before": 0, "next": "the same command with --yes"})
-    assert claimed(stack) == []
+from tests.scripts.operations.conftest import CALLER, NOON, table
+from tests.scripts.operations.replay.conftest import FAST, claimed, staged
 
 
 def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, ask):
@@ -43,7 +15,7 @@ def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, ask):
 
     (message,) = stack.take("ArchiveQueueUrl")
     expected = ClaimCheck(key[-69:-5], key, "2026-11-21T12:00:00Z", "replay", force=False)
-    assert (code, found) == (0, {"staged_bodies": 1, "sent_before": 0, "sent": 1, "next": "ops status"})
+    assert (code, found["staged_bodies"], found["sent"], found["next"]) == (0, 1, 1, "ops status")
     assert json.loads(message["Body"]) == json.loads(expected.to_json())
 
 
@@ -74,7 +46,7 @@ def test_staged_bodies_are_chosen_by_when_they_came(stack, ask, subtests):
             assert claimed(stack) == sorted(keys[number] for number in chosen)
 
 
-def test_what_lies_in_staging_without_being_staged_stays_where_it_is(stack, ask):
+def test_an_object_under_staging_that_is_no_staged_body_is_not_sent(stack, ask):
     stack.s3.put_object(Bucket=stack.bucket, Key="staging/2026/11/21/12/notes.txt", Body=b"")
 
     _, found = ask("replay", "--since", "2020-01-01")
@@ -82,7 +54,7 @@ def test_what_lies_in_staging_without_being_staged_stays_where_it_is(stack, ask)
     assert found["staged_bodies"] == 0
 
 
-def test_only_those_never_archived_are_chosen(stack, ask):
+def test_with_unarchived_only_unfinished_bodies_are_chosen(stack, ask):
     staged(stack, "conv_1", NOON, archived=True)
     left = staged(stack, "conv_2", NOON)
 
@@ -142,11 +114,14 @@ def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, ask, 
             assert claimed(stack) == sorted(chosen)
 
 
-def test_a_caller_of_hundreds_of_calls_is_whole(stack, ask, monkeypatch):
+CALLS = 101  # one more than DynamoDB reads in a batch
+
+
+def test_a_caller_with_more_calls_than_a_batch_is_complete(stack, ask, monkeypatch):
     monkeypatch.setattr("shared.bucket.LISTED", 7)
     keys = []
     with table(stack).batch_writer() as batch:
-        for number in range(120):
+        for number in range(CALLS):
             key = f"staging/2026/11/21/12/{number:064x}.json"
             keys.append(key)
             stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"")
@@ -166,7 +141,7 @@ def test_a_caller_of_hundreds_of_calls_is_whole(stack, ask, monkeypatch):
 
     _, found = ask("replay", "--caller", CALLER, *FAST, "--yes")
 
-    assert found["sent"] == 120
+    assert found["sent"] == CALLS
     assert claimed(stack) == keys
 
 
@@ -190,7 +165,7 @@ def test_one_staged_body_is_chosen_by_its_key(stack, ask):
     assert json.loads(message["Body"])["received_at"] == "2026-11-21T12:00:00Z"
 
 
-def test_what_has_no_record_is_chosen_by_its_time(stack, ask):
+def test_a_body_without_a_record_is_chosen_by_its_time(stack, ask):
     staged(stack, "conv_1", NOON)
 
     code, by_call = ask("replay", "--conversation", "conv_1")
@@ -198,6 +173,6 @@ def test_what_has_no_record_is_chosen_by_its_time(stack, ask):
 
     assert (code, by_call["staged_bodies"]) == (0, 0)
     assert by_call["next"] == (
-        "There is nothing to do. What was never archived has no record: choose it with --since and --unarchived."
+        "There is nothing to do. A body that was never archived has no record: choose it with --since and --unarchived"
     )
-    assert by_time["next"] == "There is nothing to do."
+    assert by_time["next"] == "There is nothing to do"

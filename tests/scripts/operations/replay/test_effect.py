@@ -28,7 +28,7 @@ def test_force_repairs_what_an_older_archiver_wrote_wrongly(stack, ask, archive,
     assert (kept, stack.body(key)) == (b"wrong", right)
 
 
-def test_only_the_memory_writer_hears_of_calls_replayed_for_it(stack, ask, archive):
+def test_with_only_memory_calls_are_sent_to_the_memory_writer_alone(stack, ask, archive):
     for number in range(4):
         archive(f"conv_{number}")
     stack.take("Announcements")
@@ -44,7 +44,7 @@ def test_only_the_memory_writer_hears_of_calls_replayed_for_it(stack, ask, archi
     assert stack.announcements() == []
 
 
-def test_the_memory_writer_hears_what_the_archiver_announced(stack, ask, archive):
+def test_with_only_memory_the_memory_writer_gets_the_archivers_announcement(stack, ask, archive):
     archive("conv_1")
 
     ask("replay", "--conversation", "conv_1", "--only", "memory", "--yes")

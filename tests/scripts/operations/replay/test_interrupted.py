@@ -31,7 +31,7 @@ def six(stack: Stack, archive: Callable[..., str]) -> list[str]:
         pytest.param("SendMessage", ["--since", "9999d", "--only", "memory"], id="only memories"),
     ],
 )
-def test_an_interrupted_run_goes_on_and_sends_nothing_twice(stack, six, say, ask, wire, operation, words):
+def test_an_interrupted_run_continues_and_sends_nothing_twice(stack, six, say, ask, wire, operation, words):
     for number, key in enumerate(six):
         receive_at(stack, key, NOON + timedelta(hours=number))
     wire.interrupt(operation, 2)
@@ -52,7 +52,7 @@ def sent(stack: Stack) -> list[str]:
     return claimed(stack) + announced(stack)
 
 
-def test_both_parts_of_an_interrupted_run_are_the_whole(stack, six, say, wire):
+def test_both_parts_of_an_interrupted_run_together_send_everything(stack, six, say, wire):
     wire.interrupt("SendMessage", 3)
 
     say("replay", "--caller", CALLER, *FAST, "--yes")
@@ -61,7 +61,7 @@ def test_both_parts_of_an_interrupted_run_are_the_whole(stack, six, say, wire):
     assert claimed(stack) == sorted(six)
 
 
-def test_what_came_meanwhile_is_not_taken_for_sent(stack, six, say, ask, wire, archive):
+def test_a_call_that_arrives_after_the_interruption_is_sent_too(stack, six, say, ask, wire, archive):
     wire.interrupt("SendMessage", 6)
     say("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
     announced(stack)
@@ -72,7 +72,7 @@ def test_what_came_meanwhile_is_not_taken_for_sent(stack, six, say, ask, wire, a
     assert announced(stack) == ["conv_0"]
 
 
-def test_other_options_begin_a_run_of_their_own(stack, six, say, ask, wire, subtests):
+def test_other_options_start_a_separate_run(stack, six, say, ask, wire, subtests):
     wire.interrupt("SendMessage", 2)
     say("replay", "--caller", CALLER, *FAST, "--yes")
 
@@ -83,7 +83,7 @@ def test_other_options_begin_a_run_of_their_own(stack, six, say, ask, wire, subt
             assert found["sent_before"] == 0
 
 
-def test_once_through_the_same_command_begins_anew(stack, six, say, ask, wire):
+def test_after_a_finished_run_the_same_command_starts_from_the_beginning(stack, six, say, ask, wire):
     wire.interrupt("SendMessage", 2)
     say("replay", "--caller", CALLER, *FAST, "--yes")
     say("replay", "--caller", CALLER, *FAST, "--yes")

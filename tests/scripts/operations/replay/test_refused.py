@@ -5,7 +5,7 @@ from tests.scripts.operations.conftest import (
 )
 
 
-def test_a_choice_that_cannot_be_is_explained(say, subtests):
+def test_an_impossible_choice_is_explained(say, subtests):
     for choice, said in (
         ("", "Which calls? Choose them with --since or --caller, or name one conversation."),
         ("--agent agent_1", "or name one conversation; --agent and --until only narrow that."),
@@ -15,7 +15,7 @@ def test_a_choice_that_cannot_be_is_explained(say, subtests):
         ("--since 99999999999d", "'99999999999d' is no time: write"),
         ("--caller Bob", "'Bob' is no phone number: write it as +12025550123"),
         ("--conversation a/b", "'a/b' is no conversation id"),
-        ("--key 12025550123/c.json", "'12025550123/c.json' is no staged key"),
+        ("--key 12025550123/c.json", "'12025550123/c.json' is not a staged key"),
         (f"--key staging/2026/11/21/12/{'0' * 64}.json", "There is no staged body"),
         ("--key a --since 1h", "--key names one staged body"),
         ("--only memory --since 1h --unarchived", "--only memory is about archived"),
@@ -70,6 +70,6 @@ def test_people_are_told_what_to_do_next(stack, say, archive):
     _, preview, _ = say("replay", "--caller", CALLER)
     _, done, _ = say("replay", "--caller", CALLER, "--yes")
 
-    assert preview.startswith("To be replayed")
+    assert preview.startswith("1 staged bodies would be replayed")
     assert preview.endswith("Next: the same command with --yes\n")
     assert done.endswith("Next: ops status\n")
