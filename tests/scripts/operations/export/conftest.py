@@ -1,4 +1,4 @@
-"""`ops export`: all that is kept of the calls, each file whole, and no run in vain."""
+"""Exports, and the calls in moto that they are made of."""
 
 import json
 import os
@@ -25,7 +25,7 @@ def there(tmp_path: Path) -> Path:
 
 
 def files(path: Path) -> dict[str, bytes]:
-    """The files of an export, without its own notes."""
+    """The files of an export, without `.export`."""
     found = {each.relative_to(path).as_posix(): each.read_bytes() for each in path.rglob("*") if each.is_file()}
     return {name: body for name, body in found.items() if not name.startswith(".export/")}
 
@@ -43,7 +43,7 @@ def put(stack: Stack, key: str, body: bytes = b"{}", **options: Any) -> None:
 
 
 def put_call(stack: Stack, conversation_id: str, folder: str = FOLDER, **record: Any) -> str:
-    """A call as short as can be; returns the key of its JSON."""
+    """A very short call; returns the key of its JSON."""
     key = f"{folder}/{conversation_id}.json"
     put(stack, key, conversation_id.encode())
     fields = {"folder": folder, "json_key": key, "audio": "none", "archived_at": "2026-11-21T12:00:00Z"}

@@ -42,7 +42,7 @@ def test_a_call_is_exported_with_all_that_is_kept_of_it(stack, ask, archive, con
     assert len(record["call"]["staged_keys"]) == 2
 
 
-def test_the_manifest_names_each_file_and_what_it_was(stack, ask, there):
+def test_the_manifest_names_each_file_and_its_object(stack, ask, there):
     key = put_call(stack, "conv_1")
 
     ask("export", str(there), *DAY, "--agent", "")
@@ -83,7 +83,7 @@ def test_an_event_that_came_before_its_call_is_exported_with_it(stack, ask, arch
     assert (code, exported(there)) == (0, {*keys, "records/conv_1.json"})
 
 
-def test_an_event_that_the_record_knows_and_s3_does_not_is_missing(stack, ask, there):
+def test_an_event_in_the_record_that_s3_does_not_have_is_missing(stack, ask, there):
     put_call(stack, "conv_1", event_keys={"no-phone/conv_1.future.json"})
 
     code, _ = ask("export", str(there), "--caller", CALLER)
@@ -127,7 +127,7 @@ def test_recordings_can_be_left_out(stack, ask, there):
     assert (code, exported(there)) == (0, {key, "records/conv_1.json"})
 
 
-def test_what_is_stored_compressed_is_exported_as_it_is_stored(stack, ask, there):
+def test_a_compressed_object_is_exported_as_it_is_stored(stack, ask, there):
     key = put_call(stack, "conv_1")
     body = gzip.compress(b'{"conversation_id":"conv_1"}')
     put(stack, key, body, ContentEncoding="gzip")
@@ -156,7 +156,7 @@ def test_a_key_that_leads_elsewhere_is_not_exported(stack, ask, there):
     assert [each.name for each in there.parent.iterdir()] == ["there"]
 
 
-def test_an_erased_call_is_left_out_and_goes_from_an_export_that_has_it(stack, ask, there):
+def test_an_erased_call_is_left_out_and_removed_from_an_export_that_has_it(stack, ask, there):
     key = put_call(stack, "conv_1")
     put_call(stack, "conv_2", "12025550124")
     ask("export", str(there), *DAY)
@@ -170,7 +170,7 @@ def test_an_erased_call_is_left_out_and_goes_from_an_export_that_has_it(stack, a
     assert "conv_2" not in (there / "manifest.json").read_text()
 
 
-def test_a_choice_that_nothing_fits_leaves_the_folder_to_the_next_one(stack, say, there):
+def test_after_a_choice_without_calls_the_folder_can_be_used_for_another_one(stack, say, there):
     put_call(stack, "conv_1")
 
     code, _, said = say("export", str(there), "--caller", "+12025550199")

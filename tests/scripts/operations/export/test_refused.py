@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.operations.export_folder import open_folder
+from scripts.operations.exports.folder import open_folder
 from tests.scripts.operations.conftest import modes
 from tests.scripts.operations.export.conftest import (
     DAY,
@@ -39,7 +39,7 @@ def test_an_export_of_another_choice_is_left_alone(stack, say, there):
     code, _, said = say("export", str(there), *DAY, "--no-audio")
 
     assert (code, files(there)) == (2, before)
-    assert said == f"{there} holds the export of another choice: choose as before, or name another folder.\n"
+    assert said == f"{there} holds an export of another choice: choose as before, or name another folder.\n"
 
 
 def test_two_runs_do_not_write_into_one_folder(stack, say, there):
@@ -47,7 +47,10 @@ def test_two_runs_do_not_write_into_one_folder(stack, say, there):
     with open_folder(there):
         code, _, said = say("export", str(there), *DAY)
 
-    assert (code, said) == (1, f"Another export to {there} is under way.\n")
+    assert (code, said) == (1, f"Another export to {there} is running.\n")
+
+
+UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a folder, a file.zip or a file.tar.gz."
 
 
 @pytest.mark.parametrize(
@@ -57,14 +60,33 @@ def test_two_runs_do_not_write_into_one_folder(stack, say, there):
         (("there", "--since", "soon"), "'soon' is no time"),
         (("file", *DAY), "file is a file: name a folder, or a file that ends in .zip or .tar.gz."),
         (("file/there", *DAY), "file/there could not be written (Not a directory)."),
-        (("file.zip", *DAY), "file.zip is there already: check it with --verify, or name another file."),
-        (("--verify", "there"), "There is no"),
-        (("--verify", "file"), "file has no manifest.json: it is damaged, or no archive file."),
-        (("--verify", "file.zip", *DAY), "--verify checks an export that is there: leave the choice out."),
+        (("file.zip", *DAY), "file.zip exists. `ops export --verify file.zip` shows whether it is complete."),
+        (("calls.rar", *DAY), UNKNOWN.format("calls.rar")),
+        (("calls.tgz", *DAY), UNKNOWN.format("calls.tgz")),
+        (("calls.tar", *DAY), UNKNOWN.format("calls.tar")),
+        (("calls.ZIP", *DAY), UNKNOWN.format("calls.ZIP")),
+        (("calls.7z", "--conversation", "conv_1"), UNKNOWN.format("calls.7z")),
+        (("--verify", "there"), "there does not exist."),
+        (("--verify", "file"), "file has no manifest.json: it is damaged, or not an archive file."),
+        (("--verify", "file.zip", *DAY), "--verify checks an existing export: leave the choice out."),
     ],
-    ids=["no choice", "no time", "file", "no folder", "archive", "nothing to verify", "no export", "verify a choice"],
+    ids=[
+        "no choice",
+        "no time",
+        "file",
+        "no folder",
+        "archive",
+        "rar",
+        "tgz",
+        "tar",
+        "capitals",
+        "7z",
+        "nothing to verify",
+        "no export",
+        "verify a choice",
+    ],
 )
-def test_what_cannot_be_done_is_said_in_a_sentence(stack, say, tmp_path, monkeypatch, words, says):
+def test_what_cannot_be_done_is_explained_in_a_sentence(stack, say, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     for name in ("file", "file.zip"):
         Path(name).write_text("a letter")
@@ -90,10 +112,13 @@ def test_a_recording_in_an_archive_class_is_named_and_the_rest_is_exported(stack
     assert manifest(there)["unavailable"] == [
         {"key": frozen, "conversation_id": "conv_cold", "storage_class": "DEEP_ARCHIVE"}
     ]
-    assert (verified, checked["title"]) == (0, "4 files, 0 with a problem; by its manifest it lacks 1 more")
+    assert (verified, checked["title"]) == (
+        0,
+        "4 files, 0 with a problem; its manifest lists 1 more that could not be exported",
+    )
 
 
-def test_what_the_record_knows_and_s3_does_not_have_is_named(stack, ask, there):
+def test_an_object_in_the_record_that_s3_does_not_have_is_named(stack, ask, there):
     put_call(stack, "conv_1")
     key = put_recording(stack, "conv_1")
     stack.s3.delete_object(Bucket=stack.bucket, Key=key)
@@ -105,7 +130,7 @@ def test_what_the_record_knows_and_s3_does_not_have_is_named(stack, ask, there):
     assert manifest(there)["missing"] == [{"key": key, "conversation_id": "conv_1"}]
 
 
-def test_a_disk_that_takes_no_more_is_said_and_with_room_it_goes_on(stack, say, ask, there):
+def test_a_full_disk_is_reported_and_with_space_the_export_continues(stack, say, ask, there):
     put_call(stack, "conv_1")
     key = put_recording(stack, "conv_1", os.urandom(3_000_000))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -119,12 +144,12 @@ def test_a_disk_that_takes_no_more_is_said_and_with_room_it_goes_on(stack, say, 
     again, _ = ask("export", str(there), *DAY)
 
     why = f"{there} could not be written (File too large)."
-    assert (code, said.strip()) == (1, f"{why} What is there stays: the same command goes on from it.")
+    assert (code, said.strip()) == (1, f"{why} The files so far stay: the same command continues.")
     assert left == ({f"{FOLDER}/conv_1.json"}, ["journal.jsonl", "lock"])
     assert (again, files(there)[key]) == (0, stack.body(key))
 
 
-def test_without_permission_it_says_for_what_and_the_export_is_complete_no_more(stack, say, wire, there):
+def test_a_missing_permission_is_named_and_the_export_is_no_longer_complete(stack, say, wire, there):
     key = put_call(stack, "conv_1")
     say("export", str(there), *DAY)
     put(stack, key, b"changed")
@@ -137,7 +162,7 @@ def test_without_permission_it_says_for_what_and_the_export_is_complete_no_more(
     assert not (there / "manifest.json").exists()
 
 
-def test_only_its_owner_may_read_an_export_whatever_the_umask(stack, ask, tmp_path, careless):
+def test_only_its_owner_may_read_an_export_with_any_umask(stack, ask, tmp_path, careless):
     put_call(stack, "conv_1")
     frozen = put_recording(stack, "conv_1", StorageClass="GLACIER")
     empty = tmp_path / "empty"
