@@ -1,4 +1,4 @@
-"""`ops verify`: whatever does not agree is named, and nothing else."""
+"""Archived calls, and how they can be damaged."""
 
 from collections.abc import Callable
 from typing import Any

@@ -6,7 +6,7 @@ from tests.scripts.operations.conftest import CALLER, INTERRUPTED, deploy_output
 from tests.scripts.operations.verify.conftest import FOLDER, json_key, replace
 
 
-def test_calls_are_chosen_as_for_a_replay(stack, ask, archive, subtests):
+def test_calls_are_chosen_in_the_same_way_as_for_a_replay(stack, ask, archive, subtests):
     archive("conv_1")
     archive("conv_2", agent_id="agent_2")
     archive("conv_3", number="anonymous")
@@ -24,13 +24,6 @@ def test_calls_are_chosen_as_for_a_replay(stack, ask, archive, subtests):
             _, found = ask("verify", *choice.split())
 
             assert sorted(row["call"] for row in found["rows"]) == chosen
-
-
-def test_a_call_that_nobody_knows_is_said_to_be_unknown(say):
-    code, out, err = say("verify", "conv_1")
-
-    assert (code, out) == (1, "")
-    assert err.endswith("Nothing is known of conv_1: no webhook brought it, and no pass fetched it.\n")
 
 
 def test_no_choice_is_explained(say):
@@ -109,7 +102,7 @@ def test_a_call_whose_json_is_compressed_agrees(stack, ask, whole, monkeypatch):
     assert (code, found["rows"][0]["problems"]) == (0, [])
 
 
-def test_a_json_that_is_no_gzip_though_it_says_so_is_named(stack, ask, whole):
+def test_a_json_that_is_not_the_gzip_that_its_encoding_says_is_named(stack, ask, whole):
     whole("conv_1")
     metadata = stack.head(json_key("conv_1"))["Metadata"]
     stack.s3.put_object(

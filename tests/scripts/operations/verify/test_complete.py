@@ -5,7 +5,7 @@ from tests.scripts.operations.conftest import note, table
 from tests.scripts.operations.verify.conftest import delete
 
 
-def test_a_call_that_is_whole_has_no_problem(stack, ask, mem0, whole, remember):
+def test_a_complete_call_has_no_problem(stack, ask, mem0, whole, remember):
     whole("conv_1")
     table(stack).delete_item(Key={"conversation_id": "conv_1", "item": "memory#factual"})
     table(stack).delete_item(Key={"conversation_id": "conv_1", "item": "memory#semantic"})
@@ -23,13 +23,13 @@ def test_a_call_that_is_whole_has_no_problem(stack, ask, mem0, whole, remember):
     ]  # fmt: skip
 
 
-def test_what_is_as_it_should_be_is_no_problem(stack, ask, archive, whole):
+def test_expired_bodies_and_calls_without_words_or_number_are_no_problem(stack, ask, archive, whole):
     whole("conv_expired")
     for key in Records(table(stack)).get("conv_expired").staged_keys:
         delete(stack, key)
-    archive("conv_silent", transcript=[])
-    note(stack, "conv_silent", "memory#factual", state="done", memories=1)
-    note(stack, "conv_silent", "memory#semantic", state="done", reason="nothing_to_say")
+    archive("conv_wordless", transcript=[])
+    note(stack, "conv_wordless", "memory#factual", state="done", memories=1)
+    note(stack, "conv_wordless", "memory#semantic", state="done", reason="nothing_to_say")
     archive("conv_nobody", number="anonymous")
     archive("conv_pending", has_audio=True, number="anonymous")
 
@@ -37,21 +37,21 @@ def test_what_is_as_it_should_be_is_no_problem(stack, ask, archive, whole):
 
     rows = {row.pop("call"): row for row in found["rows"]}
     assert (code, [row["problems"] for row in rows.values()]) == (0, [[], [], [], []])
-    assert rows["conv_silent"]["semantic"] == "nothing_to_say"
+    assert rows["conv_wordless"]["semantic"] == "nothing_to_say"
     assert (rows["conv_nobody"]["factual"], rows["conv_nobody"]["mp3"]) == ("-", "none")
     assert rows["conv_pending"]["mp3"] == "pending"
 
 
-def test_an_erasure_that_is_not_through_is_a_problem(stack, ask):
+def test_an_unfinished_erasure_is_a_problem(stack, ask):
     note(stack, "conv_1", erased_at="2026-11-21T12:00:00Z", folder="12025550123")
 
     code, found = ask("verify", "conv_1")
 
-    sentence = "its erasure is not through: ops erase --conversation conv_1 --yes"
+    sentence = "its erasure is not finished: ops erase --conversation conv_1 --yes"
     assert (code, found["rows"][0]["problems"]) == (1, [sentence])
 
 
-def test_an_erased_call_is_whole_without_anything(stack, ask):
+def test_an_erased_call_without_any_data_is_complete(stack, ask):
     note(stack, "conv_1", erased_at="2026-11-21T12:00:00Z")
 
     code, found = ask("verify", "conv_1")

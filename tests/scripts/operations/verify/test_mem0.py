@@ -64,7 +64,7 @@ def hosted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformBa
         Kept.all.clear()
 
 
-def test_the_hosted_mem0_is_asked_just_so(stack, ask, hosted, whole):
+def test_the_hosted_mem0_is_asked_in_the_same_way(stack, ask, hosted, whole):
     metadata = {"conversation_id": "conv_1", "type": "semantic"}
     memory = Memory(CALLER, "semantic", [{"role": "user", "content": "A boat."}], metadata, infer=False)
     answer = hosted.add(memory, again=False)

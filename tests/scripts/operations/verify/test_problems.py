@@ -26,7 +26,7 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
     "whole": (lambda stack, call, keys: None, []),
     "json_gone": (
         lambda stack, call, keys: delete(stack, json_key(call)),
-        ["the record has a transcript, and the archive no JSON"],
+        ["the record has a transcript, but the archive has no JSON"],
     ),
     "json_older": (
         lambda stack, call, keys: replace(stack, json_key(call), metadata=NOT_OURS),
@@ -40,7 +40,7 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
     "json_list": (lambda stack, call, keys: replace(stack, json_key(call), b"7"), ["the JSON cannot be read"]),
     "mp3_gone": (
         lambda stack, call, keys: delete(stack, mp3_key(call)),
-        ["the record has a recording, and the archive no MP3"],
+        ["the record has a recording, but the archive has no MP3"],
     ),
     "mp3_older": (
         lambda stack, call, keys: replace(stack, mp3_key(call), metadata=NOT_OURS),
@@ -48,23 +48,23 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
     ),
     "mp3_unknown": (
         lambda stack, call, keys: note(stack, call, audio="pending"),
-        ["the archive has an MP3 that the record does not know"],
+        ["the archive has an MP3 that is not in the record"],
     ),
     "mp3_foreign": (
         lambda stack, call, keys: (note(stack, call, audio="none"), replace(stack, mp3_key(call), metadata={})),
-        ["the archive has an MP3 that the record does not know"],
+        ["the archive has an MP3 that is not in the record"],
     ),
     "parked": (
         lambda stack, call, keys: (park(stack, call, keys[1]), untag(stack, keys[1])),
-        ["its audio is parked, although its folder is known"],
+        ["its audio is parked, but its folder is known"],
     ),
     "staged_open": (
         lambda stack, call, keys: (untag(stack, keys[0]), untag(stack, keys[1])),
-        ["staged bodies that are not finished: 2"],
+        ["staged bodies that are not archived: 2"],
     ),
     "ledger_empty": (
         lambda stack, call, keys: table(stack).delete_item(Key={"conversation_id": call, "item": "memory#factual"}),
-        ["the factual memory is not written: nobody began"],
+        ["the factual memory is not written: not started"],
     ),
     "ledger_open": (
         lambda stack, call, keys: note(stack, call, "memory#semantic", state="sending"),
@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
     ),
     "two": (
         lambda stack, call, keys: (delete(stack, mp3_key(call)), untag(stack, keys[0])),
-        ["staged bodies that are not finished: 1", "the record has a recording, and the archive no MP3"],
+        ["staged bodies that are not archived: 1", "the record has a recording, but the archive has no MP3"],
     ),
 }  # fmt: skip
 
@@ -88,10 +88,8 @@ def test_each_disagreement_is_named(stack, ask, whole):
         name: problems for name, (_, problems) in BROKEN.items()
     }
     assert found["title"] == f"{len(BROKEN)} calls, {len(BROKEN) - 1} with a problem"
-    assert (
-        found["next"]
-        == "ops dlq list: heal and redrive what is there; what stays wrong: ops replay --conversation ID --force --yes"
-    )
+    replay = "ops replay --conversation ID --force --yes"
+    assert found["next"] == f"ops dlq list: fix the cause and redrive what is there; if a problem stays: {replay}"
 
 
 def test_only_calls_with_a_problem_are_shown_if_asked_for(stack, ask, whole):
@@ -105,7 +103,7 @@ def test_only_calls_with_a_problem_are_shown_if_asked_for(stack, ask, whole):
     assert [row["call"] for row in found["rows"]] == ["conv_1"]
 
 
-def test_audio_that_waits_for_its_call_is_named(stack, ask, context):
+def test_audio_that_waits_for_its_transcript_is_named(stack, ask, context):
     check = stage_recording(stack, "conv_1", b"mp3", now=NOON)
     archive_checks(context, check)
 
@@ -126,7 +124,7 @@ def test_all_versions_of_audio_that_waits_for_its_call_may_be_unfinished(stack, 
     assert found["rows"][0]["problems"] == ["its audio is parked, and no transcript came"]
 
 
-def test_a_call_that_was_only_fetched_is_named(stack, ask):
+def test_a_call_without_a_transcript_is_named(stack, ask):
     note(stack, "conv_1", fetches=1)
 
     code, found = ask("verify", "conv_1")
