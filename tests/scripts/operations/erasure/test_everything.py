@@ -127,6 +127,15 @@ def test_a_message_that_is_none_of_ours_stays_where_it_is(stack, keep, erase):
     assert (code, len(stack.take("ArchiveDlqUrl"))) == (0, 1)
 
 
+def test_an_unreadable_body_goes_whose_message_was_dropped_before_the_hourly_run(stack, keep, erase, ask, tmp_path):
+    keep(f"{CALLER} is no JSON".encode())
+    ask("dlq", "drop", "archive", "--save", f"{tmp_path}/dropped", "--yes")
+
+    code, certificate = erase(CALLER)
+
+    assert (code, certificate["complete"], traces(stack)) == (0, True, [])
+
+
 def test_a_body_that_goes_while_it_is_looked_at_is_no_error(stack, keep, erase, wire):
     keep(call("conv_1"))
     late = staged_key(stage(stack, call("conv_1") | {"event_timestamp": 9}))

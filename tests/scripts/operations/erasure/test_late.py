@@ -53,7 +53,7 @@ def test_a_number_of_which_nothing_is_kept_can_be_closed_all_the_same(stack, kee
     code, certificate = erase(CALLER)
     keep(call("conv_1"))
 
-    assert found["next"].startswith("nothing is kept of this caller: is the number as the calls had it")
+    assert found["next"].startswith("there is no data about this caller: is the number written as in the calls")
     assert (code, certificate["complete"], traces(stack)) == (0, True, [])
 
 

@@ -53,7 +53,7 @@ def test_a_legal_hold_is_named_for_what_it_is(stack, lock, keep, erase):
     code, certificate = erase(CALLER)
 
     (kept_back,) = (each for each in certificate["remains"] if each["what"].startswith("120…123/conv_1.json"))
-    assert (code, kept_back["why"], kept_back["until"]) == (1, "Object Lock", "its legal hold is taken off")
+    assert (code, kept_back["why"], kept_back["until"]) == (1, "Object Lock", "its legal hold is removed")
 
 
 def test_what_a_policy_keeps_is_named_without_a_date(stack, keep, erase, wire):

@@ -88,7 +88,7 @@ def test_memories_that_mem0_does_not_delete_are_no_erasure(stack, keep, remember
         answer = failed("--conversation", "conv_1")
         close_clients()
 
-    assert answer == (1, "Mem0 still has memories that it was told to delete: run the same command again.")
+    assert answer == (1, "Mem0 still has memories that it should have deleted: run the same command again.")
     assert stack.object_keys() == {f"{CALLER[1:]}/conv_1.json"}  # by which they are found again
 
 
@@ -100,4 +100,4 @@ def test_a_stack_without_mem0_says_that_it_cannot_look_there(keep, erase, ask):
 
     assert found["in_mem0"] == "the stack has no Mem0"
     assert (code, certificate["complete"]) == (0, True)
-    assert "memories in a Mem0 of earlier times" in {each["what"] for each in certificate["remains"]}
+    assert "memories in a Mem0 that the stack used before" in {each["what"] for each in certificate["remains"]}

@@ -17,14 +17,14 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 
 
 BAD = {
-    "nobody": ([], "Whom? Give a caller's number, or one call with --conversation."),
-    "two things": ([CALLER, "--conversation", "conv_1"], "Whom? Give a caller's number, or one call"),
-    "no number": (["anonymous"], "'anonymous' is no phone number: write it as +12025550123."),
-    "no id": (["--conversation", "../x"], "'../x' is no conversation id"),
+    "nobody": ([], "Name one: a caller's number, or one call with --conversation."),
+    "two things": ([CALLER, "--conversation", "conv_1"], "Name one: a caller's number, or one call"),
+    "no number": (["anonymous"], "'anonymous' is not a phone number: write it as +12025550123."),
+    "no id": (["--conversation", "../x"], "'../x' is not a conversation id"),
     "an existing certificate": ([CALLER, "--certificate", "mine.json"], "a certificate is never overwritten."),
     "an existing text": ([CALLER, "--certificate", "other.json"], "a certificate is never overwritten."),
     "no folder": ([CALLER, "--certificate", "no/where.json"], "written to no/where.json: No such file or directory."),
-    "a text": ([CALLER, "--certificate", "mine.txt"], "mine.txt is no name for the certificate: it must end in .json"),
+    "a text": ([CALLER, "--certificate", "mine.txt"], "cannot be named mine.txt: it must end in .json"),
     "a place": ([CALLER, "--certificate", "."], "it must end in .json"),
 }
 
