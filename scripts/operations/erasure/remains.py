@@ -110,7 +110,7 @@ def retained_until(stack: Stack, version: Version) -> str | None:
 
 def backup_days(stack: Stack) -> int:
     try:
-        answer = stack.client("dynamodb").describe_continuous_backups(TableName=stack.output("ConversationTableName"))
+        answer = stack.table.meta.client.describe_continuous_backups(TableName=stack.table.name)
         recovery = answer["ContinuousBackupsDescription"]["PointInTimeRecoveryDescription"]
         return int(recovery.get("RecoveryPeriodInDays", BACKUP_DAYS))
     except ClientError:

@@ -1,4 +1,4 @@
-"""`ops erase`: all that is kept of somebody goes, nothing of others does, and what could not go is said."""
+"""Erasures, and all kinds of data that a stack can have about a caller."""
 
 import base64
 import json
@@ -39,11 +39,10 @@ WORDS = defaultdict(lambda: "Kingfisher", {OTHER: "Halcyon"})
 Erase = Callable[..., tuple[int, dict[str, Any]]]
 
 
-@pytest.fixture(autouse=True)
-def no_function_at_work(stack: Stack) -> None:
-    """One that began before would be waited for a second longer than its timeout."""
-    stack.outputs |= {"ArchiveTimeoutSeconds": "-1", "MemoryTimeoutSeconds": "-1", "MemoryUnknownSeconds": "3600"}
-    deploy_outputs(stack.outputs)
+@pytest.fixture
+def more_outputs() -> dict[str, str]:
+    """No function is running: an erasure waits one second longer than the longest timeout."""
+    return {"ArchiveTimeoutSeconds": "-1", "MemoryTimeoutSeconds": "-1", "MemoryUnknownSeconds": "3600"}
 
 
 @pytest.fixture
@@ -75,7 +74,7 @@ def failed(say: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable
 
 @pytest.fixture
 def keep(stack: Stack, context: Any) -> Callable[..., list[str]]:
-    """Have bodies staged and handed to the archiver; returns their staged keys."""
+    """Stage bodies and archive them; returns their staged keys."""
 
     def run(*bodies: Any) -> list[str]:
         checks = [stage(stack, body) for body in bodies]
@@ -88,7 +87,7 @@ def keep(stack: Stack, context: Any) -> Callable[..., list[str]]:
 
 @pytest.fixture
 def sweep(stack: Stack) -> Callable[[], None]:
-    """The hourly pass over all hours, which notes what nobody finished; its claim checks are still to come."""
+    """The hourly run over all hours, which notes unfinished bodies. Its claim checks wait in the queue."""
 
     def run() -> None:
         table(stack).delete_item(Key={"conversation_id": "#reconciler", "item": "swept"})
@@ -99,7 +98,7 @@ def sweep(stack: Stack) -> Callable[[], None]:
 
 @pytest.fixture
 def lock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, datetime], None]:
-    """Have a bucket with Object Lock in the stack; keep all versions of an object until then."""
+    """Give the stack a bucket with Object Lock; returns a function that locks all versions of an object."""
     bucket = "locked"
     stack.s3.create_bucket(Bucket=bucket, ObjectLockEnabledForBucket=True)
     monkeypatch.setenv("BUCKET_NAME", bucket)
@@ -117,7 +116,7 @@ def lock(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, dateti
 
 
 def unlock(stack: Stack) -> None:
-    """Let the retention be over."""
+    """End all retention."""
     stored = s3_backends[DEFAULT_ACCOUNT_ID]["aws"].buckets[stack.bucket].keys
     for version in (version for key in list(stored) for version in stored.getlist(key)):
         version.lock_mode = version.lock_until = None
@@ -158,7 +157,7 @@ def spoken(number: str) -> bytes:
 
 
 def failure(conversation_id: str, number: str = CALLER) -> dict[str, Any]:
-    """An event about a call that never was."""
+    """An event about a call that failed to start."""
     event = json.loads(fixture_body("09"))
     event["data"]["conversation_id"] = conversation_id
     event["data"]["metadata"]["body"] |= {"To": number, "Called": number}
@@ -166,12 +165,12 @@ def failure(conversation_id: str, number: str = CALLER) -> dict[str, Any]:
 
 
 def notice(number: str = CALLER, written: str = "") -> dict[str, Any]:
-    """An event about no call, with a number where none is looked for."""
+    """An event without a call, with a number in its text."""
     return {"type": "callback_wanted", "data": {"text": f"Call {written or number} back about {WORDS[number]}."}}
 
 
 def traced(conversation_id: str, number: str = CALLER) -> dict[str, Any]:
-    """A call as OpenTelemetry tells it, and no other event."""
+    """A call that has only an OpenTelemetry event."""
     named = {"key": "elevenlabs.telephony.external_number", "value": {"stringValue": f"tel:{number}"}}
     span = {"attributes": [named, {"key": "transcript", "value": {"stringValue": WORDS[number]}}]}
     traces = {"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}
@@ -185,7 +184,7 @@ def sip(conversation_id: str, number: str = CALLER) -> dict[str, Any]:
 
 
 def kept(stack: Stack) -> Iterator[str]:
-    """All that the stack keeps, as text: found without any of the project's code."""
+    """All data in the stack as text, found without the project's code."""
     for page in stack.s3.get_paginator("list_object_versions").paginate(Bucket=stack.bucket):
         for each in page.get("Versions", []):
             got = stack.s3.get_object(Bucket=stack.bucket, Key=each["Key"], VersionId=each["VersionId"])
@@ -204,7 +203,7 @@ def traces(stack: Stack, number: str = CALLER) -> list[str]:
 
 
 def everything(stack: Stack, keep: Callable[..., list[str]], sweep: Callable[[], None], name: str) -> None:
-    """Whatever the stack can come to keep of the caller, and the other in the same bodies."""
+    """All kinds of data about the caller, and about the other caller in the same bodies."""
     keep(call(f"{name}1", has_audio=True), audio(f"{name}1"), call(f"{name}1", status="done") | {"event_timestamp": 9})
     stack.s3.delete_object(Bucket=stack.bucket, Key=f"{CALLER[1:]}/{name}1.json")
     keep(call(f"{name}2", None), failure(f"{name}2", "anonymous"), call(f"{name}2") | {"event_timestamp": 9})
@@ -219,20 +218,20 @@ def everything(stack: Stack, keep: Callable[..., list[str]], sweep: Callable[[],
 
 
 def archive_rest(stack: Stack, context: Any) -> None:
-    """Have archived what waits in ArchiveQueue."""
+    """Archive what waits in ArchiveQueue."""
     if checks := [message["Body"] for message in stack.take("ArchiveQueueUrl")]:
         archive_checks(context, *checks)
 
 
 def at(wire: Wire, operation: str, number: int, act: Callable[[], Any]) -> None:
-    """Do something once, when AWS has done so many of an operation from now on."""
+    """Do something once, after the given number of operations from now on."""
     wire.seen.clear()
     left = [act]
     wire.after(operation, lambda: left.pop()() if left and wire.seen[operation] >= number else None)
 
 
 def remembered(mem0: HostedMem0, user: str, conversation_id: str) -> None:
-    """As if the memory writer had sent it, and no more."""
+    """As if the memory writer had sent the memory and then stopped."""
     metadata: dict[str, str | int | None] = {"conversation_id": conversation_id, "type": "factual"}
     memory = Memory(user, "factual", [{"role": "user", "content": "-"}], metadata, infer=False)
     PlatformBackend(mem0.url, mem0.key, 5).add(memory, again=False)

@@ -48,7 +48,7 @@ def test_the_certificate_holds_neither_number_nor_words(stack, keep, say, tmp_pa
         assert WORDS[CALLER] not in told
 
 
-def test_a_certificate_is_named_by_the_time_where_no_name_is_given(stack, keep, say, tmp_path, monkeypatch):
+def test_without_a_name_a_certificate_is_named_by_the_time(stack, keep, say, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keep(call("conv_1"))
 
@@ -58,7 +58,7 @@ def test_a_certificate_is_named_by_the_time_where_no_name_is_given(stack, keep, 
     assert sorted(each.suffix for each in tmp_path.glob("erasure-20*Z.*")) == [".json", ".txt"]
 
 
-def test_the_empty_certificate_of_a_run_that_was_killed_is_no_hindrance(stack, keep, say, tmp_path):
+def test_an_empty_certificate_of_a_killed_run_is_overwritten(stack, keep, say, tmp_path):
     keep(call("conv_1"))
     for suffix in (".json", ".txt"):
         (tmp_path / f"request{suffix}").touch()
@@ -70,7 +70,7 @@ def test_the_empty_certificate_of_a_run_that_was_killed_is_no_hindrance(stack, k
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["new", "left by a run that was killed"])
-def test_only_its_owner_may_read_a_certificate_whatever_the_umask(stack, keep, say, tmp_path, careless, is_there):
+def test_only_its_owner_may_read_a_certificate_with_any_umask(stack, keep, say, tmp_path, careless, is_there):
     keep(call("conv_1"))
     file = tmp_path / "request.json"
     if is_there:

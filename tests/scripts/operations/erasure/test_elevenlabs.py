@@ -29,7 +29,7 @@ def elevenlabs(stack: Stack) -> Iterator[ElevenLabs]:
         close_clients()
 
 
-def test_elevenlabs_copy_goes_once_its_key_is_right(stack, keep, elevenlabs, erase):
+def test_elevenlabs_copy_is_deleted_once_its_key_is_right(stack, keep, elevenlabs, erase):
     keep(call("conv_1"))
     for conversation_id in ("conv_1", "conv_2"):
         elevenlabs.add({"conversation_id": conversation_id})
@@ -58,7 +58,7 @@ def test_a_call_that_elevenlabs_does_not_know_is_not_certified_as_deleted_there(
     assert unknown["what"] == "conv_1"
 
 
-def test_elevenlabs_copy_of_a_call_that_is_erased_already_can_still_go(stack, keep, elevenlabs, erase):
+def test_elevenlabs_copy_of_an_erased_call_can_still_be_deleted(stack, keep, elevenlabs, erase):
     keep(call("conv_1"))
     elevenlabs.add({"conversation_id": "conv_1"})
     _, first = erase(CALLER)

@@ -29,7 +29,7 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 ]
 
 
-def test_nothing_of_a_caller_is_left_wherever_it_was(stack, keep, sweep, erase, context):
+def test_no_data_about_a_caller_is_left_anywhere(stack, keep, sweep, erase, context):
     keep(call("conv_other", OTHER))
     everything(stack, keep, sweep, "conv_")
     others = stack.versions(OTHER[1:])
@@ -46,7 +46,7 @@ def test_nothing_of_a_caller_is_left_wherever_it_was(stack, keep, sweep, erase, 
     assert any(certificate["found_afterwards"].values()) is False
 
 
-def test_what_comes_once_more_about_an_erased_caller_is_dropped(stack, keep, erase, context):
+def test_repeated_deliveries_about_an_erased_caller_are_dropped(stack, keep, erase, context):
     bodies = [call("conv_1"), audio("conv_1"), failure("conv_2")]
     keep(*bodies)
     late = [stage(stack, body) for body in bodies]
@@ -59,7 +59,7 @@ def test_what_comes_once_more_about_an_erased_caller_is_dropped(stack, keep, era
     assert stack.reasons() == []
 
 
-def test_one_call_of_a_caller_goes_and_the_others_stay(stack, keep, sweep, erase):
+def test_one_call_of_a_caller_is_deleted_and_the_others_stay(stack, keep, sweep, erase):
     keep(call("conv_1"), audio("conv_1"), failure("conv_1"), [call("conv_1"), call("conv_2")])
     staged = stage(stack, audio("conv_1") | {"event_timestamp": 9})
     sweep()
@@ -73,7 +73,7 @@ def test_one_call_of_a_caller_goes_and_the_others_stay(stack, keep, sweep, erase
     assert staged_key(staged) not in stack.object_keys("staging/")
 
 
-def test_others_who_came_in_the_same_array_keep_their_parked_audio(stack, keep, erase):
+def test_other_callers_in_the_same_array_keep_their_parked_audio(stack, keep, erase):
     (array,) = keep([audio("conv_1"), audio("conv_2", OTHER)])
     keep(call("conv_1"))
     erase(CALLER)
@@ -91,7 +91,7 @@ def archiver_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tombstones, "erased_at", lambda *_: None)
 
 
-def test_a_call_that_comes_while_functions_are_waited_for_is_waited_for_too(
+def test_a_call_that_arrives_during_the_wait_is_erased_after_a_second_wait(
     stack, keep, erase, hosted, wire, monkeypatch
 ):
     keep(call("conv_1"))
@@ -109,7 +109,7 @@ def test_a_call_that_comes_while_functions_are_waited_for_is_waited_for_too(
 
 
 @pytest.mark.parametrize("key", [f"{CALLER[1:]}/", f"{CALLER[1:]}/notes of mine.txt"], ids=["a folder", "a file"])
-def test_what_somebody_else_put_into_the_callers_folder_goes_too(stack, keep, erase, key):
+def test_objects_that_somebody_else_put_into_the_callers_folder_are_deleted_too(stack, keep, erase, key):
     keep(call("conv_1"))
     stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"")
 
@@ -118,7 +118,7 @@ def test_what_somebody_else_put_into_the_callers_folder_goes_too(stack, keep, er
     assert (code, certificate["conversations"], stack.object_keys()) == (0, ["conv_1"], set())
 
 
-def test_a_message_that_is_none_of_ours_stays_where_it_is(stack, keep, erase):
+def test_a_foreign_message_stays_in_its_queue(stack, keep, erase):
     keep(call("conv_1"))
     stack.sqs.send_message(QueueUrl=stack.outputs["ArchiveDlqUrl"], MessageBody='{"staged_key": []}')
 
@@ -127,7 +127,7 @@ def test_a_message_that_is_none_of_ours_stays_where_it_is(stack, keep, erase):
     assert (code, len(stack.take("ArchiveDlqUrl"))) == (0, 1)
 
 
-def test_an_unreadable_body_goes_whose_message_was_dropped_before_the_hourly_run(stack, keep, erase, ask, tmp_path):
+def test_an_unreadable_body_whose_message_was_dropped_is_deleted(stack, keep, erase, ask, tmp_path):
     keep(f"{CALLER} is no JSON".encode())
     ask("dlq", "drop", "archive", "--save", f"{tmp_path}/dropped", "--yes")
 
@@ -136,7 +136,7 @@ def test_an_unreadable_body_goes_whose_message_was_dropped_before_the_hourly_run
     assert (code, certificate["complete"], traces(stack)) == (0, True, [])
 
 
-def test_a_body_that_goes_while_it_is_looked_at_is_no_error(stack, keep, erase, wire):
+def test_a_body_that_is_deleted_during_the_search_is_no_error(stack, keep, erase, wire):
     keep(call("conv_1"))
     late = staged_key(stage(stack, call("conv_1") | {"event_timestamp": 9}))
     version = stack.head(late)["VersionId"]

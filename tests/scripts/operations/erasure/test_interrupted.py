@@ -51,7 +51,7 @@ def of_all_kinds(
 
 
 @pytest.mark.parametrize("part", range(4))
-def test_an_erasure_that_is_cut_off_anywhere_is_finished_by_a_second_run(
+def test_an_erasure_that_fails_after_any_write_is_finished_by_a_second_run(
     stack, keep, sweep, erase, say, wire, context, tmp_path, part
 ):
     for number in range(1 + part, 100, 4):
@@ -72,9 +72,7 @@ def test_an_erasure_that_is_cut_off_anywhere_is_finished_by_a_second_run(
     assert number > 25
 
 
-def test_audio_is_found_again_when_the_transcript_that_named_its_caller_is_gone(
-    stack, keep, sweep, erase, failed, wire
-):
+def test_audio_is_found_again_after_the_transcript_with_its_caller_is_deleted(stack, keep, sweep, erase, failed, wire):
     keep(audio("conv_1"))
     named = staged_key(stage(stack, call("conv_1")))
     sweep()

@@ -33,7 +33,7 @@ def began(event: dict[str, Any], moment: datetime) -> dict[str, Any]:
     return event | {"data": event["data"] | {"metadata": metadata}}
 
 
-def test_a_call_of_before_that_comes_after_the_certificate_is_dropped_and_a_later_one_kept(stack, keep, erase):
+def test_an_earlier_call_that_arrives_after_the_certificate_is_dropped_and_a_later_call_kept(stack, keep, erase):
     now = datetime.now(timezone.utc)
     keep(began(call("conv_1"), now - timedelta(days=2)))
     erase(CALLER)
@@ -48,7 +48,7 @@ def test_a_call_of_before_that_comes_after_the_certificate_is_dropped_and_a_late
     assert stack.object_keys() == {f"{CALLER[1:]}/conv_6.json"}
 
 
-def test_a_number_of_which_nothing_is_kept_can_be_closed_all_the_same(stack, keep, ask, erase):
+def test_a_number_without_data_can_be_erased_too(stack, keep, ask, erase):
     _, found = ask("erase", CALLER)
     code, certificate = erase(CALLER)
     keep(call("conv_1"))
@@ -69,9 +69,7 @@ def test_an_erasure_that_is_run_again_covers_the_calls_until_then(stack, keep, e
     assert (code, certificate["conversations"], traces(stack)) == (0, ["conv_1"], [])
 
 
-def test_the_erasure_of_a_number_that_calls_all_the_time_ends_and_keeps_the_later_calls(
-    stack, keep, erase, hosted, wire
-):
+def test_the_erasure_of_a_number_that_keeps_calling_ends_and_keeps_the_later_calls(stack, keep, erase, hosted, wire):
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
     keep(call("conv_1"), call("conv_2") | {"event_timestamp": 9})
     remembered(hosted, CALLER, "conv_1")
@@ -96,7 +94,7 @@ def test_the_erasure_of_a_number_that_calls_all_the_time_ends_and_keeps_the_late
     assert not any(stack.call(name).get("erased_at") for name in kept_calls)
 
 
-def test_a_later_call_of_which_only_an_event_came_yet_stays(stack, keep, erase):
+def test_a_later_call_with_only_an_event_so_far_stays(stack, keep, erase):
     keep(call("conv_1"))
     failure = {"conversation_id": "later_1", "metadata": {"body": {"To": CALLER}}}
     later = datetime.now(timezone.utc) + timedelta(minutes=1)

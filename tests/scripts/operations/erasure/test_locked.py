@@ -18,7 +18,7 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 ]
 
 
-def test_what_is_locked_is_named_and_hidden_and_goes_when_it_is_free(stack, lock, keep, sweep, erase):
+def test_locked_objects_are_named_and_hidden_and_deleted_once_they_are_unlocked(stack, lock, keep, sweep, erase):
     until = datetime.now(timezone.utc).replace(microsecond=0) + timedelta(days=30)
     keep(call("conv_1"), call("conv_2"))
     recording = staged_key(stage_recording(stack, "conv_1", spoken(CALLER)))
@@ -45,7 +45,7 @@ def test_what_is_locked_is_named_and_hidden_and_goes_when_it_is_free(stack, lock
     assert "Versions" not in stack.s3.list_object_versions(Bucket=stack.bucket)
 
 
-def test_a_legal_hold_is_named_for_what_it_is(stack, lock, keep, erase):
+def test_a_legal_hold_is_named(stack, lock, keep, erase):
     keep(call("conv_1"))
     held = {"Bucket": stack.bucket, "Key": f"{CALLER[1:]}/conv_1.json"}
     stack.s3.put_object_legal_hold(**held, LegalHold={"Status": "ON"})
@@ -56,7 +56,7 @@ def test_a_legal_hold_is_named_for_what_it_is(stack, lock, keep, erase):
     assert (code, kept_back["why"], kept_back["until"]) == (1, "Object Lock", "its legal hold is removed")
 
 
-def test_what_a_policy_keeps_is_named_without_a_date(stack, keep, erase, wire):
+def test_an_object_that_a_policy_protects_is_named_without_a_date(stack, keep, erase, wire):
     keep(call("conv_1"))
 
     def forbid() -> None:
@@ -70,7 +70,7 @@ def test_what_a_policy_keeps_is_named_without_a_date(stack, keep, erase, wire):
     assert (code, kept_back["until"]) == (1, "run this again then")
 
 
-def test_an_object_that_cannot_be_read_at_once_is_named_before_anything_is_deleted(stack, keep, failed, wire):
+def test_an_object_in_an_archive_class_is_named_before_anything_is_deleted(stack, keep, failed, wire):
     keep(call("conv_1"), notice(OTHER))
     wire.refuse("GetObject", "InvalidObjectState")
 

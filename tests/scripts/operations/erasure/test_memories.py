@@ -42,7 +42,7 @@ def test_a_number_with_other_calls_stays_a_user_of_mem0(keep, remember, hosted, 
     assert not [target for method, target, _ in hosted.requests if "/entities/" in target]
 
 
-def test_memories_go_also_of_a_client_and_of_a_number_that_changed(keep, remember, hosted, erase):
+def test_memories_of_a_client_id_and_of_a_changed_number_are_deleted_too(keep, remember, hosted, erase):
     keep(call("conv_1", None, user_id="anna"), call("conv_2", OTHER))
     remember("Announcements")
     keep(call("conv_1") | {"event_timestamp": 9}, call("conv_2") | {"event_timestamp": 9})

@@ -30,7 +30,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("words", "sentence"), BAD.values(), ids=BAD)
-def test_what_cannot_be_done_as_it_was_given_deletes_nothing(keep, stack, say, tmp_path, monkeypatch, words, sentence):
+def test_a_wrong_command_deletes_nothing(keep, stack, say, tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
     Path("mine.json").write_text("mine")
     Path("other.txt").write_text("mine")
@@ -46,7 +46,7 @@ def test_what_cannot_be_done_as_it_was_given_deletes_nothing(keep, stack, say, t
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"mine.json": "mine", "other.txt": "mine"}
 
 
-def test_the_help_says_what_it_does_and_how_to_go_on(say):
+def test_the_help_explains_what_it_does_and_how_to_continue(say):
     code, out, _ = say("erase", "--help")
 
     assert code == 0
@@ -54,7 +54,7 @@ def test_the_help_says_what_it_does_and_how_to_go_on(say):
         assert told in " ".join(out.split())
 
 
-def test_a_certificate_shows_what_others_wrote_as_text(stack, say, keep, tmp_path):
+def test_a_certificate_shows_control_characters_as_text(stack, say, keep, tmp_path):
     keep(call("conv_1"))
     deploy_outputs(stack.outputs | {"ReplicationBucketArn": "copy\u202e[red]\x9b2J"})
     file = tmp_path / "erasure.json"
