@@ -186,7 +186,7 @@ def explain(group: list[DeadLetter]) -> dict[str, Any]:
 def save_all(chosen: list[DeadLetter], path: Path) -> None:
     """Write the messages to the disk. Raises OpsError; an existing file is not overwritten."""
     try:
-        with open_private(path, anew=True) as file:
+        with open_private(path, must_be_new=True) as file:
             file.writelines(
                 f"{json.dumps(letter.message | {'Body': letter.body, 'Queue': letter.queue})}\n" for letter in chosen
             )

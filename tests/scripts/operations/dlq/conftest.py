@@ -18,7 +18,7 @@ DEAD = {"archive": "ArchiveDlqUrl", "memory": "MemoryDlqUrl", "audio": "AudioDlq
 
 
 def put_dead_letter(stack: Stack, body: str, queue: str = "archive", **attributes: str) -> None:
-    """Put a message into a dead-letter queue: with attributes as a function or SNS does, without as SQS does."""
+    """Put a message into a dead-letter queue. Functions and SNS attach attributes, SQS does not."""
     stack.sqs.send_message(
         QueueUrl=stack.outputs[DEAD[queue]], MessageBody=body,
         MessageAttributes={name: {"DataType": "String", "StringValue": text} for name, text in attributes.items()},

@@ -20,7 +20,7 @@ from tests.scripts.operations.dlq.conftest import (
 
 
 def put_all_kinds(stack: Stack) -> None:
-    """In the archive's queue: a call, an array with two more, a recording, and what names none."""
+    """Put dead letters about a call, an array with two calls, a recording, and no call into the archive's queue."""
     stack.s3.put_object(Bucket=stack.bucket, Key=f"{CALLER[1:]}/conv_1.json", Body=json.dumps(call("conv_1")))
     checks = [
         stage(stack, call("conv_1")),

@@ -42,7 +42,7 @@ def test_dropped_messages_are_saved_in_a_file_that_only_its_owner_may_read(stack
     assert bodies(stack, "ArchiveDlqUrl") == ["other"]
 
 
-def test_only_its_owner_may_read_what_was_dropped_whatever_the_umask(stack, ask, tmp_path, monkeypatch, careless):
+def test_only_its_owner_may_read_dropped_messages_with_any_umask(stack, ask, tmp_path, monkeypatch, careless):
     monkeypatch.chdir(tmp_path)
     put_dead_letter(stack, "a", **POISON)
 

@@ -24,7 +24,7 @@ from tests.scripts.operations.dlq.conftest import (
 
 
 def failed(conversation_id: str, exception: str, **fields: str) -> dict[str, str]:
-    """What a function logs of a message that will be tried again."""
+    """What a function logs about a message that will be retried."""
     said = {"level": "WARNING", "message": "Record processing exception; skipping this record"}
     return said | {"conversation_id": conversation_id, "exception": f"Traceback\n{exception}"} | fields
 

@@ -43,9 +43,9 @@ def test_the_certificate_holds_neither_number_nor_words(stack, keep, say, tmp_pa
     assert "Certificate of erasure: +120…123, stack calls" in text
     assert ": complete" in text
     assert json.loads(certificate)["caller"] == "+120…123"
-    for told in (certificate, text, out, err):
-        assert CALLER[1:] not in told
-        assert WORDS[CALLER] not in told
+    for written in (certificate, text, out, err):
+        assert CALLER[1:] not in written
+        assert WORDS[CALLER] not in written
 
 
 def test_without_a_name_a_certificate_is_named_by_the_time(stack, keep, say, tmp_path, monkeypatch):

@@ -87,7 +87,7 @@ def test_other_callers_in_the_same_array_keep_their_parked_audio(stack, keep, er
 
 
 def archiver_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that asked for tombstones before there were any."""
+    """An archiver that asked for tombstones before there were any."""
     monkeypatch.setattr(Tombstones, "erased_at", lambda *_: None)
 
 

@@ -26,7 +26,7 @@ WRITES = ("PutItem", "UpdateItem", "DeleteItem", "DeleteMessage", "DeleteObject"
 
 
 def cut_off(wire: Wire, number: int) -> None:
-    """After so many writes AWS takes no more; of the last of them the answer is lost."""
+    """Let AWS refuse all writes after this number of them, and lose the answer to the last one."""
     wire.calm()
     written = count(1)
 
@@ -43,7 +43,7 @@ def cut_off(wire: Wire, number: int) -> None:
 def of_all_kinds(
     stack: Stack, keep: Callable[..., list[str]], sweep: Callable[[], None], name: str, number: str
 ) -> None:
-    """A call that became another's, an event, poison, and audio whose transcript was never handed on."""
+    """A call that later had another caller, an event, a poison body, and audio with an unprocessed transcript."""
     keep(call(f"{name}2", OTHER) | {"event_timestamp": 9}, call(f"{name}2", number), failure(f"{name}2", number))
     keep(notice(number), f"{number} is no JSON".encode(), audio(f"{name}1", number))
     stage(stack, call(f"{name}1", number))

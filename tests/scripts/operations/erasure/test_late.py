@@ -23,12 +23,12 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 
 
 def notice_of_a_party() -> dict[str, Any]:
-    """An event about no call, with the number where the archiver looks for it."""
+    """An event without a call, with the number where the archiver looks for it."""
     return {"type": "voice_removed", "data": {"external_number": CALLER, "name": WORDS[CALLER]}}
 
 
 def began(event: dict[str, Any], moment: datetime) -> dict[str, Any]:
-    """The same call, but held then."""
+    """The same call, begun at that time."""
     metadata = event["data"]["metadata"] | {"start_time_unix_secs": int(moment.timestamp())}
     return event | {"data": event["data"] | {"metadata": metadata}}
 

@@ -33,12 +33,12 @@ def test_locked_objects_are_named_and_hidden_and_deleted_once_they_are_unlocked(
     unlock(stack)
     code, certificate = erase(CALLER)
 
-    for refused, told in results:
-        assert (refused, told["complete"], told["deleted"]["calls"]) == (1, False, 0)
-        named = {each["what"].split()[0]: each for each in told["remains"]}
+    for refused, incomplete in results:
+        assert (refused, incomplete["complete"], incomplete["deleted"]["calls"]) == (1, False, 0)
+        named = {each["what"].split()[0]: each for each in incomplete["remains"]}
         assert named["120…123/conv_1.json"]["why"] == named[recording]["why"] == "Object Lock"
         assert named["120…123/conv_1.json"]["until"] == utc(until)
-        assert not any(key in each for each in told["deleted_versions"])
+        assert not any(key in each for each in incomplete["deleted_versions"])
     assert results[0][1]["deleted"]["object_versions"] == 1
     assert (seen, sorted(stored)) == (set(), sorted([key, recording]))
     assert (code, certificate["complete"], traces(stack)) == (0, True, [])

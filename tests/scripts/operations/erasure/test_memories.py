@@ -70,7 +70,7 @@ def test_a_memory_that_mem0_may_show_later_is_named_and_found_by_a_second_run(st
 
 
 class Forgetless(HostedMem0):
-    """Says that it deletes, and does not."""
+    """Answers that it deletes, but does not."""
 
     def _delete(self, *_: Any) -> Any:
         return {"message": "Memory deleted successfully!"}

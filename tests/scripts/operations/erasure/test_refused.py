@@ -50,8 +50,8 @@ def test_the_help_explains_what_it_does_and_how_to_continue(say):
     code, out, _ = say("erase", "--help")
 
     assert code == 0
-    for told in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
-        assert told in " ".join(out.split())
+    for text in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
+        assert text in " ".join(out.split())
 
 
 def test_a_certificate_shows_control_characters_as_text(stack, say, keep, tmp_path):

@@ -60,7 +60,7 @@ def put_recording(stack: Stack, conversation_id: str, body: bytes = b"mp3", **op
 
 
 def start(*words: str) -> int:
-    """Run a command in a process of its own, a fork, which has a copy of moto's AWS; returns the process's id."""
+    """Run a command in a forked process, which has a copy of moto's AWS; returns the process's id."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the threads of xdist do nothing that the child needs
         process = os.fork()

@@ -27,7 +27,7 @@ Member = tuple[str, int, bytes]  # name, size, and a piece that is repeated
 
 
 class Repeated:
-    """A file of a size that nobody could hold in memory."""
+    """A file that is too large for the memory."""
 
     def __init__(self, size: int, piece: bytes) -> None:
         self._left, self._piece = size, piece
@@ -60,7 +60,7 @@ def craft_export(path: Path, key: str, size: int, *more: Member) -> None:
 
 @pytest.fixture
 def peak() -> Iterator[Callable[[], float]]:
-    """The most megabytes of memory that were in use at a time since the test began."""
+    """The peak of memory since the test began, in megabytes."""
     tracemalloc.start()
     yield lambda: tracemalloc.get_traced_memory()[1] / MEGABYTE
     tracemalloc.stop()
@@ -184,7 +184,7 @@ def test_a_file_that_claims_more_than_it_holds_is_not_read(ask, tmp_path):
     assert (code, [row["file"] for row in found["rows"]]) == (1, [KEY])
 
 
-def test_an_archive_file_that_was_packed_anew_in_another_order_passes(stack, ask, there, tmp_path):
+def test_an_archive_file_that_was_packed_again_in_another_order_passes(stack, ask, there, tmp_path):
     put_call(stack, "conv_1")
     ask("export", str(there), *DAY)
     with tarfile.open(tmp_path / "calls.tar.gz", "w:gz") as tarred:

@@ -13,7 +13,7 @@ from tests.scripts.operations.export.conftest import DAY, FOLDER, exported, file
 
 @pytest.fixture
 def outside(tmp_path: Path) -> Path:
-    """A folder beside the export, with a file that nobody may touch."""
+    """A folder beside the export, with a file that must not change."""
     folder = tmp_path / "outside"
     folder.mkdir()
     (folder / "conv_1.json").write_text("mine")

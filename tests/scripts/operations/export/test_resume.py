@@ -43,7 +43,7 @@ def many(stack: Stack) -> dict[str, bytes]:
 
 
 def noted(path: Path) -> list[bytes]:
-    """The lines of an export's journal, as far as they are whole, without the first."""
+    """The complete lines of an export's journal, without the first."""
     journal = path / ".export" / "journal.jsonl"
     return journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
 

@@ -21,7 +21,7 @@ def announced(stack: Stack) -> list[str]:
 
 
 def staged(stack: Stack, name: str, at: datetime, *, archived: bool = False) -> str:
-    """A staged body that came at that time; returns its key."""
+    """A staged body that arrived at that time; returns its key."""
     key = staged_key(stage(stack, transcript(name), now=at))
     receive_at(stack, key, at)
     if archived:

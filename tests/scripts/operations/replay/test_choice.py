@@ -102,7 +102,7 @@ def test_choices_narrow_each_other(stack, ask, archive, subtests):
 
 
 def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, ask, archive, subtests):
-    """By the digits of a SIP URI, and by a number that a later transcript named, whose call stays in its folder."""
+    """By the digits of a SIP URI; and by the number of a later transcript, whose call stays in its folder."""
     sip = archive("conv_sip", number="sip:+12025550144@example.com")
     first = archive("conv_late", number="anonymous")
     later = archive("conv_late", number="+12025550155", summary="A later version.")

@@ -18,7 +18,7 @@ from tests.scripts.operations.replay.conftest import FAST, announced, claimed
 
 @pytest.fixture
 def six(stack: Stack, archive: Callable[..., str]) -> list[str]:
-    """Calls, by when they came, against the order of their names."""
+    """Calls by the time of their arrival, which is the reverse order of their names."""
     return [archive(f"conv_{6 - number}", at=NOON + timedelta(hours=number)) for number in range(6)]
 
 

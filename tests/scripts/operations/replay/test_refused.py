@@ -64,7 +64,7 @@ def test_no_number_is_shown_but_the_given_one(stack, say, archive):
         assert "2025550" not in out + err
 
 
-def test_people_are_told_what_to_do_next(stack, say, archive):
+def test_people_see_what_to_do_next(stack, say, archive):
     archive("conv_1")
 
     _, preview, _ = say("replay", "--caller", CALLER)

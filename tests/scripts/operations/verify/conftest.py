@@ -14,7 +14,7 @@ FOLDER = CALLER[1:]
 
 @pytest.fixture
 def whole(stack: Stack, context: Any, archive: Callable[..., str]) -> Callable[[str], list[str]]:
-    """Have a call archived with its recording, and say that it is remembered; returns the keys of its staged bodies."""
+    """Archive a call with its recording and mark it as remembered; returns the keys of its staged bodies."""
 
     def run(conversation_id: str) -> list[str]:
         key = archive(conversation_id, has_audio=True)
@@ -39,7 +39,7 @@ def delete(stack: Stack, key: str) -> None:
 
 
 def drop(stack: Stack, conversation_id: str, *names: str) -> None:
-    """Take attributes off the record."""
+    """Remove attributes from the record."""
     table(stack).update_item(
         Key={"conversation_id": conversation_id, "item": "call"},
         UpdateExpression=f"REMOVE {', '.join(f'#{name}' for name in names)}",

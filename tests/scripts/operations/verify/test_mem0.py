@@ -43,7 +43,7 @@ def test_memories_are_looked_for_under_the_number_that_the_json_names(stack, ask
 
 
 class Kept(PlatformBackend):
-    """Stays, so that its connections can be closed; the tool leaves that to the end of its process."""
+    """Remembers its instances, so that the test can close their connections: the tool does not."""
 
     all: ClassVar[list[PlatformBackend]] = []
 
