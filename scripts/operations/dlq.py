@@ -149,7 +149,7 @@ def advise(queue: str, letters: list[DeadLetter]) -> str:
             advice.append(f"A redrive cannot help: look at the payload, then drop the message{stays}: {command}")
         elif cure == "done":
             advice.append(f"The work is done, drop the message: {command}")
-    return ". ".join(advice)
+    return "\n".join(advice)
 
 
 @contextmanager

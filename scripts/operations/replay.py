@@ -77,10 +77,10 @@ def replay(
     run = Run(view, [*choice, key, unarchived, dropped, only, force], plan.work)
     if not yes or not plan.work:
         advice = "the same command with --yes" if plan.work else nothing(*choice[2:])
-        show_preview(view, plan, run, ". ".join([advice, *left_out(plan)]))
+        show_preview(view, plan, run, "\n".join([advice, *left_out(plan)]))
         return 0
     run.send_all(remember(view, force) if only else hand_on(view, force), per_second)
-    view.show(counts(plan, run) | {"sent": len(run.left)}, "Replayed", ". ".join(["ops status", *left_out(plan)]))
+    view.show(counts(plan, run) | {"sent": len(run.left)}, "Replayed", "\n".join(["ops status", *left_out(plan)]))
     return 0
 
 

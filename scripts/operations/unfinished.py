@@ -124,5 +124,5 @@ class UnfinishedBodies:
 
 
 def _cure(letter: DeadLetter) -> str:
-    redrive = "fix the cause, then: ops dlq redrive archive --yes"
+    redrive = "Fix the cause, then: ops dlq redrive archive --yes"
     return redrive if letter.cure == "redrive" else "ops dlq show archive"

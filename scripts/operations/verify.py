@@ -64,7 +64,7 @@ def verify(
     wrong = [row for row in rows if row["problems"]]
     what = f"{len(calls)} calls{f' and {len(bodies)} unfinished staged bodies' if bodies else ''}"
     title = f"{what}, {len(wrong)} with a problem"
-    advice = ". ".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies))
+    advice = "\n".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies))
     view.table(wrong if problems else rows, COLUMNS, title, advice, empty=f"{title}.")
     return 1 if wrong else 0
 

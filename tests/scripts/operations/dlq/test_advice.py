@@ -30,7 +30,7 @@ def test_the_advised_drop_takes_all_poison_messages_of_the_step_and_no_other(sta
     _, found = ask("dlq", "show", "archive")
     _, dropped = ask("dlq", "drop", "archive", "--error", "webhook: ", "--save", f"{tmp_path}/saved", "--yes")
 
-    assert found["next"] == f"{REDRIVE}. {DROP}. {DROP.replace('webhook', 'audio')}"
+    assert found["next"].splitlines() == [REDRIVE, DROP, DROP.replace("webhook", "audio")]
     assert dropped["title"] == "2 of 4 messages dropped"
 
 
@@ -66,3 +66,12 @@ def test_a_redrive_that_cannot_help_says_so_before_it_is_done(stack, ask):
     _, found = ask("dlq", "redrive", "archive")
 
     assert found["next"] == DROP.replace("webhook", "claim check")
+
+
+def test_people_get_each_advice_on_a_line_of_its_own(stack, say):
+    put_dead_letter(stack, stage(stack, b"not json"), **POISON)
+    put_dead_letter(stack, stage(stack, call("conv_1")))
+
+    _, out, _ = say("dlq", "show", "archive")
+
+    assert out.splitlines()[-2:] == [f"Next: {REDRIVE}", f"Next: {DROP}"]
