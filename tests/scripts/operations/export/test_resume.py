@@ -13,6 +13,7 @@ from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
+from scripts.operations.exports.download import ITEMS, TOGETHER
 from tests.conftest import Stack
 from tests.processes import LONGEST, at_most
 from tests.scripts.operations.conftest import INTERRUPTED, press_ctrl_c
@@ -49,7 +50,8 @@ def noted(path: Path) -> list[bytes]:
 
 
 def test_an_export_that_is_killed_half_way_continues(stack, ask, many, wire, there, monkeypatch):
-    monkeypatch.setattr("shared.bucket.LISTED", 7)  # several pages for each caller
+    monkeypatch.setattr("shared.bucket.LISTED", 7)  # several pages, and several groups, for each caller
+    monkeypatch.setattr("scripts.operations.exports.download.TOGETHER", 5)
     process = start("export", str(there), *DAY)
     with at_most(LONGEST, lambda: os.kill(process, signal.SIGKILL)):
         while len(noted(there)) < COUNT and os.waitpid(process, os.WNOHANG) == (0, 0):
@@ -149,3 +151,9 @@ def test_a_connection_that_breaks_is_tried_again(stack, ask, wire, there):
     code, _ = ask("export", str(there), *DAY)
 
     assert (code, files(there)[key]) == (0, b"conv_1")
+
+
+def test_the_items_of_a_group_of_calls_fit_into_one_request():
+    most_keys_of_batch_get_item = 100
+
+    assert TOGETHER * len(ITEMS) <= most_keys_of_batch_get_item
