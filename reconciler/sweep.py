@@ -29,9 +29,7 @@ def sweep(
     queued = 0
     for page in bucket.pages(f"{STAGING}/", after=bookmarks.read("swept") or ""):
         due = list(takewhile(lambda item: item["Key"] < end, page))
-        untagged = _untagged(bucket, due)
-        for key, _ in untagged:
-            unnamed.note(key)
+        untagged = [item for item in _untagged(bucket, due) if unnamed.note_unless_dropped(item[0])]
         queued += staging.queue(untagged)
         if due:
             bookmarks.write("swept", due[-1]["Key"])

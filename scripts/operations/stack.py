@@ -63,8 +63,13 @@ class Stack:
 
     def metadata(self, key: str) -> dict[str, str] | None:
         """An object's metadata, or None if there is no such object."""
+        head = self.head(key)
+        return None if head is None else dict(head["Metadata"])
+
+    def head(self, key: str) -> dict[str, Any] | None:
+        """What S3 knows about an object, or None if there is no such object."""
         try:
-            return dict(self.client("s3").head_object(Bucket=self.bucket.name, Key=key)["Metadata"])
+            return dict(self.client("s3").head_object(Bucket=self.bucket.name, Key=key))
         except ClientError as error:
             if error_code(error) in ("404", "NoSuchKey"):
                 return None

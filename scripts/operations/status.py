@@ -13,7 +13,7 @@ from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
 from scripts.concurrency import concurrency, describe, low_limit, nearly_used_up
-from scripts.operations.dlq import SOURCES
+from scripts.operations.dead_letters import SOURCES
 from scripts.operations.logs import FUNCTIONS, ONLY_WITH, failures, reason
 from scripts.operations.stack import Stack
 from scripts.operations.view import View, shown

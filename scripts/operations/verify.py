@@ -1,7 +1,8 @@
-"""`ops verify`: whether everything that is kept of a call agrees."""
+"""`ops verify`: whether all data about a call agrees, and which staged bodies are not archived."""
 
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -12,14 +13,20 @@ from memory_writer.memory import Memory, MemoryBackend
 from scripts.aws_session import OpsError
 from scripts.operations.selection import Agent, Caller, Chosen, Since, Until
 from scripts.operations.stack import Stack, memory_backend
+from scripts.operations.unfinished import PARKED, Unfinished, UnfinishedBodies
 from scripts.operations.view import View
 from shared import keys
 from shared.conversation import Conversation
 from shared.errors import AgenticMemoryError
+from shared.keys import staged_delivery_id
 from shared.record import Call
 from shared.webhooks import read_archived
 
 KINDS = ("factual", "semantic")
+FIX_CALLS = (
+    "ops dlq list: fix the cause and redrive what is there; if a problem stays: "
+    "ops replay --conversation ID --force --yes"
+)
 COLUMNS = {
     "call": "Call",
     "json": "JSON",
@@ -34,51 +41,88 @@ def verify(
     context: typer.Context,
     conversation: Annotated[str, typer.Argument(help="One call, by its conversation id.")] = "",
     since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "",
-    mem0: Annotated[bool, typer.Option(help="Ask Mem0 too, or believe the ledger.")] = True,
+    mem0: Annotated[bool, typer.Option(help="Ask Mem0 too, or trust the ledger.")] = True,
     problems: Annotated[bool, typer.Option("--problems", help="Show only calls with a problem.")] = False,
 ) -> int:  # fmt: skip
     """Check for each call whether staged body, JSON, MP3, record, memories and their receipts agree, and if not, why.
 
-    Exit code 1 if any call has a problem. Example: ops verify --since 24h
+    Staged bodies that are not archived are checked too: those of the call, or of the time range if neither --caller nor
+    --agent is given.
+
+    Exit code 1 if there is a problem. Example: ops verify --since 24h
     """
     view: View = context.obj
     chosen = Chosen(view.stack, since, until, caller, agent, conversation)
     inspect = Inspection(view.stack, ask_mem0=mem0)
     with view.progress.status("Looking for the calls ..."):
         calls = list(chosen.calls())
-    if conversation and not calls:
-        raise OpsError(f"Nothing is known of {conversation}: no webhook brought it, and no pass fetched it.", code=1)
+    bodies = unfinished_bodies(view, chosen, calls)
     with view.bar() as bar:
         rows = [inspect.row(call) for call in bar.track(calls, description="Verifying")]
+    bad_calls, bad_bodies = [row for row in rows if row["problems"]], [each for each in bodies if each.problem]
+    rows += map(body_row, bodies)
     wrong = [row for row in rows if row["problems"]]
-    advice = (
-        "ops dlq list: heal and redrive what is there; what stays wrong: ops replay --conversation ID --force --yes"
-        if wrong
-        else ""
-    )
-    title = f"{len(calls)} calls, {len(wrong)} with a problem"
+    what = f"{len(calls)} calls{f' and {len(bodies)} unfinished staged bodies' if bodies else ''}"
+    title = f"{what}, {len(wrong)} with a problem"
+    advice = "\n".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies))
     view.table(wrong if problems else rows, COLUMNS, title, advice, empty=f"{title}.")
     return 1 if wrong else 0
 
 
+def unfinished_bodies(view: View, chosen: Chosen, calls: list[Call]) -> list[Unfinished]:
+    """The staged bodies that are not archived, without those that the records of the calls name.
+
+    Raises OpsError if a single call has neither a record nor a body.
+    """
+    if chosen.conversation and any(call.t_order or call.erased_at or call.left_out for call in calls):
+        return []
+    if not chosen.conversation and (chosen.caller or chosen.agent):
+        return []
+    bodies = UnfinishedBodies(view, datetime.now(timezone.utc))
+    with view.progress.status("Looking for staged bodies ..."):
+        found = bodies.of_call(chosen.conversation) if chosen.conversation else bodies.among(chosen.staged())
+    if chosen.conversation and not calls and not found:
+        skipped = f" {bodies.skipped} bodies of the last hours were not looked at." if bodies.skipped else ""
+        raise OpsError(
+            f"Nothing is known of {chosen.conversation}: "
+            f"it has no record, and no unfinished staged body and no message in ArchiveDlq is about it.{skipped}",
+            code=1,
+        )
+    named = {key for call in calls for key in call.staged_keys}
+    return [each for each in found if each.key not in named]
+
+
+def body_row(body: Unfinished) -> dict[str, Any]:
+    delivery = f"(delivery {str(staged_delivery_id(body.key))[:12]})"
+    return {"call": ", ".join(body.calls) or delivery, "json": body.state, "mp3": "-", "factual": "-", "semantic": "-",
+            "problems": [body.problem] if body.problem else []}  # fmt: skip
+
+
+def cures(bodies: list[Unfinished]) -> list[str]:
+    """Each cure once. Several bodies are replayed by one command."""
+    replays = [each.cure for each in bodies if each.cure.startswith("ops replay")]
+    others = sorted({each.cure for each in bodies} - set(replays))
+    return others + (replays if len(replays) < 2 else ["ops replay --since TIME --unarchived --yes"])
+
+
 class Inspection:
-    """Reads what is kept of a call. Each finding is a sentence that says what does not agree."""
+    """Reads all data about a call. Each problem is a sentence that says what does not agree."""
 
     def __init__(self, stack: Stack, *, ask_mem0: bool) -> None:
         self._stack, self._ask_mem0 = stack, ask_mem0
 
     def row(self, call: Call) -> dict[str, Any]:
         if call.erased_at:
-            again = f"its erasure is not through: ops erase --conversation {call.conversation_id} --yes"
+            again = f"its erasure is not finished: ops erase --conversation {call.conversation_id} --yes"
             return {"call": call.conversation_id, "json": "erased", "mp3": "erased", "factual": "-", "semantic": "-",
                     "problems": [again] if call.is_known else []}  # fmt: skip
         if call.left_out:
             return {"call": call.conversation_id, "json": f"left out: {call.left_out}", "mp3": "left out",
                     "factual": "-", "semantic": "-", "problems": []}  # fmt: skip
-        told, conversation, problems = self._json(call)
+        known, conversation, problems = self._json(call)
         problems += self._staged(call) + self._mp3(call)
         states = {kind: self._entry(call, kind) for kind in KINDS}
-        problems += [problem for kind in KINDS for problem in self._memory(told, kind, states[kind], conversation)]
+        problems += [problem for kind in KINDS for problem in self._memory(known, kind, states[kind], conversation)]
         return {
             "call": call.conversation_id,
             "json": "archived" if conversation else "missing",
@@ -88,36 +132,36 @@ class Inspection:
         }
 
     def _json(self, call: Call) -> tuple[Call, Conversation | None, list[str]]:
-        """The call as its JSON tells it, which says whose memories they are; what it holds; what does not agree."""
+        """The call with the number and agent of its JSON, the conversation in it, and what does not agree."""
         if call.t_order is None:
-            return call, None, ["its audio is parked, and no transcript came" if call.parked else "no transcript came"]
+            return call, None, [PARKED if call.parked else "no transcript came"]
         read = self._stack.bucket.read(keys.call_json(str(call.folder), call.conversation_id))
         if read is None:
-            return call, None, ["the record has a transcript, and the archive no JSON"]
+            return call, None, ["the record has a transcript, but the archive has no JSON"]
         body, metadata = read
-        told = replace(call, external_number=metadata.get("external_number"), agent_id=metadata.get("agent_id"))
+        known = replace(call, external_number=metadata.get("external_number"), agent_id=metadata.get("agent_id"))
         problems = [] if metadata.get("order") == call.t_order else ["the JSON is of another version than the record"]
         try:
-            return told, read_archived(body), problems
+            return known, read_archived(body), problems
         except AgenticMemoryError:
             return call, None, [*problems, "the JSON cannot be read"]
 
     def _mp3(self, call: Call) -> list[str]:
         mp3 = self._stack.metadata(keys.call_mp3(str(call.folder), call.conversation_id)) if call.folder else None
         if call.parked and call.t_order:
-            return ["its audio is parked, although its folder is known"]
+            return ["its audio is parked, but its folder is known"]
         if call.audio == "archived":
             if mp3 is None:
-                return ["the record has a recording, and the archive no MP3"]
+                return ["the record has a recording, but the archive has no MP3"]
             return [] if mp3.get("order") == call.mp3_order else ["the MP3 is of another version than the record"]
-        return ["the archive has an MP3 that the record does not know"] if mp3 is not None else []
+        return ["the archive has an MP3 that is not in the record"] if mp3 is not None else []
 
     def _staged(self, call: Call) -> list[str]:
-        """Staged bodies may be gone after their 30 days; what is there must be finished."""
+        """Staged bodies expire after 30 days; those that exist must be archived."""
         waiting = {each.staged_key for each in call.waiting} if call.t_order is None else set()
         parked = {call.parked.staged_key} if call.parked else set()
         unfinished = [key for key in call.staged_keys - waiting - parked if not self._stack.bucket.is_archived(key)]
-        return [f"staged bodies that are not finished: {len(unfinished)}"] if unfinished else []
+        return [f"staged bodies that are not archived: {len(unfinished)}"] if unfinished else []
 
     def _entry(self, call: Call, kind: str) -> dict[str, Any]:
         key = {"conversation_id": call.conversation_id, "item": f"memory#{kind}"}
@@ -130,7 +174,7 @@ class Inspection:
         if memory is None:
             return
         if entry.get("state") != "done":
-            yield f"the {kind} memory is not written: {entry.get('state', 'nobody began')}"
+            yield f"the {kind} memory is not written: {entry.get('state', 'not started')}"
         elif self._ask_mem0 and entry.get("memory_ids"):
             taken, there = set(entry["memory_ids"]), set(self._backend.find(memory))
             if lost := taken - there:
@@ -152,7 +196,7 @@ def _standing(entry: dict[str, Any]) -> str:
 
 
 def _memory_of(call: Call, kind: str, conversation: Conversation) -> Memory | None:
-    """The memory to look for; None if there is nobody to remember it for. With inference any part of it counts."""
+    """The memory to look for; None if the call has no user id. With inference each part of it counts."""
     user_id = find_user(call, conversation)
     built = build_memories(call, conversation, user_id, infer=True) if user_id else []
     return next((replace(memory, infer=True) for memory in built if memory.type == kind), None)

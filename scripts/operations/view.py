@@ -75,7 +75,8 @@ class View:
     def _advise(self, advice: str) -> None:
         if advice:
             self.console.print()
-            self.console.print(f"Next: {advice}", soft_wrap=True)  # so that a command in it can be copied
+        for line in advice.splitlines():
+            self.console.print(f"Next: {line}", soft_wrap=True)  # so that a command in it can be copied
 
     def bar(self) -> Progress:
         """A progress bar on stderr, for work whose length is known."""

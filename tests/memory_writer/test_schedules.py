@@ -17,7 +17,7 @@ import archiver.handler
 import memory_writer.handler
 from memory_writer.handler import Invocation, make_backend, write
 from memory_writer.memory import Memory
-from scripts.operations.replay import doubt
+from scripts.operations.replay import mark_unknown
 from shared.errors import LeaseError
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack, close_clients, forget, sqs_event
@@ -190,7 +190,7 @@ def test_a_forced_memory_that_mem0_does_not_list_yet_is_not_written_twice(aws, m
     conversation_id = str(memory.metadata["conversation_id"])
     assert aws.items()[conversation_id, "memory#factual"]["state"] == "done"
 
-    doubt(memory_writer.handler.aws().table, conversation_id)
+    mark_unknown(memory_writer.handler.aws().table, conversation_id)
     retry(memory, clock, 120)
 
     assert mem0.adds(conversation_id, "factual") == 1

@@ -92,7 +92,7 @@ def test_a_bucket_policy_that_refuses_a_caller(pipeline, ops, mem0):
     (row,) = dead(pipeline, ops, "archive")
     assert (row["calls"], row["error"]) == ([conversation(number)], "StorageError: PutObject: AccessDenied")
     code, found = ops("verify", conversation(number))
-    assert (code, found["rows"][0]["problems"][0]) == (1, "the record has a transcript, and the archive no JSON")
+    assert (code, found["rows"][0]["problems"][0]) == (1, "the record has a transcript, but the archive has no JSON")
 
     pipeline.s3.delete_bucket_policy(Bucket=pipeline.bucket)
     assert ops("dlq", "redrive", "archive", "--error", "AccessDenied", "--yes")[0] == 0

@@ -1,4 +1,4 @@
-"""What Mem0 remembers of a caller, or of one call: found, and deleted."""
+"""Finds and deletes the memories of a caller, or of one call, in Mem0."""
 
 import time
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from typing import Any, Literal
 from memory_writer.memories import find_user
 from memory_writer.memory import Memory, MemoryBackend
 from scripts.aws_session import OpsError
+from scripts.operations.erasure.find import Found, digits
 from scripts.operations.erasure.reading import Subject, users_of
-from scripts.operations.erasure.search import Found, digits
 from scripts.operations.stack import Stack, memory_backend
 from shared import keys
 from shared.conversation import read_conversation
@@ -18,12 +18,12 @@ from shared.errors import EventUnknownError, StorageError
 from shared.parts import read_json
 from shared.record import Call
 
-MEM0_SECONDS = 60  # for Mem0 to finish what it has taken, or to delete it
+MEM0_SECONDS = 60  # for Mem0 to finish an add, or to delete memories
 KINDS: tuple[Literal["factual"], Literal["semantic"]] = ("factual", "semantic")
 
 
 class Memories:
-    """Those of one subject."""
+    """The memories of one subject."""
 
     def __init__(self, stack: Stack, subject: Subject) -> None:
         self._stack, self._subject, self._records = stack, subject, stack.records
@@ -34,18 +34,18 @@ class Memories:
         return self._mem0 is not None
 
     def find(self, found: Found) -> set[str]:
-        """All of the caller's but those of calls that stay; and those of calls remembered for another user."""
+        """The memories of the caller, but not of calls that stay; and of calls remembered for another user."""
         if self._mem0 is None:
             return set()
         ids = {memory for user in self._subject.users for memory in self._mem0.list_user(user)}
-        if ids:  # after them, for a call has its record before it has memories
-            ids -= {memory for call in self._that_stay(found) for memory in self._of(call, self._subject.users)}
-        for call in found.known:
+        if ids:  # asked for after the memories: a call has its record before it has memories
+            ids -= {memory for call in self._calls_that_stay(found) for memory in self._of(call, self._subject.users)}
+        for call in found.with_data:
             ids |= set(self._of(call, self.users_of(call) - self._subject.users))
         return ids
 
     def users_of(self, call: Call) -> set[str]:
-        """Who may have the call's memories: its numbers, or the id that its client gave if it came without."""
+        """The user ids that may have the call's memories: its numbers, or the id that its client gave."""
         numbers = call.numbers | ({digits(call)} if call.external_number else set())
         users = {*call.users, *(user for number in numbers for user in users_of(number))}
         body = self._read_json(call) if call.folder == keys.NO_PHONE else None
@@ -55,62 +55,64 @@ class Memories:
                 users |= {client} if client else set()
         return users
 
-    def forget(self, found: Found) -> None:
-        """Delete the memories, and the users that have no others. Mem0 deletes a user in its own time. Raises OpsError.
+    def delete(self, found: Found) -> None:
+        """Delete the memories, and the users without other calls. Waits until Mem0 has done it. Raises OpsError.
 
-        A number with other calls stays a user: something may be on its way to it.
+        A number with other calls stays a user, because new memories may be on their way.
         """
         if self._mem0 is None:
             return
         self._mem0.delete(sorted(self._receipts(found)))
-        if self._subject.conversation or self._that_stay(found):
+        if self._subject.conversation or self._calls_that_stay(found):
             self._mem0.delete(sorted(self.find(found)))
-        for user in self._left_without(found):
+        for user in self._users_to_delete(found):
             self._mem0.delete_user(user)
         deadline = time.monotonic() + MEM0_SECONDS
         while (left := self.find(found)) and time.monotonic() < deadline:
             self._mem0.delete(sorted(left))
             time.sleep(0.2)
         if left:
-            raise OpsError("Mem0 still has memories that it was told to delete: run the same command again.", code=1)
+            raise OpsError("Mem0 still has memories that it should have deleted: run the same command again.", code=1)
 
-    def doubts(self, found: Found) -> dict[str, datetime]:
-        """The calls of which Mem0 may still show a memory, and until when; what it is at work on is waited for."""
-        in_doubt = timedelta(seconds=int(self._stack.output("MemoryUnknownSeconds")))
-        doubts = {}
-        for call in found.known:
+    def unsettled(self, found: Found) -> dict[str, datetime]:
+        """The calls of which Mem0 may show a memory later, and until when. Waits for adds that Mem0 is working on."""
+        unknown_for = timedelta(seconds=int(self._stack.output("MemoryUnknownSeconds")))
+        unsettled = {}
+        for call in found.with_data:
             for entry in self._ledger(call):
                 if entry.get("state") == "sending" or (entry.get("state") == "sent" and not self._is_over(entry)):
-                    until = datetime.fromisoformat(entry["started"]) + in_doubt
+                    until = datetime.fromisoformat(entry["started"]) + unknown_for
                     if until > datetime.now(timezone.utc):
-                        doubts[call.conversation_id] = until
-        return doubts
+                        unsettled[call.conversation_id] = until
+        return unsettled
 
     def _of(self, call: Call, users: set[str]) -> Iterator[str]:
-        """One call's memories, any part of them."""
+        """The ids of one call's memories."""
         for user in users:
             for kind in KINDS:
                 metadata: dict[str, str | int | None] = {"conversation_id": call.conversation_id, "type": kind}
                 yield from self._mem0.find(Memory(user, kind, [], metadata, infer=True)) if self._mem0 else ()
 
-    def _that_stay(self, found: Found) -> list[Call]:
-        """The caller's calls that are not to be erased: as the index knows them now."""
+    def _calls_that_stay(self, found: Found) -> list[Call]:
+        """The caller's calls that are not erased, as the index has them now."""
         calls = self._records.find_by_caller(self._subject.caller) if self._subject.caller else ()
         return [call for call in calls if call.conversation_id not in found.calls.keys() | found.shared.keys()]
 
-    def _left_without(self, found: Found) -> Iterator[str]:
-        """The users that have no other calls; of one call, those that have no other memories either."""
+    def _users_to_delete(self, found: Found) -> Iterator[str]:
+        """The users without other calls; for the erasure of one call, only those without other memories too."""
         if self._subject.caller:
-            yield from () if self._that_stay(found) else self._subject.users
+            yield from () if self._calls_that_stay(found) else self._subject.users
             return
-        for user in {user for call in found.known for user in self.users_of(call)}:
+        for user in {user for call in found.with_data for user in self.users_of(call)}:
             others = {call.conversation_id for call in self._records.find_by_caller(user.lstrip("+"))}
             if self._mem0 and not others - found.calls.keys() and not self._mem0.list_user(user):
                 yield user
 
     def _receipts(self, found: Found) -> set[str]:
-        """What the ledger says was remembered of calls that are not the caller's alone, whoever it was for."""
-        calls = [call for call in found.known if {call.folder, digits(call), *call.numbers} != {self._subject.caller}]
+        """The memory ids in the ledger of calls that had other numbers too, for any user."""
+        calls = [
+            call for call in found.with_data if {call.folder, digits(call), *call.numbers} != {self._subject.caller}
+        ]
         return {
             memory_id for call in calls for entry in self._ledger(call) for memory_id in entry.get("memory_ids", ())
         }

@@ -1,4 +1,4 @@
-"""Reads what the archive holds, to tell whom it is about: objects, events, and staged bodies that nobody can read."""
+"""Reads objects, events and staged bodies, also unreadable ones, to find out whom they are about."""
 
 import re
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ _ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 @dataclass(frozen=True)
 class Subject:
-    """Who, or what, is to be erased: the caller with these digits, or one call. Calls that began after `at` stay."""
+    """The caller with these digits, or one call, to be erased. Calls that began after `at` stay."""
 
     caller: str = ""
     conversation: str = ""
@@ -34,11 +34,11 @@ class Subject:
 
     @property
     def users(self) -> set[str]:
-        """The caller's names in Mem0."""
+        """The caller's user ids in Mem0."""
         return users_of(self.caller) if self.caller else set()
 
     def is_named_in(self, body: bytes) -> bool:
-        """Whether a text holds the number, however it is written, or the conversation's id."""
+        """Whether a text contains the number in any format, or the conversation's id."""
         text = _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), body.decode(errors="replace"))
         return self._pattern.search(text) is not None
 
@@ -50,11 +50,11 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Told:
-    """What an event tells of whom it is about."""
+class Mention:
+    """Whom one event is about."""
 
     conversation_id: str | None
-    is_subjects: bool  # it names the caller as a party, or the text of an event without a conversation does
+    names_subject: bool  # as a party of the call, or in the text of an event without a conversation
     began: datetime | None = None
 
 
@@ -63,44 +63,44 @@ class Reader:
 
     def __init__(self, stack: Stack, subject: Subject) -> None:
         self._stack, self._subject, self._bucket = stack, subject, stack.bucket
-        self._staged: dict[str, list[Version]] = {}  # the versions of bodies that were looked at
+        self._staged: dict[str, list[Version]] = {}  # the versions of bodies that were read
 
     def versions(self, key: str) -> list[Version]:
         if key not in self._staged:
             self._staged[key] = list(self._bucket.versions(key))
         return self._staged[key]
 
-    def read_staged(self, key: str) -> list[Told]:
+    def read_staged(self, key: str) -> list[Mention]:
         versions = self.versions(key)
         return self.read(largest(versions)) if versions else []
 
-    def read(self, version: Version) -> list[Told]:
-        """What is in a version of a body, whose versions are all the same; a delete marker has nothing in it."""
+    def read(self, version: Version) -> list[Mention]:
+        """The events in one version of a body: all its versions are the same. A delete marker has no events."""
         if keys.is_recording(version.key):
             named = self._ask("head_object", version).get("Metadata", {})
-            return [Told(named.get("conversation_id"), is_subjects=False)]
+            return [Mention(named.get("conversation_id"), names_subject=False)]
         answer = self._ask("get_object", version)
         return self._read_body(content(answer)) if answer else []
 
-    def _read_body(self, body: bytes) -> list[Told]:
+    def _read_body(self, body: bytes) -> list[Mention]:
         try:
             return [self._read_event(each) for each in split(body) or [body]]
         except PoisonError:
             is_named = self._subject.is_named_in(body)
-            others = [Told(None, is_subjects=False)] if is_array(body) else []
-            return [Told(None, is_named), *others]
+            others = [Mention(None, names_subject=False)] if is_array(body) else []
+            return [Mention(None, is_named), *others]
 
-    def _read_event(self, body: bytes) -> Told:
-        """What has no conversation, or cannot be read, is searched for the number. What others say of it is theirs."""
+    def _read_event(self, body: bytes) -> Mention:
+        """An event without a conversation, or that cannot be read, is searched for the number as text."""
         try:
             event = read_event(body)
         except PoisonError:
-            return Told(None, self._subject.is_named_in(body))
-        is_subjects = self._subject.caller in find_caller(event.data).numbers
+            return Mention(None, self._subject.is_named_in(body))
+        names_subject = self._subject.caller in find_caller(event.data).numbers
         if event.conversation_id is None:
-            is_subjects = is_subjects or self._subject.is_named_in(body)
-        told_at = None if event.time_ms is None else datetime.fromtimestamp(event.time_ms / 1000, timezone.utc)
-        return Told(event.conversation_id, is_subjects, read_conversation(event.data).started_at or told_at)
+            names_subject = names_subject or self._subject.is_named_in(body)
+        sent_at = None if event.time_ms is None else datetime.fromtimestamp(event.time_ms / 1000, timezone.utc)
+        return Mention(event.conversation_id, names_subject, read_conversation(event.data).started_at or sent_at)
 
     def is_tagged(self, version: Version) -> bool:
         return ARCHIVED in self._ask("get_object_tagging", version).get("TagSet", [])
@@ -108,7 +108,7 @@ class Reader:
     def _ask(
         self, operation: Literal["get_object", "head_object", "get_object_tagging"], version: Version
     ) -> dict[str, Any]:
-        """S3's answer, empty for a delete marker and for what is gone since it was listed. Raises OpsError."""
+        """S3's answer; empty for a delete marker, and for a version that is gone by now. Raises OpsError."""
         named = {"Bucket": self._bucket.name, "Key": version.key, "VersionId": version.version_id}
         try:
             return dict(getattr(self._stack.client("s3"), operation)(**named)) if version.size else {}
@@ -116,8 +116,8 @@ class Reader:
             if error_code(error) in ("NoSuchVersion", "NoSuchKey", "404"):
                 return {}
             if error_code(error) == "InvalidObjectState":
-                advice = "its archive class cannot be read at once. Restore it, and run the same command again."
-                raise OpsError(f"Whom {mask_key(version.key)} is about cannot be told: {advice}", code=1) from None
+                advice = "it is in an archive class. Restore it, and run the same command again."
+                raise OpsError(f"{mask_key(version.key)} cannot be read: {advice}", code=1) from None
             raise
 
     def array_of(self, key: str) -> str | None:
@@ -128,7 +128,7 @@ class Reader:
         return keys.sibling(key, array) if array else None
 
     def is_named(self, version: Version) -> bool:
-        """Whether an object, by its metadata or its data, names the caller."""
+        """Whether the metadata or the data of an object names the caller."""
         answer = self._ask("head_object" if version.key.endswith(".mp3") else "get_object", version)
         if digits_of(answer.get("Metadata", {}).get("external_number")) == self._subject.caller:
             return True
@@ -147,5 +147,5 @@ def digits_of(number: str | None) -> str:
 
 
 def users_of(digits: str) -> set[str]:
-    """A number's names in Mem0: in international form, and without."""
+    """A number's user ids in Mem0: with and without the leading +."""
     return {digits, f"+{digits}"}

@@ -37,14 +37,21 @@ Ask = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
-def stack(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Stack:
+def more_outputs() -> dict[str, str]:
+    """Outputs that the tests of a folder add to the stack."""
+    return {}
+
+
+@pytest.fixture
+def stack(aws: Stack, monkeypatch: pytest.MonkeyPatch, more_outputs: dict[str, str]) -> Stack:
     """The stack `calls`, with the outputs of the resources in moto. Empty queues answer at once.
 
     One session for all commands: a new one reads the models of AWS's services again.
     """
     aws.outputs["MemoryQueueUrl"] = aws.sqs.create_queue(QueueName="MemoryQueueUrl")["QueueUrl"]
+    aws.outputs |= more_outputs
     deploy_outputs(aws.outputs)
-    monkeypatch.setattr("scripts.operations.dlq.WAIT_SECONDS", 0)
+    monkeypatch.setattr("scripts.operations.dead_letters.WAIT_SECONDS", 0)
     monkeypatch.setattr("scripts.operations.stack.aws_session", session)
     return aws
 

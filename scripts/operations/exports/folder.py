@@ -1,6 +1,6 @@
-"""An export on the operator's disk: a folder that can be gone on with, and the archive file made of it.
+"""An export on the operator's disk: a folder that a later run can continue, and the archive file made from it.
 
-`.export` in it holds the journal of what is there, the lock, and what is being written. The rest is the export.
+`.export` in it holds the journal of the files, the lock, and files that are being written. The rest is the export.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ _OURS = re.compile(rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Z
 
 @dataclass(frozen=True)
 class File:
-    """A file of an export, by its name; the rest from `etag` on is only known of objects of the bucket."""
+    """A file of an export. Only objects of the bucket have the fields from `etag` on."""
 
     key: str
     conversation_id: str
@@ -52,16 +52,16 @@ class File:
 
 
 def is_ours(key: str) -> bool:
-    """Whether an export may hold a file of this name: nothing that leads out of its folder."""
+    """Whether an export may hold a file of this name: no name that leads out of its folder."""
     return _OURS.fullmatch(key) is not None
 
 
 class NameRefusedError(Exception):
-    """An export has no file of this name: it might lead out of the folder."""
+    """An export may not hold a file of this name: it might lead out of the folder."""
 
 
 class Folder:
-    """An export in the making. A file under its name is whole; what the journal knows need not be fetched again."""
+    """An unfinished export. A file under its name is complete; a file in the journal is not fetched again."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.own = path, path / OWN
@@ -70,15 +70,15 @@ class Folder:
         self.header, self._before = _read_journal(self._journal)
 
     def begin(self, header: dict[str, Any]) -> None:
-        """From here on the export is not complete. Half-written files of a run that was killed go."""
+        """Mark the export as not complete, and remove the partial files of a run that was killed."""
         (self.path / MANIFEST).unlink(missing_ok=True)
-        for left in self.own.glob("tmp*"):
-            left.unlink()
+        for partial in self.own.glob("tmp*"):
+            partial.unlink()
         lines = [header, *(file.to_dict() for file in self._before.values())]
         self._replace(self._journal, (f"{json.dumps(line)}\n".encode() for line in lines))
 
     def known(self, key: str, **values: Any) -> File | None:
-        """The file as an earlier run left it, if it is what `values` say, and still there."""
+        """The file of an earlier run, if it has these `values` and is still there."""
         file = self._before.get(key)
         if file is None or any(getattr(file, name) != value for name, value in values.items()):
             return None
@@ -95,7 +95,7 @@ class Folder:
         return self._replace(self.path / key, pieces)
 
     def add(self, file: File) -> None:
-        """Note that a file is there."""
+        """Note in the journal that a file is there."""
         with self._turn:
             if self._before.get(file.key) != file:
                 with self._journal.open("a") as journal:
@@ -103,14 +103,14 @@ class Folder:
             self.files[file.key] = file
 
     def finish(self, manifest: dict[str, Any]) -> None:
-        """Remove what an earlier run left and this one did not find, and say that the export is complete."""
+        """Remove files that this run did not find, and write the manifest: the export is complete."""
         for name in filter(is_ours, {name_of(each, self.path) for each in files_in(self.path)} - self.files.keys()):
             (self.path / name).unlink()
         for folder in [each for each in self.path.iterdir() if each.is_dir() and each != self.own]:
             with suppress(OSError):  # not empty
                 folder.rmdir()
         files = [self.files[key].to_dict() for key in sorted(self.files)]
-        os.sync()  # a manifest must not outlive a power cut that its files did not
+        os.sync()  # after a power cut there must be no manifest without its files
         self._replace(self.path / MANIFEST, [json.dumps(manifest | {"files": files}, indent=1).encode()])
 
     def _replace(self, path: Path, pieces: Iterable[bytes]) -> tuple[int, str]:
@@ -129,36 +129,36 @@ class Folder:
 
 @contextmanager
 def open_folder(path: Path) -> Iterator[Folder]:
-    """The folder, ours alone until the block ends. Raises OpsError, also for whatever the disk refuses meanwhile."""
+    """The folder, locked until the block ends. Raises OpsError, also for errors of the disk in the block."""
     if path.exists() and not path.is_dir():
         raise OpsError(f"{path} is a file: name a folder, or a file that ends in .zip or .tar.gz.")
     try:
         _refuse_others(path)
         make_private_folder(path / OWN)
-        with suppress(PermissionError):  # of somebody else's folder, or on a disk that keeps no modes
+        with suppress(PermissionError):  # somebody else's folder, or a disk without file modes
             path.chmod(0o700)
         with FileLock(path / OWN / "lock", mode=0o600).acquire(timeout=0):
             yield Folder(path)
     except Timeout:
-        raise OpsError(f"Another export to {path} is under way.", code=1) from None
+        raise OpsError(f"Another export to {path} is running.", code=1) from None
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise OpsError(
-            f"{path} could not be written ({why}). What is there stays: the same command goes on from it.", code=1
+            f"{path} could not be written ({why}). The files so far stay: the same command continues.", code=1
         ) from None
 
 
 def _refuse_others(path: Path) -> None:
-    """Raises OpsError for a folder that is no export, and for a link in one, which leads out of it."""
+    """Raises OpsError for a folder that is not an export, and for a link in it, which may lead out of it."""
     there = [each for folder in (path, path / OWN) if folder.is_dir() for each in folder.iterdir()]
     if link := next((each for each in there if each.is_symlink()), None):
-        raise OpsError(f"{link} is a link, which an export does not have: name a new or an empty folder.")
+        raise OpsError(f"{link} is a link, and an export has no links: name a new or an empty folder.")
     if any(each.parent == path and each.name != OWN for each in there) and not _read_journal(path / OWN / JOURNAL)[0]:
         raise OpsError(f"{path} holds something else: name a new or an empty folder.")
 
 
 def pack(folder: Folder, archive: Path, track: Callable[[list[str]], Iterable[str]]) -> None:
-    """Make the archive file of a complete folder. Under its name it is whole."""
+    """Make the archive file from a complete folder. It gets its name when it is complete."""
     part = folder.own / "tmp-archive"
     part.touch(mode=0o600)
     names = track([MANIFEST, *sorted(folder.files)])
@@ -176,7 +176,7 @@ def pack(folder: Folder, archive: Path, track: Callable[[list[str]], Iterable[st
 
 
 def remove(folder: Folder) -> None:
-    """Remove the parts of an archive, the journal last: a run after one that was killed here finds its way by it."""
+    """Remove the parts of an archive file, the journal last: a run after one that was killed here needs it."""
     for path in folder.path.iterdir():
         if path.name != OWN:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -184,7 +184,7 @@ def remove(folder: Folder) -> None:
 
 
 def files_in(path: Path) -> Iterator[Path]:
-    """The files and links of an export, without its own notes."""
+    """The files and links of an export, without `.export`."""
     own = f"{OWN}/"
     return (
         each for each in path.rglob("*")
@@ -197,7 +197,7 @@ def name_of(path: Path, folder: Path) -> str:
 
 
 def _read_journal(journal: Path) -> tuple[dict[str, Any] | None, dict[str, File]]:
-    """The header and the files. A line that a kill cut short is left out, and what no export writes."""
+    """The header and the files. A line that was cut off is left out, and any line that no export writes."""
     lines: list[Any] = []
     with suppress(FileNotFoundError):
         for line in journal.read_bytes().splitlines():

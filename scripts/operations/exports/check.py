@@ -1,4 +1,4 @@
-"""Whether an export is as its manifest says, be it a folder or an archive file, and whoever made it.
+"""Compares an export, a folder or an archive file from anyone, with its manifest.
 
 The memory that this takes depends on the size of the archive file, not on what the file claims.
 """
@@ -15,46 +15,46 @@ from pathlib import Path
 from typing import BinaryIO
 
 from scripts.aws_session import OpsError
-from scripts.operations.export_folder import MANIFEST, files_in, is_ours, name_of
+from scripts.operations.exports.folder import MANIFEST, files_in, is_ours, name_of
 from shared.bucket import PIECE
 
-MANIFEST_BYTES = 1 << 24  # that a manifest may have in any case: about 40,000 files
-HEADER_BYTES = 1 << 20  # of an archive file, before the next file in it
-NAME_LENGTH = 300  # characters of a name that is shown
-SURPLUS = 1000  # files that a manifest does not know, before it is enough
+MANIFEST_BYTES = 1 << 24  # a manifest may always be this long: about 40,000 files
+HEADER_BYTES = 1 << 20  # of headers between two files of an archive file, at most
+NAME_LENGTH = 300  # characters of a name that are shown
+SURPLUS = 1000  # files that are not in the manifest: after so many the check ends
 _BROKEN = (zipfile.BadZipFile, tarfile.TarError, gzip.BadGzipFile, zlib.error, EOFError, ValueError, RuntimeError)
 Expected = dict[str, tuple[int, str]]  # size and SHA-256 of each file
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What came of checking an export: `problems` are files and sentences; by its manifest it lacks `lacking` more."""
+    """The result of a check: `problems` are files and sentences; `missing` files could not be exported."""
 
     files: int
-    lacking: int
+    missing: int
     problems: list[tuple[str, str]]
 
 
-def check(path: Path) -> Checked:
-    """Raises OpsError if there is no manifest."""
+def check(path: Path, ways_out: str) -> Checked:
+    """Raises OpsError if there is no manifest; `ways_out` ends the sentence about a damaged archive file."""
     try:
-        expected, lacking = _read_manifest(path)
+        expected, missing = _read_manifest(path, ways_out)
         problems = _compare(path, expected)
     except OSError as error:
         raise OpsError(f"{path} could not be read ({error.strerror}).", code=1) from None
-    return Checked(len(expected), lacking, problems)
+    return Checked(len(expected), missing, problems)
 
 
-def _read_manifest(path: Path) -> tuple[Expected, int]:
-    """The files that the manifest names, and how many it lacks. Raises OpsError."""
-    why = "the export is not complete, or it is none"
+def _read_manifest(path: Path, ways_out: str) -> tuple[Expected, int]:
+    """The files that the manifest names, and how many could not be exported. Raises OpsError."""
+    why = "the export is not complete, or this is not an export. Repeat the export command to complete it."
     try:
         for name, size, file in _contents(path):
             if name == MANIFEST and file:
                 return _parse(file.read(size) if size <= _largest_manifest(path) else b"", path)
     except _BROKEN:
-        why = "it is damaged, or no archive file"
-    raise OpsError(f"{path} has no {MANIFEST}: {why}. The command that made it makes it whole.", code=1)
+        why = f"it is damaged, or not an archive file. {ways_out}"
+    raise OpsError(f"{path} has no {MANIFEST}: {why}", code=1)
 
 
 def _largest_manifest(path: Path) -> int:
@@ -70,11 +70,11 @@ def _parse(body: bytes, path: Path) -> tuple[Expected, int]:
         expected = {str(file["key"]): (int(file["size"]), str(file["sha256"])) for file in manifest["files"]}
         return expected, len(manifest.get("unavailable", ())) + len(manifest.get("missing", ()))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-        raise OpsError(f"The {MANIFEST} of {path} cannot be read: it is damaged, or not of an export.", 1) from None
+        raise OpsError(f"The {MANIFEST} of {path} cannot be read: it is damaged, or not from an export.", 1) from None
 
 
 def _compare(path: Path, expected: Expected) -> list[tuple[str, str]]:
-    """What is not as the manifest says, as file and sentence."""
+    """The differences from the manifest, as file and sentence."""
     wrong = [(name, "an export has no file of this name") for name in expected if not is_ours(name)]
     surplus: list[tuple[str, str]] = []
     seen: set[str] = set()
@@ -83,19 +83,19 @@ def _compare(path: Path, expected: Expected) -> list[tuple[str, str]]:
             if name in expected and name not in seen:
                 wrong += [(name, problem)] if (problem := _difference(file, *expected[name])) else []
             elif name in seen or name != MANIFEST:
-                why = "it is there twice" if name in seen else "the manifest does not know it"
+                why = "it is there twice" if name in seen else "it is not in the manifest"
                 surplus.append((name[:NAME_LENGTH], why))
             if name in expected or name == MANIFEST:
                 seen.add(name)
             if len(surplus) == SURPLUS:
-                return [*wrong, *surplus, (path.name, f"it has {SURPLUS} such files: the rest was not looked at")]
+                return [*wrong, *surplus, (path.name, f"it has {SURPLUS} such files: the rest was not checked")]
     except _BROKEN:
         return [(path.name, "the archive file is damaged"), *wrong, *surplus]
     return wrong + [(name, "it is missing") for name in expected if name not in seen] + surplus
 
 
 def _difference(file: BinaryIO | None, size: int, sha256: str) -> str:
-    """What is wrong with a file; empty if nothing is. It is read no further than it should be long."""
+    """What is wrong with a file; empty if nothing is. No more than its expected size is read."""
     if file is None:
         return "it is a link"
     read, digest = 0, hashlib.sha256()
@@ -110,7 +110,7 @@ def _difference(file: BinaryIO | None, size: int, sha256: str) -> str:
 
 
 def _contents(path: Path) -> Iterator[tuple[str, int, BinaryIO | None]]:
-    """Names, sizes and contents of an export's files, be it a folder or an archive file. A link has no content."""
+    """Names, sizes and contents of the files in a folder or an archive file. A link has no content."""
     if path.is_dir():
         yield from _folder_contents(path)
     elif path.name.endswith(".zip"):
@@ -147,13 +147,13 @@ def _tar_contents(path: Path) -> Iterator[tuple[str, int, BinaryIO | None]]:
                 if not info.isdir():
                     is_plain = info.isreg() and not info.issparse()  # a sparse file claims more than it holds
                     yield info.name, info.size, tarred.extractfile(info) if is_plain else None
-                tarred.members.clear()  # it keeps all of them
+                tarred.members.clear()  # tarfile keeps all of them
                 tarred.pax_headers.clear()
                 rationed.left = HEADER_BYTES
 
 
 class _Rationed:
-    """A file that gives no more bytes than are left: tarfile believes whatever length a header claims."""
+    """A file that gives no more bytes than `left`: tarfile believes every length that a header claims."""
 
     def __init__(self, file: gzip.GzipFile) -> None:
         self._file, self.left = file, HEADER_BYTES

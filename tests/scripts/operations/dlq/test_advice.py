@@ -1,0 +1,77 @@
+"""What `ops dlq show` advises depends on the step at which a message failed."""
+
+import json
+
+from tests.archiver.conftest import stage, staged_key
+from tests.scripts.operations.conftest import tag
+from tests.scripts.operations.dlq.conftest import POISON, announcement, call, put_dead_letter
+
+REDRIVE = "Fix the cause, then: ops dlq redrive archive --yes"
+DROP = (
+    "A redrive cannot help: look at the payload, then drop the message; its staged body stays: "
+    'ops dlq drop archive --error "webhook: " --yes'
+)
+
+
+def test_a_poison_message_is_not_to_be_redriven(stack, ask):
+    put_dead_letter(stack, stage(stack, b"not json"), **POISON)
+
+    _, found = ask("dlq", "show", "archive")
+
+    assert found["next"] == DROP
+
+
+def test_the_advised_drop_takes_all_poison_messages_of_the_step_and_no_other(stack, ask, tmp_path):
+    for name in ("not json", "nor this"):
+        put_dead_letter(stack, stage(stack, name.encode()), **POISON)
+    put_dead_letter(stack, stage(stack, call("conv_1")), step="audio", error="full_audio is empty.")
+    put_dead_letter(stack, stage(stack, call("conv_2")))
+
+    _, found = ask("dlq", "show", "archive")
+    _, dropped = ask("dlq", "drop", "archive", "--error", "webhook: ", "--save", f"{tmp_path}/saved", "--yes")
+
+    assert found["next"].splitlines() == [REDRIVE, DROP, DROP.replace("webhook", "audio")]
+    assert dropped["title"] == "2 of 4 messages dropped"
+
+
+def test_what_failed_at_every_attempt_is_to_be_redriven(stack, ask):
+    put_dead_letter(stack, stage(stack, call("conv_1")))
+
+    _, found = ask("dlq", "show", "archive")
+
+    assert found["next"] == REDRIVE
+
+
+def test_what_mem0_refused_can_be_redriven_once_the_key_is_right(stack, ask):
+    put_dead_letter(stack, announcement("conv_1"), "memory", step="mem0", error="Mem0 refused the key (401).")
+
+    _, found = ask("dlq", "show", "memory")
+
+    assert found["next"] == "Fix the cause, then: ops dlq redrive memory --yes"
+
+
+def test_a_message_whose_work_is_done_only_needs_to_be_dropped(stack, ask):
+    check = stage(stack, call("conv_1"))
+    tag(stack, staged_key(check))
+    put_dead_letter(stack, check)
+
+    _, found = ask("dlq", "show", "archive")
+
+    assert found["next"] == 'The work is done, drop the message: ops dlq drop archive --error "already done: " --yes'
+
+
+def test_a_redrive_that_cannot_help_says_so_before_it_is_done(stack, ask):
+    put_dead_letter(stack, json.dumps({"version": 1}), step="claim check", error="The message is not a claim check.")
+
+    _, found = ask("dlq", "redrive", "archive")
+
+    assert found["next"] == DROP.replace("webhook", "claim check")
+
+
+def test_people_get_each_advice_on_a_line_of_its_own(stack, say):
+    put_dead_letter(stack, stage(stack, b"not json"), **POISON)
+    put_dead_letter(stack, stage(stack, call("conv_1")))
+
+    _, out, _ = say("dlq", "show", "archive")
+
+    assert out.splitlines()[-2:] == [f"Next: {REDRIVE}", f"Next: {DROP}"]

@@ -1,0 +1,103 @@
+"""An interrupted erasure is finished by the next run."""
+
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from botocore.exceptions import ClientError
+
+from tests.archiver.conftest import stage, staged_key
+from tests.conftest import Stack
+from tests.scripts.operations.conftest import (
+    CALLER,
+    INTERRUPTED,
+    Wire,
+    press_ctrl_c,
+)
+from tests.scripts.operations.erasure.conftest import OTHER, archive_rest, at, audio, call, failure, notice, traces
+
+pytestmark = [  # the tool ends without closing its connections to Mem0 and ElevenLabs
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+WRITES = ("PutItem", "UpdateItem", "DeleteItem", "DeleteMessage", "DeleteObject")
+
+
+def cut_off(wire: Wire, number: int) -> None:
+    """Let AWS refuse all writes after this number of them, and lose the answer to the last one."""
+    wire.calm()
+    written = count(1)
+
+    def lose_answer() -> None:
+        if next(written) >= number:
+            for operation in WRITES:
+                wire.refuse(operation, "InternalError")
+            raise ClientError({"Error": {"Code": "InternalError"}}, "A write")
+
+    for operation in WRITES:
+        wire.after(operation, lose_answer)
+
+
+def of_all_kinds(
+    stack: Stack, keep: Callable[..., list[str]], sweep: Callable[[], None], name: str, number: str
+) -> None:
+    """A call that later had another caller, an event, a poison body, and audio with an unprocessed transcript."""
+    keep(call(f"{name}2", OTHER) | {"event_timestamp": 9}, call(f"{name}2", number), failure(f"{name}2", number))
+    keep(notice(number), f"{number} is no JSON".encode(), audio(f"{name}1", number))
+    stage(stack, call(f"{name}1", number))
+    sweep()
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_an_erasure_that_fails_after_any_write_is_finished_by_a_second_run(
+    stack, keep, sweep, erase, say, wire, context, tmp_path, part
+):
+    for number in range(1 + part, 100, 4):
+        caller = f"+120255501{number:02}"
+        of_all_kinds(stack, keep, sweep, f"conv_{number}_", caller)
+        cut_off(wire, number)
+        code, _, _ = say("erase", caller, "--yes", "--certificate", f"{tmp_path}/{number}.json")
+        wire.calm()
+        if code == 0:
+            break
+
+        code, certificate = erase(caller)
+
+        archive_rest(stack, context)
+        assert (code, certificate["complete"], traces(stack, caller)) == (0, True, []), number
+        assert stack.call(f"conv_{number}_2")["external_number"] == OTHER
+
+    assert number > 25
+
+
+def test_audio_is_found_again_after_the_transcript_with_its_caller_is_deleted(stack, keep, sweep, erase, failed, wire):
+    keep(audio("conv_1"))
+    named = staged_key(stage(stack, call("conv_1")))
+    sweep()
+    wire.refuse("DeleteObject", "InternalError")
+    failed(CALLER)
+    wire.calm()
+    for version in stack.s3.list_object_versions(Bucket=stack.bucket, Prefix=named).get("Versions", []):
+        stack.s3.delete_object(Bucket=stack.bucket, Key=named, VersionId=version["VersionId"])
+
+    code, certificate = erase(CALLER)
+
+    assert (code, certificate["conversations"], traces(stack)) == (0, ["conv_1"], [])
+
+
+@pytest.mark.parametrize(
+    ("operation", "number"),
+    [("UpdateItem", 1), ("DeleteMessage", 1), ("DeleteObject", 2), ("PutItem", 1)],
+    ids=["tombstones", "messages", "objects", "records"],
+)
+def test_ctrl_c_leaves_no_certificate_and_the_next_run_finishes(stack, keep, erase, failed, wire, operation, number):
+    keep(call("conv_1"), call("conv_2"), f"{CALLER} is no JSON".encode())
+    at(wire, operation, number, press_ctrl_c)
+    assert failed(CALLER) == (130, INTERRUPTED)
+    wire.calm()
+
+    code, certificate = erase(CALLER)
+
+    assert (code, certificate["complete"], traces(stack)) == (0, True, [])

@@ -1,0 +1,67 @@
+"""What `ops erase` refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.operations.conftest import (
+    CALLER,
+    deploy_outputs,
+)
+from tests.scripts.operations.erasure.conftest import call, kept
+
+pytestmark = [  # the tool ends without closing its connections to Mem0 and ElevenLabs
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+BAD = {
+    "nobody": ([], "Name one: a caller's number, or one call with --conversation."),
+    "two things": ([CALLER, "--conversation", "conv_1"], "Name one: a caller's number, or one call"),
+    "no number": (["anonymous"], "'anonymous' is not a phone number: write it as +12025550123."),
+    "no id": (["--conversation", "../x"], "'../x' is not a conversation id"),
+    "an existing certificate": ([CALLER, "--certificate", "mine.json"], "a certificate is never overwritten."),
+    "an existing text": ([CALLER, "--certificate", "other.json"], "a certificate is never overwritten."),
+    "no folder": ([CALLER, "--certificate", "no/where.json"], "written to no/where.json: No such file or directory."),
+    "a text": ([CALLER, "--certificate", "mine.txt"], "cannot be named mine.txt: it must end in .json"),
+    "a place": ([CALLER, "--certificate", "."], "it must end in .json"),
+}
+
+
+@pytest.mark.parametrize(("words", "sentence"), BAD.values(), ids=BAD)
+def test_a_wrong_command_deletes_nothing(keep, stack, say, tmp_path, monkeypatch, words, sentence):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.json").write_text("mine")
+    Path("other.txt").write_text("mine")
+    keep(call("conv_1"))
+    before = sorted(kept(stack))
+
+    code, out, err = say("erase", *words, "--yes")
+
+    assert (code, out) == (2, "")
+    assert sentence in err
+    assert "Traceback" not in err
+    assert sorted(kept(stack)) == before
+    assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"mine.json": "mine", "other.txt": "mine"}
+
+
+def test_the_help_explains_what_it_does_and_how_to_continue(say):
+    code, out, _ = say("erase", "--help")
+
+    assert code == 0
+    for text in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
+        assert text in " ".join(out.split())
+
+
+def test_a_certificate_shows_control_characters_as_text(stack, say, keep, tmp_path):
+    keep(call("conv_1"))
+    deploy_outputs(stack.outputs | {"ReplicationBucketArn": "copy\u202e[red]\x9b2J"})
+    file = tmp_path / "erasure.json"
+
+    code, out, err = say("erase", CALLER, "--yes", "--certificate", str(file))
+
+    assert code == 0, err
+    for text in (out, file.with_suffix(".txt").read_text()):
+        assert "  copies in copy\\u202e[red]\\x9b2J\n    S3 does not replicate" in text
+        assert text.replace("\n", "").isprintable()

@@ -1,0 +1,125 @@
+"""Names that lead out of the export's folder."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from scripts.operations.exports.folder import NameRefusedError, open_folder
+from tests.scripts.operations.conftest import note
+from tests.scripts.operations.export.conftest import DAY, FOLDER, exported, files, manifest, put, put_call
+
+
+@pytest.fixture
+def outside(tmp_path: Path) -> Path:
+    """A folder beside the export, with a file that must not change."""
+    folder = tmp_path / "outside"
+    folder.mkdir()
+    (folder / "conv_1.json").write_text("mine")
+    return folder
+
+
+@pytest.mark.parametrize("conversation_id", ["../../outside/conv_1", "../records/x", "/tmp/x", "a/b", "\x1b[2J", "x\n"])
+def test_a_record_whose_id_leads_elsewhere_is_reported_and_the_rest_is_exported(
+    stack, say, ask, there, outside, conversation_id
+):
+    key = put_call(stack, "conv_1")
+    note(stack, conversation_id, folder="../outside", json_key=["no", "key"], audio="none",
+         archived_at="2026-11-21T12:00:00Z")  # fmt: skip
+
+    code, out, _ = say("export", str(there), *DAY)
+    found = manifest(there)
+
+    assert (code, exported(there)) == (1, {key, "records/conv_1.json"})
+    assert found["unavailable"] == [
+        {
+            "key": f"records/{conversation_id}.json", "conversation_id": conversation_id,
+            "reason": "the id would lead out of the export",
+        }
+    ]  # fmt: skip
+    assert found["totals"]["unavailable_calls"] == 1
+    assert 'manifest.json lists them under "unavailable"' in " ".join(out.split())
+    assert {each.name: each.read_text() for each in outside.iterdir()} == {"conv_1.json": "mine"}
+    assert sorted(each.name for each in there.parent.iterdir()) == ["outside", "there"]
+
+
+@pytest.mark.parametrize(
+    "name", ["../outside/conv_1.json", "records/../../x.json", "manifest.json", "/nowhere/x.json", ""]
+)
+def test_a_folder_refuses_a_file_name_that_no_export_has(there, outside, name):
+    with open_folder(there) as folder, pytest.raises(NameRefusedError):
+        folder.write(name, [b"{}"])
+
+    assert [each.name for each in there.rglob("*.json")] == []
+    assert (outside / "conv_1.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["records", FOLDER, ".export", ".export/lock", ".export/journal.jsonl"])
+def test_a_link_in_the_folder_is_not_followed(stack, say, there, outside, name):
+    key = put_call(stack, "conv_1")
+    say("export", str(there), *DAY)
+    victim = outside / "conv_1.json" if name.startswith(".export/") else outside
+    if (there / name).is_dir():
+        shutil.copytree(there / name, outside, dirs_exist_ok=True)
+        shutil.rmtree(there / name)
+    else:
+        (there / name).unlink()
+    (there / name).symlink_to(victim)
+    put(stack, key, b"changed")
+    before = files(outside)
+
+    code, _, said = say("export", str(there), *DAY)
+
+    assert (code, said) == (
+        2, f"{there / name} is a link, and an export has no links: name a new or an empty folder.\n",
+    )  # fmt: skip
+    assert files(outside) == before
+
+
+def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(stack, ask, there, outside):
+    key = put_call(stack, "mine_")
+    ask("export", str(there), *DAY)
+    (outside / "conv_1.json").write_text("1" * len(files(there)[key]))
+    (there / key).unlink()
+    (there / key).symlink_to(outside / "conv_1.json")
+
+    unchecked = ask("export", "--verify", str(there))
+    code, shown = ask("export", str(there), *DAY)
+
+    assert (unchecked[0], unchecked[1]["rows"]) == (1, [{"file": key, "problem": "it is a link"}])
+    assert (code, shown["fetched"], (there / key).is_symlink()) == (0, 1, False)
+    assert files(there)[key] == b"mine_"
+    assert (outside / "conv_1.json").read_text() == "11111"
+
+
+def test_foreign_lines_in_the_journal_are_ignored(stack, ask, there, outside):
+    put_call(stack, "conv_1")
+    ask("export", str(there), *DAY)
+    journal = there / ".export" / "journal.jsonl"
+    lines = [
+        {"key": "../outside/conv_1.json", "conversation_id": "conv_1", "size": 4, "sha256": "0"},
+        {"key": 5, "conversation_id": "conv_1", "size": 4, "sha256": "0"},
+        {"name": "conv_1"}, [], 5,
+    ]  # fmt: skip
+    journal.write_text(journal.read_text() + "".join(f"{json.dumps(line)}\n" for line in lines))
+
+    code, shown = ask("export", str(there), *DAY)
+
+    assert (code, shown["fetched"]) == (0, 0)
+    assert "outside" not in journal.read_text() + (there / "manifest.json").read_text()
+    assert (outside / "conv_1.json").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "header", ["5", "[]", '{"asked": {}}', '{"version":1,"stack":"","asked":{},"since":5,"until":""}']
+)
+def test_a_journal_that_no_export_wrote_makes_no_export_of_a_folder(stack, say, there, header):
+    put_call(stack, "conv_1")
+    (there / ".export").mkdir(parents=True)
+    (there / ".export" / "journal.jsonl").write_text(header)
+    (there / "letter.txt").write_text("Dear …")
+
+    code, _, said = say("export", str(there), *DAY)
+
+    assert (code, said) == (2, f"{there} holds something else: name a new or an empty folder.\n")

@@ -1,0 +1,75 @@
+"""What `ops replay` cannot do, and what it shows."""
+
+from tests.scripts.operations.conftest import (
+    CALLER,
+)
+
+
+def test_an_impossible_choice_is_explained(say, subtests):
+    for choice, said in (
+        ("", "Which calls? Choose them with --since or --caller, or name one conversation."),
+        ("--agent agent_1", "or name one conversation; --agent and --until only narrow that."),
+        ("--until 1h", "or name one conversation; --agent and --until only narrow that."),
+        ("--since 1h --until 2h", "the first must be the earlier one."),
+        ("--since now", "'now' is no time: write 2026-11-22"),
+        ("--since 99999999999d", "'99999999999d' is no time: write"),
+        ("--caller Bob", "'Bob' is no phone number: write it as +12025550123"),
+        ("--conversation a/b", "'a/b' is no conversation id"),
+        ("--key 12025550123/c.json", "'12025550123/c.json' is not a staged key"),
+        (f"--key staging/2026/11/21/12/{'0' * 64}.json", "There is no staged body"),
+        ("--key a --since 1h", "--key names one staged body"),
+        ("--only memory --since 1h --unarchived", "--only memory is about archived"),
+        ("--only memory --key a", "--only memory is about archived"),
+        ("--only audio --since 1h", "'audio' is not"),
+        ("--since 1h --per-second 0", "--per-second"),
+    ):
+        with subtests.test(choice):
+            code, out, err = say("replay", *choice.split(), "--yes")
+
+            assert (code, out) == (2, "")
+            assert said in " ".join(err.split())
+
+
+def test_a_missing_permission_is_named(stack, archive, say, wire, subtests):
+    archive("conv_1")
+
+    for operation, choice in (
+        ("ListObjectsV2", "--since 2026-11-21"),
+        ("GetObjectTagging", "--since 2026-11-21 --unarchived"),
+        ("Query", "--since 2026-11-21 --agent agent_1"),
+        ("BatchGetItem", f"--caller {CALLER}"),
+        ("HeadObject", f"--caller {CALLER}"),
+        ("GetItem", f"--caller {CALLER}"),
+        ("SendMessage", f"--caller {CALLER}"),
+        ("PutItem", f"--caller {CALLER}"),
+        ("UpdateItem", f"--caller {CALLER} --only memory --force"),
+    ):
+        with subtests.test(operation):
+            wire.calm()
+            wire.refuse(operation)
+
+            code, out, err = say("replay", *choice.split(), "--yes")
+
+            assert (code, out) == (2, "")
+            assert err.splitlines()[-1] == f"AWS refused {operation} (AccessDenied): your credentials may not do this."
+
+
+def test_no_number_is_shown_but_the_given_one(stack, say, archive):
+    archive("conv_1")
+    archive("conv_2", number="+12025550199")
+
+    for words in (["--since", "2026-11-21"], ["--since", "2026-11-21", "--only", "memory", "--yes"]):
+        _, out, err = say("replay", *words)
+
+        assert "2025550" not in out + err
+
+
+def test_people_see_what_to_do_next(stack, say, archive):
+    archive("conv_1")
+
+    _, preview, _ = say("replay", "--caller", CALLER)
+    _, done, _ = say("replay", "--caller", CALLER, "--yes")
+
+    assert preview.startswith("1 staged bodies would be replayed")
+    assert preview.endswith("Next: the same command with --yes\n")
+    assert done.endswith("Next: ops status\n")
