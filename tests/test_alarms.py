@@ -18,20 +18,10 @@ from aws_lambda_powertools import Metrics
 from scripts.embedded.deployment import ROOT
 from scripts.embedded.elevenlabs import ElevenLabs
 from scripts.operations.app import app
+from scripts.operations.rules import FURTHER_BACK, Metric, Period, state, watched
 from shared.observability import metrics
 from shared.times import utc
-from tests.alarms import (
-    FURTHER_BACK,
-    Deployed,
-    Metric,
-    Period,
-    drawn,
-    emitted,
-    expressions,
-    state,
-    translated,
-    watched,
-)
+from tests.alarms import Deployed, drawn, emitted, expressions, translated
 from tests.archiver.conftest import stage
 from tests.archiver.test_handler import audio, transcript
 from tests.canary.conftest import endpoint
