@@ -54,11 +54,13 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
 
 @pytest.fixture
 def rotate(say: Say, give: Callable[[str | bytes], None]) -> Say:
-    """Exit code, stdout and stderr of a step that is given a key."""
+    """Exit code, document, and progress of a step that is given a key; an error stands with the progress."""
 
     def run(key: str | bytes, *words: str) -> tuple[int, str, str]:
         give(key)
-        return say("--json", "rotate-secret", *words)
+        code, out, err = say("--json", "rotate-secret", *words)
+        error = json.loads(out).get("error")
+        return (code, "", f"{err}{error}\n") if error else (code, out, err)
 
     return run
 
@@ -148,11 +150,21 @@ def test_what_is_no_new_key_is_refused_in_a_sentence(stack, rotate, subtests, wo
             assert len(versions(stack)) == 1
 
 
-def test_a_key_that_is_not_of_elevenlabs_is_put_with_a_warning(stack, rotate):
-    code, _, err = rotate("my-own-sender's key", "--yes")
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("my-own-sender's key", "The key does not begin with wsec_, as those of ElevenLabs do."),
+        ("abcde", "The key does not begin with wsec_, as those of ElevenLabs do."),
+        ("wsec_abcdefghij", "The key has only 15 characters: perhaps not all of it was copied."),
+    ],
+)
+def test_a_key_that_does_not_look_like_one_is_put_only_with_force(stack, rotate, key, said):
+    for words in ((), ("--yes",)):
+        code, _, err = rotate(key, *words)
+        assert (code, err, len(versions(stack))) == (2, f"{said} With --force it is used all the same.\n", 1)
 
-    assert (code, err.splitlines()[0]) == (0, "The key does not begin with wsec_, as those of ElevenLabs do.")
-    assert accepted("my-own-sender's key") == ["my-own-sender's key"]
+    assert rotate(key, "--yes", "--force")[0] == 0
+    assert accepted(key) == [key]
 
 
 def test_a_random_key_is_shown_when_it_may_be_used(stack, step):
@@ -165,8 +177,8 @@ def test_a_random_key_is_shown_when_it_may_be_used(stack, step):
 
 def test_a_random_key_that_nobody_used_yet_is_not_replaced_by_another(stack, step, wire, say):
     wire.interrupt("PutSecretValue", 1)
-    code, out, err = say("--json", "rotate-secret", "--generate", "--yes")
-    assert (code, out, err.splitlines()[-1]) == (130, "", INTERRUPTED)
+    code, out, _ = say("--json", "rotate-secret", "--generate", "--yes")
+    assert (code, json.loads(out)["error"]) == (130, INTERRUPTED)
     wire.calm()
 
     (_, first), (_, again) = step("--generate", "--yes"), step("--generate", "--yes")
@@ -301,6 +313,19 @@ def test_the_status_tells_whether_the_previous_key_is_still_used(stack, step):
     assert found["next"].startswith(f"switch ElevenLabs by {found['previous_accepted_until']}: the previous key still")
 
 
+def test_the_status_shows_test_webhooks_apart_because_they_say_nothing_about_elevenlabs(stack, step, say):
+    put(stack, NEW, ago=5 * HOUR)
+    test = {"MetricName": "TestWebhookStaged", "Value": 3, "Timestamp": datetime.now(timezone.utc) - HOUR,
+            "Dimensions": [{"Name": "service", "Value": "ingest"}]}  # fmt: skip
+    boto3.client("cloudwatch").put_metric_data(Namespace="AgenticMemory/calls", MetricData=[test])
+
+    code, found = step("--status")
+    _, out, _ = say("rotate-secret", "--status")
+
+    assert (code, found["signed_with_current"], found["test_webhooks_not_counted"]) == (1, 0, 3)
+    assert "test webhooks not counted" in out
+
+
 def test_a_previous_key_that_nobody_uses_any_more_can_be_given_up(stack, step, say):
     put(stack, NEW, ago=5 * HOUR)
     sign("previous", datetime.now(timezone.utc) - 2 * HOUR)
@@ -330,12 +355,14 @@ def test_where_there_are_no_metrics_the_log_tells(stack, step):
     write_log("ingest", staged | {"secret": "previous"}, at=now - 3 * HOUR)
     write_log("ingest", *[staged | {"secret": "previous"}] * 2, staged | {"secret": "current"}, at=now - HOUR / 2)
     write_log("ingest", {"level": "INFO", "message": "Webhook refused: signature"}, "START RequestId: 1", at=now)
+    write_log("ingest", {"level": "INFO", "message": "Test webhook staged"}, at=now)
 
     code, found = step("--status")
 
     assert code == 1
     assert found["signed_with_previous_since_the_change"] == 2
     assert found["signed_with_current"] == 1
+    assert found["test_webhooks_not_counted"] == 1
 
 
 def test_the_overlap_ends_when_it_is_finished(stack, step):
