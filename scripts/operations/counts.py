@@ -11,6 +11,7 @@ from scripts.operations.stack import Stack
 from shared.times import utc
 
 HOUR = timedelta(hours=1)
+_METRICS = "{ $._aws.Timestamp > 0 }"  # lines in the embedded metric format
 # A signed webhook, or any that could not be stored, may be one of ElevenLabs'. Those without a signature are not.
 _UNSIGNED = ("missing", "malformed")
 
@@ -40,7 +41,7 @@ class Counts:
         if function not in self._read:
             windows = [_window(alarm) for alarm in self._alarms if service_of(alarm) == function]
             since = self._now - max([HOUR, *windows])
-            lines = read(self._stack, function, since, '"CloudWatchMetrics"')
+            lines = read(self._stack, function, since, _METRICS)
             self._read[function] = [
                 Count(at, metric, sum(values)) for at, line in lines for metric, values in counted(line)
             ]

@@ -15,7 +15,7 @@ from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from scripts.aws_session import OpsError
-from scripts.operations.view import View, moment
+from scripts.operations.view import TIMES, View, moment
 from shared.messages import Announcement
 from shared.record import Call
 from shared.selection import read_selection
@@ -26,7 +26,7 @@ LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls tha
 # A pass takes as long as a Lambda may; asked again, Lambda would begin a second one.
 _ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
 
-_TIME = typer.Option(parser=moment, metavar="TIME", help="2026-11-22, 2026-11-22T10:00, or 36h for hours ago.")
+_TIME = typer.Option(parser=moment, metavar="TIME", help=f"{TIMES}.")
 
 
 def reconcile(context: typer.Context) -> int:

@@ -10,15 +10,14 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.stack import Stack
-from scripts.operations.view import moment
+from scripts.operations.view import TIMES, moment
 from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
 from shared.record import Call
 from shared.times import utc
 
-_TIME = "2026-11-22, 2026-11-22T10:00, or 36h for hours ago"
-Since = Annotated[str, typer.Option(metavar="TIME", help=f"What came since then: {_TIME}.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help=f"What came since then: {TIMES}.")]
 Until = Annotated[str, typer.Option(metavar="TIME", help="What came before then.")]
 Caller = Annotated[str, typer.Option(help="The calls of this number, or no-phone.")]
 Agent = Annotated[str, typer.Option(help="Only calls of this agent, by its id.")]

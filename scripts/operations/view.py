@@ -25,7 +25,7 @@ from shared.times import utc
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d for so long ago"
+TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d (ago)"
 _COMMAND = re.compile(r"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws) [a-z][^:;]*$")
 Item = TypeVar("Item")
 
@@ -202,4 +202,4 @@ def moment(text: str) -> datetime:
         read = datetime.fromisoformat(text)
         return read.astimezone(timezone.utc) if read.tzinfo else read.replace(tzinfo=timezone.utc)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is not a time: write {TIMES}.") from None
+        raise typer.BadParameter(f"{text!r} is no time: write {TIMES}.") from None

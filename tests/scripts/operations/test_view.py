@@ -56,8 +56,8 @@ def test_names_and_values_are_shown_below_each_other_and_long_ones_are_not_broke
     assert lines(capsys) == [
         "Sent",
         f"conversation id  {ID * 2}",
-        f"meaning          {SENTENCE[:62]}",
-        f"                 {SENTENCE[63:]}",
+        f"meaning          {SENTENCE[:60]}",
+        f"                 {SENTENCE[61:]}",
         "seen             yes",
     ]
 
