@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from secrets import token_hex
 from typing import Any
 
@@ -68,22 +69,32 @@ class Canary:
     call_seconds: int
     keeps_audio: bool
 
+    @cached_property
+    def conversation_id(self) -> str:
+        return f"{PREFIX}{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}_{token_hex(4)}"
+
     def fly(self) -> Iterator[Step]:
-        """Yields each step when it is done. Whatever happens, the call is taken away. Raises CanaryError."""
-        now = datetime.now(timezone.utc)
+        """Yields each step when it is done. If a step fails, the call is deleted. Raises CanaryError.
+
+        Whoever stops it before its end must call `clean_up`.
+        """
+        now, conversation_id = datetime.now(timezone.utc), self.conversation_id
         with suppress(*_FAULTS):
             self._clear(now)
-        conversation_id = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}_{token_hex(4)}"
         try:
             yield self._timed("taken in", lambda: self._send(conversation_id, now))
             yield self._timed("archived", lambda: self._wait(lambda: self._is_archived(conversation_id)))
             if self.memory_queue_url:
                 yield self._timed("remembered", lambda: self._wait(lambda: self._is_remembered(conversation_id)))
-        except BaseException:
+        except CanaryError:
             with suppress(*_FAULTS):  # the step that got stuck is what is to be told
                 self._take_away(conversation_id)
             raise
-        yield self._timed("taken away", lambda: self._take_away(conversation_id))
+        yield self.clean_up()
+
+    def clean_up(self) -> Step:
+        """Delete the call. It may be done twice, and continues what was interrupted. Raises CanaryError."""
+        return self._timed("taken away", lambda: self._take_away(self.conversation_id))
 
     def _timed(self, name: str, act: Callable[[], None]) -> Step:
         begun = time.monotonic()

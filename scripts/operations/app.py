@@ -23,13 +23,12 @@ from scripts.operations.rotate import rotate_secret
 from scripts.operations.send import send
 from scripts.operations.status import status
 from scripts.operations.verify import verify
-from scripts.operations.view import View
+from scripts.operations.view import INTERRUPTED, View
 from scripts.terminal import PlainStream, plain
 from shared.aws_errors import AwsError
 from shared.errors import AgenticMemoryError, StorageError
 from shared.observability import logger
 
-INTERRUPTED = 130
 WAS_INTERRUPTED = "Interrupted. Run the same command again: what is done is not done twice."
 
 app = typer.Typer(
