@@ -64,7 +64,7 @@ class View:
         if self.as_json:
             self.print_json(data | ({"next": advice} if advice else {}))
             return
-        self.console.print(title, style="bold")
+        self.console.print(title, style="bold", soft_wrap=True)
         self._pairs({name.replace("_", " "): value for name, value in data.items()})
         self._advise(advice)
 
