@@ -13,9 +13,8 @@ from textwrap import wrap
 from typing import Any, TypeVar
 
 import typer
-from rich.measure import Measurement
+from rich.cells import cell_len
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from scripts.aws_session import STACK_NAME
 from scripts.operations.stack import Stack, find_stack
@@ -73,37 +72,27 @@ class View:
     ) -> None:
         """Show a row for each thing; `columns` gives the names that people see.
 
-        A table that is wider than the screen becomes a block for each row: then nothing is broken that may be copied.
+        Columns that do not fit the screen stand below their row, so that nothing is broken that may be copied.
         """
         if self.as_json:
             self.print_json({"title": title, "rows": rows} | ({"next": advice} if advice else {}))
             return
-        table = Table(box=None, header_style="dim", padding=(0, 2, 0, 0))
-        for name in columns.values():
-            table.add_column(name, no_wrap=True, overflow="ignore")
-        for row in rows:
-            table.add_row(*(shown(row[name]) for name in columns))
-        if not rows:
-            self.console.print(empty)
-        elif self._fits(table):
-            self.console.print(title, style="bold")
-            self.console.print(table)
-        else:
-            self._blocks(rows, columns, title)
+        self.console.print(title if rows else empty, style="bold" if rows else "", soft_wrap=True)
+        if rows:
+            self._rows(rows, columns)
         self._advise(advice)
 
-    def _fits(self, table: Table) -> bool:
-        unlimited = self.console.options.update(max_width=10_000)
-        return Measurement.get(self.console, unlimited, table).maximum <= self.console.width
-
-    def _blocks(self, rows: list[dict[str, Any]], columns: dict[str, str], title: str) -> None:
-        """The first column as a heading, the others below it."""
-        first, *others = columns
-        self.console.print(title, style="bold")
+    def _rows(self, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+        widths = fitting(rows, columns, self.console.width)
+        self._line([columns[name] for name in widths], list(widths.values()), style="dim")
         for row in rows:
-            self.console.print()
-            self.console.print(shown(row[first]), style="cyan", soft_wrap=True)
-            self._pairs({columns[name]: row[name] for name in others}, indent="  ")
+            self._line([shown(row[name]) for name in widths], list(widths.values()))
+            below = {columns[name]: row[name] for name in columns if name not in widths}
+            self._pairs({name: value for name, value in below.items() if shown(value) != "-"}, indent="  ")
+
+    def _line(self, cells: list[str], widths: list[int], style: str = "") -> None:
+        padded = [cell + " " * (width - cell_len(plain(cell))) for cell, width in zip(cells, widths, strict=True)]
+        self.console.print("  ".join(padded).rstrip(), style=style, soft_wrap=True)
 
     def _pairs(self, pairs: dict[str, Any], indent: str = "") -> None:
         """Each name with its value beside it; the items of a list below each other."""
@@ -166,6 +155,18 @@ def undisturbed() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
     if pressed:
         raise KeyboardInterrupt
+
+
+def fitting(rows: list[dict[str, Any]], columns: dict[str, str], width: int) -> dict[str, int]:
+    """The columns that fit beside each other, with their widths: the first one, and not the widest of the others."""
+    widths = {
+        name: max(cell_len(plain(text)) for text in (title, *(shown(row[name]) for row in rows)))
+        for name, title in columns.items()
+    }
+    first, *_ = columns
+    while len(widths) > 1 and sum(widths.values()) + 2 * (len(widths) - 1) > width:
+        del widths[max((name for name in widths if name != first), key=lambda name: widths[name])]
+    return widths
 
 
 def split_command(text: str) -> tuple[str, str]:

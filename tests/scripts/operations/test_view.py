@@ -29,24 +29,34 @@ def test_rows_that_fit_are_a_table(capsys):
     assert lines(capsys) == ["1 call", "Call    JSON      Problems", "conv_1  archived  -"]
 
 
-def test_rows_that_do_not_fit_are_blocks_in_which_no_id_and_no_command_is_broken(capsys):
+def test_what_does_not_fit_stands_below_its_row_and_no_id_and_no_command_is_broken(capsys):
     view = View("calls", local=False, as_json=False)
     problems = [f"its erasure is not complete: {COMMAND}", SENTENCE]
-    view.table([{"call": ID, "json": "missing", "problems": problems}], COLUMNS, "1 call", "ops status")
+    rows = [
+        {"call": ID, "json": "missing", "problems": problems},
+        {"call": "conv_2", "json": "archived", "problems": []},
+    ]
+    view.table(rows, COLUMNS, "2 calls", "ops status")
 
-    shown = lines(capsys)
-    assert shown == [
-        "1 call",
-        "",
-        ID,
-        "  JSON      missing",
+    assert lines(capsys) == [
+        "2 calls",
+        f"Call{' ' * (len(ID) - 2)}JSON",
+        f"{ID}  missing",
         "  Problems  its erasure is not complete:",
         f"            {COMMAND}",
         "            The record has a transcript, and the archive has no JSON for it,",
         "            because nobody was allowed to write it",
+        f"conv_2{' ' * (len(ID) - 4)}archived",
         "",
         "Next: ops status",
     ]
+
+
+def test_an_id_that_is_wider_than_the_screen_is_not_broken(capsys):
+    view = View("calls", local=False, as_json=False)
+    view.table([{"call": ID * 2, "json": "archived", "problems": []}], COLUMNS, "1 call")
+
+    assert lines(capsys) == ["1 call", "Call", ID * 2, "  JSON  archived"]
 
 
 def test_names_and_values_are_shown_below_each_other_and_long_ones_are_not_broken(capsys):
