@@ -1,4 +1,4 @@
-"""Sends webhooks as ElevenLabs does."""
+"""Sends webhooks like ElevenLabs."""
 
 import time
 
@@ -8,6 +8,6 @@ from shared.signature import signed_headers
 
 
 def send(url: str, secret: str, body: bytes, timestamp: int | None = None, *, is_test: bool = False) -> httpx.Response:
-    """POST `body` signed with `secret`, now or as of `timestamp` in unix seconds; `is_test` is counted apart."""
+    """POST `body` signed with `secret`, now or as of `timestamp` in unix seconds; a test is counted separately."""
     headers = signed_headers(body, secret, str(int(time.time()) if timestamp is None else timestamp), is_test=is_test)
     return httpx.post(url, content=body, headers=headers, timeout=30, trust_env=False)

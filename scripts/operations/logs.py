@@ -1,4 +1,4 @@
-"""What the functions logged, as far as it explains a failure."""
+"""The functions' logs: their lines, their failures, and the reason of each."""
 
 import json
 import re
@@ -55,7 +55,7 @@ def functions_of(stack: Stack) -> list[str]:
 
 
 def last_reasons(stack: Stack, function: str, since: datetime) -> dict[str, str]:
-    """Why each delivery or call failed the last time, by its id; the log is read once for all of them."""
+    """Why each delivery or call failed the last time, by its id. The log is read once for all of them."""
     entries = sorted(failures(stack, function, since, _FAILED), key=lambda entry: entry["at"])
     return {
         str(entry[name]): reason(entry)
@@ -66,7 +66,7 @@ def last_reasons(stack: Stack, function: str, since: datetime) -> dict[str, str]
 
 
 def read_entry(message: str) -> dict[str, Any]:
-    """A line of a function's log; one of Lambda itself, such as a timeout's, becomes an entry without request id."""
+    """A line of a function's log. A line of Lambda itself, such as that of a timeout, becomes an entry too."""
     try:
         entry = json.loads(message)
     except ValueError:
@@ -76,7 +76,7 @@ def read_entry(message: str) -> dict[str, Any]:
 
 
 def reason(entry: dict[str, Any]) -> str:
-    """One line that says what happened: the exception's last line, else what was logged. Numbers are masked."""
+    """What happened, in one line: the exception's last line, else the logged error or message. Numbers are masked."""
     exception = str(entry.get("exception") or "").strip()
     error = exception.splitlines()[-1].removeprefix("shared.errors.") if exception else entry.get("error")
     return mask_numbers(str(error or entry.get("message")))
