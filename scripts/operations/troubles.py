@@ -138,7 +138,8 @@ def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Ite
             reasons = ", ".join(f"{reason} {number}" for reason, number in mine.items())
             refused = _several(sum(mine.values()), "webhook was refused", "webhooks were refused")
             yield Trouble(
-                f"{refused} in the last hour, and none was accepted since: {reasons}.",
+                f"{refused} in the last hour, and none was accepted since: {reasons}. This is over when a webhook is "
+                "accepted, or an hour after the last refusal.",
                 alarm.name if alarm else None,
                 tuple(alarm.commands) if alarm else (),
             )

@@ -45,17 +45,15 @@ def alarm(name: str, description: str, state: str = "ALARM") -> None:
     cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
 
 
-def deploy_alarms(stack: Stack, **parameters: str) -> None:
-    """The template's own alarms, about the queues and functions of the stack `calls`."""
+def deploy_alarms(stack: Stack, **thresholds: float) -> None:
+    """The template's own alarms, about the queues and functions of the stack `calls`; `thresholds` by alarm."""
     values = {f"{queue}.QueueName": stack.outputs[f"{queue}Url"].rsplit("/", 1)[-1] for queue in QUEUES}
     kept = {"AlarmDescription", "Namespace", "MetricName", "Statistic", "Period", "EvaluationPeriods", "Threshold",
             "ComparisonOperator", "TreatMissingData"}  # fmt: skip
-    deployed = Deployed(**{"ElevenLabsApiKey": "xi-test", "Mem0ApiKey": "m0-test"} | parameters)
-    for name, properties in deployed.alarms.items():
+    for name, properties in Deployed(ElevenLabsApiKey="xi-test", Mem0ApiKey="m0-test").alarms.items():
         given = {field: value for field, value in properties.items() if field in kept}
-        numbers = {field: float(given[field]) for field in ("Threshold",)} | {
-            field: int(given[field]) for field in ("Period", "EvaluationPeriods")
-        }
+        numbers = {field: int(given[field]) for field in ("Period", "EvaluationPeriods")}
+        numbers |= {"Threshold": thresholds.get(name, float(given["Threshold"]))}
         dimensions = [
             each | {"Value": values.get(each["Value"], each["Value"])} for each in properties.get("Dimensions", [])
         ]

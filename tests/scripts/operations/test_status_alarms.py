@@ -12,7 +12,7 @@ from tests.scripts.operations.signs import age, alarm, count, deploy_alarms, rec
 @pytest.fixture(autouse=True)
 def deployed(stack) -> None:
     """The template's alarms, which CloudWatch has not evaluated yet."""
-    deploy_alarms(stack, SignatureBurstAlarm="5", QueueDepthAlarm="2")
+    deploy_alarms(stack, SignatureRejectedAlarm=5, ArchiveQueueDepthAlarm=2, MemoryQueueDepthAlarm=2)
 
 
 def troubles(found) -> dict[str, list[str]]:
