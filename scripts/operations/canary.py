@@ -45,14 +45,14 @@ def canary(
             fault = str(error)
         except KeyboardInterrupt:
             status.update("Interrupted: deleting the test call ...")
-            raise OpsError(clean_up(flight), INTERRUPTED) from None
+            raise OpsError(clean_up(view, flight), INTERRUPTED) from None
     total = sum(each["seconds"] for each in rows)
     title = fault or f"The canary came through in {total:.1f} s"
     view.table(rows, COLUMNS, title, "ops status: what is wrong" if fault else "", empty=title)
     return 1 if fault else 0
 
 
-def clean_up(flight: Canary) -> str:
+def clean_up(view: View, flight: Canary) -> str:
     """Delete the test call, and say whether it is deleted. Ctrl-C does not stop this; pressed twice, it does."""
     deleted = False
     with suppress(KeyboardInterrupt, CanaryError), undisturbed():
@@ -60,7 +60,7 @@ def clean_up(flight: Canary) -> str:
         deleted = True
     if deleted:
         return "Interrupted. The test call is deleted again."
-    command = f"ops erase --conversation {flight.conversation_id} --yes"
+    command = view.command(f"erase --conversation {flight.conversation_id} --yes")
     return f"Interrupted. The test call is not deleted completely. To complete it: {command}"
 
 

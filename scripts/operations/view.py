@@ -25,7 +25,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 INTERRUPTED = 130  # the exit code
-TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d (ago)"
+TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago"
 _COMMAND = re.compile(r"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws) [a-z][^:;]*$")
 Item = TypeVar("Item")
 

@@ -189,7 +189,7 @@ def test_times_are_utc_unless_they_say_otherwise():
 def test_help_shows_each_way_to_write_a_time(capsys, command):
     _, out, _ = ops(capsys, command, "--help")
 
-    assert "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d" in " ".join(out.split())
+    assert "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago" in " ".join(out.split())
 
 
 @pytest.mark.parametrize(

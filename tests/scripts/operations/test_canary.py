@@ -66,7 +66,7 @@ def test_a_second_ctrl_c_during_the_deletion_names_the_command_that_completes_it
     assert code == 130
     assert error == (
         "Interrupted. The test call is not deleted completely. To complete it: "
-        f"ops erase --conversation {conversation_id} --yes"
+        f"./scripts/ops erase --conversation {conversation_id} --yes --stack calls"
     )
 
 
@@ -77,4 +77,4 @@ def test_a_deletion_that_is_refused_names_the_command_that_completes_it(stack, c
     code, _, err = canary(capsys)
 
     assert code == 130
-    assert "The test call is not deleted completely. To complete it: ops erase --conversation canary_" in err
+    assert "The test call is not deleted completely. To complete it: ./scripts/ops erase --conversation canary_" in err
