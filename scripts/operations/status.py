@@ -34,7 +34,7 @@ STANDINGS = {
 def status(context: typer.Context) -> int:
     """Show webhooks, queues, calls, memories, alarms and the last errors, and what to do next.
 
-    Exit code 1 if something needs somebody. Example: ops status
+    Exit code 1 if something is wrong. Example: ops status
     """
     view: View = context.obj
     with view.progress.status("Reading the stack's state ..."):
@@ -50,7 +50,7 @@ def status(context: typer.Context) -> int:
 
 
 def examine(stack: Stack, now: datetime) -> dict[str, Any]:
-    """What is known of the stack, and under `next` what is wrong with it."""
+    """The state of the stack, and under `next` what is wrong with it."""
     alarms = find_alarms(stack)
     counts = Counts(stack, now, [alarm.definition for alarm in alarms])
     found: dict[str, Any] = {
@@ -78,7 +78,7 @@ def examine(stack: Stack, now: datetime) -> dict[str, Any]:
 
 
 def queues(stack: Stack, now: datetime) -> Iterator[dict[str, Any]]:
-    """Each queue and its dead-letter queue; the age of the oldest message in seconds, where CloudWatch knows it."""
+    """Each queue and its dead-letter queue. The age of the oldest message is None if CloudWatch does not know it."""
     for name, (dead, source) in SOURCES.items():
         for kind, output in (("queue", source), ("dead letters", dead)):
             if output in stack.outputs:
@@ -105,7 +105,7 @@ def oldest(stack: Stack, queue: str, now: datetime) -> int | None:
 
 
 def calls(stack: Stack, now: datetime, queues: list[dict[str, Any]]) -> dict[str, int]:
-    """Calls that were archived lately, and those whose JSON or audio is missing, parked or not to be had."""
+    """Calls that were archived lately, and those whose JSON or audio is missing, or whose audio is parked."""
 
     def recorded_since(since: datetime) -> int:
         return sum(stack.records.count("by-audio", audio, utc(since)) for audio in get_args(Audio))
@@ -122,7 +122,7 @@ def calls(stack: Stack, now: datetime, queues: list[dict[str, Any]]) -> dict[str
 
 
 def is_busy(queue: dict[str, Any]) -> bool:
-    """Whether it holds claim checks: a call whose JSON could not be written still has its own."""
+    """Whether claim checks are in it. A call whose JSON could not be written still has its claim check."""
     return queue["name"] == "archive" and bool(queue["waiting"] + queue["at_work"] + queue["delayed"])
 
 
@@ -139,12 +139,12 @@ def find_unwritten(stack: Stack, now: datetime) -> list[str]:
 
 
 def memories(stack: Stack) -> dict[str, int]:
-    """Memories that are not written yet: nobody knows (sending), Mem0 works on it (sent), to be sent again (idle)."""
+    """Memories that are not written yet: unknown (sending), Mem0 is working on it (sent), to be sent again (idle)."""
     return {state: stack.records.count("by-state", state) for state in ("sending", "sent", "idle")}
 
 
 def last_pass(stack: Stack) -> dict[str, Any]:
-    """What the reconciler found when it last ran."""
+    """What the reconciler found in its last pass."""
     return dict(json.loads(Bookmarks(stack.table).read("report") or "{}"))
 
 

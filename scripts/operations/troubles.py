@@ -28,7 +28,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Failures:
-    """The failures of one function with the same reason. `retried_at` is the last one of which SQS makes a retry."""
+    """The failures of one function with the same reason. `retried_at` is the last one that SQS retries."""
 
     function: str
     error: str
@@ -74,13 +74,13 @@ def find_retries(found: list[Failures], queues: list[Row], now: datetime) -> lis
 
 
 def _is_open(failed_at: datetime, queue: Row, now: datetime) -> bool:
-    """Whether the retry is still to come: a message is there, and a failed one is invisible for no longer."""
+    """Whether the retry is still to come: the queue has a message, and the visibility timeout has not ended."""
     until = failed_at + timedelta(seconds=queue["visibility_seconds"]) + DELAY
     return bool(queue["waiting"] + queue["at_work"]) and now < until
 
 
 def error_rows(found: list[Failures], queues: list[Row], now: datetime) -> list[Row]:
-    """The most frequent failures, and what has become of their messages."""
+    """The most frequent failures, and where their messages are now."""
     return [each.row(_standing(each, queues, now)) for each in found[:MOST_ERRORS]]
 
 
@@ -95,12 +95,12 @@ def _standing(found: Failures, queues: list[Row], now: datetime) -> str | None:
 
 
 def is_dead(queue: Row) -> bool:
-    """Whether there are dead letters in it; somebody may look at them just now."""
+    """Whether it has dead letters. Those that an operator is looking at are invisible."""
     return queue["kind"] == "dead letters" and bool(queue["waiting"] or queue["at_work"])
 
 
 def find_troubles(found: Row, alarms: list[Alarm], firing: list[Alarm]) -> list[Row]:
-    """What needs somebody, the most urgent first; nothing if all is well."""
+    """What is wrong, the most urgent first; empty if all is well."""
     troubles = [Trouble(alarm.trouble, alarm.name, tuple(alarm.commands)) for alarm in sorted(firing, key=_urgency)]
     troubles += _of_retries(found, alarms)
     troubles += _of_webhooks(found["webhooks_in_the_last_hour"], alarms, firing)

@@ -158,14 +158,14 @@ def undisturbed() -> Iterator[None]:
 
 
 def fitting(rows: list[dict[str, Any]], columns: dict[str, str], width: int) -> dict[str, int]:
-    """The columns that fit beside each other, with their widths: the first one, and not the widest of the others."""
+    """The columns that fit beside each other, with their widths. The widest goes first, of equal ones the last."""
     widths = {
         name: max(cell_len(plain(text)) for text in (title, *(shown(row[name]) for row in rows)))
         for name, title in columns.items()
     }
     first, *_ = columns
     while len(widths) > 1 and sum(widths.values()) + 2 * (len(widths) - 1) > width:
-        del widths[max((name for name in widths if name != first), key=lambda name: widths[name])]
+        del widths[max((name for name in reversed(widths) if name != first), key=lambda name: widths[name])]
     return widths
 
 

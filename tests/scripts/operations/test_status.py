@@ -1,4 +1,4 @@
-"""`ops status`: what it sees of a stack, and when it calls somebody."""
+"""`ops status`: what it sees of a stack, and when something needs attention."""
 
 import json
 from datetime import datetime, timedelta, timezone
@@ -103,7 +103,7 @@ def test_memories_that_are_not_written_are_counted(stack, ask):
         ),
     ],
 )
-def test_what_the_last_pass_left_calls_somebody(stack, ask, last, trouble):
+def test_what_the_last_pass_left_needs_attention(stack, ask, last, trouble):
     report(stack, **last)
 
     code, found = ask("status")

@@ -85,7 +85,7 @@ def test_what_only_cloudwatch_can_see_is_as_cloudwatch_says(stack, ask):
     assert troubles(found).keys() == {"ArchiveQueueAgeAlarm", "IngestFunctionErrorsAlarm", "CallArchivedTopicAlarm"}
 
 
-def test_no_age_calls_somebody_but_by_its_alarm(stack, ask):
+def test_no_age_is_a_trouble_without_its_alarm(stack, ask):
     send(stack, "MemoryQueueUrl")
     age("MemoryQueueUrl", 901)
 
@@ -94,7 +94,7 @@ def test_no_age_calls_somebody_but_by_its_alarm(stack, ask):
     assert (code, found["next"]) == (0, [])
 
 
-def test_an_alarm_that_is_over_before_cloudwatch_notices_is_not_told(stack, ask):
+def test_an_alarm_that_is_over_before_cloudwatch_notices_is_not_shown(stack, ask):
     boto3.client("cloudwatch").set_alarm_state(
         AlarmName="calls-ArchiveDlqAlarm-1A2B", StateValue="ALARM", StateReason="a message that was redriven"
     )
@@ -117,7 +117,7 @@ def test_each_alarm_names_the_commands_that_help_each_on_a_line_of_its_own(stack
     ]
 
 
-def test_an_alarm_of_another_stack_is_not_told(stack, say, ask):
+def test_an_alarm_of_another_stack_is_not_shown(stack, say, ask):
     alarm("calls-TeamAlarm-1A2B", "Calls [1] could not be remembered. Ask the team.")
     alarm("calls-of-others-ArchiveDlqAlarm-1A2B", "Another stack's calls.")
     alarm("recalls-ArchiveDlqAlarm-1A2B", "Another stack's calls.")

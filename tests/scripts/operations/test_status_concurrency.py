@@ -43,7 +43,7 @@ HOW_TO_RAISE = (
 
 
 @pytest.mark.parametrize(("limit", "used"), [(10, 8), (100, 80), (1000, 800)])
-def test_concurrency_that_is_nearly_used_up_calls_somebody(stack, ask, wire, limit, used):
+def test_concurrency_that_is_nearly_used_up_needs_attention(stack, ask, wire, limit, used):
     use(used, minutes_ago=5)
     answer_limit(wire, limit, limit)
 
@@ -56,7 +56,7 @@ def test_concurrency_that_is_nearly_used_up_calls_somebody(stack, ask, wire, lim
 
 
 @pytest.mark.parametrize(("limit", "is_low"), [(10, True), (99, True), (100, False), (1000, False)])
-def test_a_low_limit_of_the_account_is_told_without_calling_anybody(stack, ask, wire, say, limit, is_low):
+def test_a_low_limit_of_the_account_is_shown_without_asking_for_attention(stack, ask, wire, say, limit, is_low):
     use(7, minutes_ago=5)
     answer_limit(wire, limit, limit)
     code, found = ask("status")

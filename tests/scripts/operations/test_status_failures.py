@@ -29,7 +29,7 @@ def fail(stack, at: datetime) -> None:
     write_log("archive", failure(REFUSED), at=at)
 
 
-def test_a_failed_message_calls_somebody_until_its_next_attempt_has_been_made(stack, say, ask):
+def test_a_failed_message_needs_attention_until_its_next_attempt_has_been_made(stack, say, ask):
     at = ago(minutes=5)
     fail(stack, at)
 
@@ -68,7 +68,7 @@ def test_a_busy_queue_is_well_when_the_retry_is_over(stack, ask):
     assert (code, found["retries"]) == (0, [])
 
 
-def test_what_ended_in_the_dead_letter_queue_is_told_so(stack, ask):
+def test_what_ended_in_the_dead_letter_queue_is_shown_so(stack, ask):
     send(stack, "ArchiveDlqUrl")
     write_log("archive", failure(REFUSED), at=ago(minutes=30))
 

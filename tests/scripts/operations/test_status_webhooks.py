@@ -31,7 +31,7 @@ def test_webhooks_are_counted_by_what_became_of_them(say, ask):
 
 
 @pytest.mark.parametrize("reason", ["mismatch", "expired", "future", "source"])
-def test_signed_webhooks_of_which_none_is_accepted_call_somebody_before_the_alarm_fires(ask, reason):
+def test_signed_webhooks_of_which_none_is_accepted_need_attention_before_the_alarm_fires(ask, reason):
     count("WebhookStaged", seconds_ago=1200)
     count("SignatureRejected", 31, reason=reason, seconds_ago=600)
 
@@ -45,7 +45,7 @@ def test_signed_webhooks_of_which_none_is_accepted_call_somebody_before_the_alar
     assert "./scripts/ops reconcile --stack calls" in trouble["commands"]
 
 
-def test_webhooks_that_could_not_be_stored_call_somebody_until_one_is(ask):
+def test_webhooks_that_could_not_be_stored_need_attention_until_one_is(ask):
     count("WebhookUnavailable", reason="SQS", seconds_ago=600)
     code, found = ask("status")
     assert (code, [each["alarm"] for each in found["next"]]) == (1, ["WebhookUnavailableAlarm"])
@@ -55,7 +55,7 @@ def test_webhooks_that_could_not_be_stored_call_somebody_until_one_is(ask):
 
 
 @pytest.mark.parametrize("reason", ["missing", "malformed"])
-def test_requests_that_nobody_signed_call_nobody(ask, reason):
+def test_requests_that_nobody_signed_need_no_attention(ask, reason):
     count("SignatureRejected", 9, reason=reason)
 
     code, found = ask("status")

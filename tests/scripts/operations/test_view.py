@@ -52,6 +52,13 @@ def test_what_does_not_fit_stands_below_its_row_and_no_id_and_no_command_is_brok
     ]
 
 
+def test_of_two_columns_of_equal_width_the_last_goes_below(capsys):
+    view = View("calls", local=False, as_json=False)
+    view.table([{"call": "c" * 65, "json": "archived", "problems": "unread"}], COLUMNS, "1 call")
+
+    assert lines(capsys)[1:] == [f"Call{' ' * 63}JSON", f"{'c' * 65}  archived", "  Problems  unread"]
+
+
 def test_an_id_that_is_wider_than_the_screen_is_not_broken(capsys):
     view = View("calls", local=False, as_json=False)
     view.table([{"call": ID * 2, "json": "archived", "problems": []}], COLUMNS, "1 call")
