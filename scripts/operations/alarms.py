@@ -17,7 +17,7 @@ from scripts.operations.stack import Stack
 _COMMAND = re.compile(
     r"\./scripts/ops ((?:dlq )?[a-z][a-z-]*(?: (?:archive|memory|audio)\b| --[a-z][a-z-]*(?: \d+[mhd]\b)?)*)"
 )
-_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z])")
+_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z]|\./)")
 
 
 @dataclass(frozen=True)

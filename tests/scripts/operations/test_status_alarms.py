@@ -118,7 +118,7 @@ def test_each_alarm_names_the_commands_that_help_each_on_a_line_of_its_own(stack
 
 
 def test_an_alarm_of_another_stack_is_not_shown(stack, say, ask):
-    alarm("calls-TeamAlarm-1A2B", "Calls [1] could not be remembered. Ask the team.")
+    alarm("calls-TeamAlarm-1A2B", "Calls [1] could not be remembered. ./scripts/ops status shows them.")
     alarm("calls-of-others-ArchiveDlqAlarm-1A2B", "Another stack's calls.")
     alarm("recalls-ArchiveDlqAlarm-1A2B", "Another stack's calls.")
 
@@ -126,7 +126,9 @@ def test_an_alarm_of_another_stack_is_not_shown(stack, say, ask):
     _, out, _ = say("status")
 
     assert code == 1
-    assert found["alarms"] == [{"alarm": "TeamAlarm", "says": "Calls [1] could not be remembered. Ask the team."}]
+    assert found["alarms"] == [
+        {"alarm": "TeamAlarm", "says": "Calls [1] could not be remembered. ./scripts/ops status shows them."}
+    ]
     assert found["next"] == [
         {"trouble": "Calls [1] could not be remembered.", "alarm": "TeamAlarm", "commands": []},
     ]
