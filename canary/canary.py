@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from functools import cached_property
 from secrets import token_hex
 from typing import Any
 
@@ -68,22 +69,32 @@ class Canary:
     call_seconds: int
     keeps_audio: bool
 
+    @cached_property
+    def conversation_id(self) -> str:
+        return f"{PREFIX}{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}_{token_hex(4)}"
+
     def run(self) -> Iterator[Step]:
-        """Yields each finished step. The call is always deleted at the end. Raises CanaryError."""
-        now = datetime.now(timezone.utc)
+        """Yields each finished step, and deletes the call at the end, or if a step fails. Raises CanaryError.
+
+        A caller that stops before the end must call `clean_up`.
+        """
+        now, conversation_id = datetime.now(timezone.utc), self.conversation_id
         with suppress(*_FAULTS):
             self._delete_old_canaries(now)
-        conversation_id = f"{PREFIX}{now:%Y%m%dT%H%M%SZ}_{token_hex(4)}"
         try:
             yield self._timed("received", lambda: self._send(conversation_id, now))
             yield self._timed("archived", lambda: self._wait(lambda: self._is_archived(conversation_id)))
             if self.memory_queue_url:
                 yield self._timed("remembered", lambda: self._wait(lambda: self._is_remembered(conversation_id)))
-        except BaseException:
+        except Exception:
             with suppress(*_FAULTS):  # report the step that failed first
                 self._delete(conversation_id)
             raise
-        yield self._timed("deleted", lambda: self._delete(conversation_id))
+        yield self.clean_up()
+
+    def clean_up(self) -> Step:
+        """Delete the call. A second run does no harm, and completes an interrupted one. Raises CanaryError."""
+        return self._timed("deleted", lambda: self._delete(self.conversation_id))
 
     def _timed(self, name: str, act: Callable[[], None]) -> Step:
         begun = time.monotonic()

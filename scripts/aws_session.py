@@ -1,4 +1,4 @@
-"""The operator's session with AWS, and what can be done about AWS's errors: for all commands on a deployed stack."""
+"""The operator's session with AWS, and what an operator can do about AWS's errors."""
 
 import os
 from functools import cache
@@ -22,7 +22,7 @@ from botocore.utils import JSONFileCache
 
 from shared.aws_errors import error_code
 
-STACK_NAME = "agentic-memory"  # of a stack that nobody named
+STACK_NAME = "agentic-memory"  # if no other is given
 _FORBIDDEN = (
     "AccessDenied", "AccessDeniedException", "AuthorizationError", "403",  # 403: HEAD has no body
 )  # fmt: skip
@@ -33,7 +33,7 @@ _SIGNED_OUT = (NoCredentialsError, CredentialRetrievalError, SSOError, TokenRetr
 
 
 class OpsError(Exception):
-    """The command cannot be done; the text says why and what to do. `code` is the exit code."""
+    """The command cannot be done. The text says why and what to do; `code` is the exit code."""
 
     def __init__(self, text: str, code: int = 2) -> None:
         super().__init__(text)
@@ -58,13 +58,13 @@ def aws_session(otherwise: str = "") -> Session:
     region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or profile_region or otherwise
     if not region:
         raise OpsError("No AWS region is set: set AWS_REGION, or give the profile a region.")
-    # As the SAM CLI and the AWS CLI: a role with MFA asks for one code, and not once for each session.
+    # Like the SAM CLI and the AWS CLI: a role with MFA asks for a code once, not for each session.
     session.get_component("credential_provider").get_provider("assume-role").cache = JSONFileCache()
     return Session(botocore_session=session, region_name=region)
 
 
 def isolated_session() -> botocore.session.Session:
-    """A session that reads no AWS profile or file, so that a broken one on this machine does no harm."""
+    """A session that reads no AWS profile and no file, so that a broken one on this machine has no effect."""
     session = botocore.session.Session({"profile": (None, None, None, None)})
     session.set_config_variable("config_file", os.devnull)
     session.set_config_variable("credentials_file", os.devnull)
@@ -79,7 +79,7 @@ def _loader() -> Loader:
 
 
 def first_client(session: Session, service: str, **options: Any) -> Any:
-    """A session's first client. Raises OpsError for settings that cannot be used: an endpoint that is no URL."""
+    """A session's first client. Raises OpsError for unusable settings, such as an endpoint that is not a URL."""
     try:
         return session.client(service, **options)
     except ValueError as error:
@@ -87,7 +87,7 @@ def first_client(session: Session, service: str, **options: Any) -> Any:
 
 
 def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:
-    """What an operator can do about an error of AWS; `stack` is the one that was looked for, if any."""
+    """What an operator can do about an error of AWS. `stack` is the stack that was looked for, if any."""
     code = error_code(error)
     if isinstance(error, _SIGNED_OUT):
         return OpsError("There are no AWS credentials: sign in (aws sso login), or set AWS_PROFILE.")

@@ -1,4 +1,4 @@
-"""How many functions the account may run at a time: all stacks in the region share it."""
+"""How many functions the account may run at the same time. All stacks in the region share this limit."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -6,13 +6,13 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-LOW = 100  # a new account may have 10; with less than this a busy hour uses it up
+LOW = 100  # a new account may have 10; a busy hour can use up a limit below this
 USUAL = 1000  # what AWS gives to other accounts
 Concurrency = dict[str, int | None]
 
 
 def concurrency(client: Callable[[str], Any], now: datetime) -> Concurrency:
-    """Limit, what of it no function has reserved, and the most that was used in the last hour; None if AWS refuses."""
+    """The limit, its unreserved part, and the most that was used in the last hour. None: AWS refused to tell."""
     return limits(client) | {"used_at_most": most_used(client, now)}
 
 
@@ -25,7 +25,7 @@ def limits(client: Callable[[str], Any]) -> Concurrency:
 
 
 def most_used(client: Callable[[str], Any], now: datetime) -> int | None:
-    """Of the whole account: the metric without dimensions. Lambda gives none while nothing runs."""
+    """In the whole account: the metric without dimensions. While nothing runs, there are no data points."""
     try:
         points = client("cloudwatch").get_metric_statistics(
             Namespace="AWS/Lambda", MetricName="ConcurrentExecutions", Statistics=["Maximum"], Period=60,
@@ -42,7 +42,7 @@ def describe(found: Concurrency) -> str:
 
 
 def nearly_used_up(found: Concurrency) -> str:
-    """What to do about it; empty if there is room."""
+    """What to do if the limit is nearly reached; empty if it is not."""
     limit, used = found["limit"], found["used_at_most"] or 0
     if limit is None or used < 0.8 * limit:
         return ""
@@ -51,7 +51,7 @@ def nearly_used_up(found: Concurrency) -> str:
 
 
 def low_limit(found: Concurrency) -> str:
-    """What the low limit of a new account means; empty if the limit is not low."""
+    """What a low limit, as of a new account, means; empty if the limit is not low."""
     limit = found["limit"]
     if limit is None or limit >= LOW:
         return ""

@@ -1,4 +1,4 @@
-"""A terminal for text that others wrote: callers, their agents, AWS, names of files."""
+"""A terminal that is safe for text from others: callers, their agents, AWS, names of files."""
 
 import unicodedata
 from collections.abc import Iterable
@@ -8,11 +8,11 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control codes, the direction of text, half surrogates, ends of lines
+_OBEYED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control codes, text direction, half surrogates, line ends
 
 
 def plain(text: str, keep: str = "") -> str:
-    """The text with an escape such as \\x1b for whatever a terminal obeys instead of showing it, but for `keep`."""
+    """The text with an escape such as \\x1b for each character that a terminal obeys, except those in `keep`."""
     return "".join(
         each if each in keep or unicodedata.category(each) not in _OBEYED else each.encode("unicode_escape").decode()
         for each in text
@@ -20,7 +20,7 @@ def plain(text: str, keep: str = "") -> str:
 
 
 class Terminal(Console):
-    """A console that takes no string for markup, and prints each as one plain line. Only styles colour it."""
+    """A console that prints each string as one plain line: no markup, and only styles add colour."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{"markup": False, "highlight": False, "emoji": False} | options)
@@ -29,13 +29,13 @@ class Terminal(Console):
         return super().render_str(plain(text), **options)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
-        """All that is printed comes through here, progress too."""
+        """Everything that is printed passes here, progress too."""
         for segment in super().render(renderable, options):
             yield segment if segment.control else Segment(plain(segment.text, keep="\n"), segment.style)
 
 
 class PlainStream:
-    """A stream for lines of a logger, which others may have written parts of."""
+    """A stream for lines of a logger. They may contain text from others."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

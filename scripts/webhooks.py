@@ -1,4 +1,4 @@
-"""Sends webhooks as ElevenLabs does."""
+"""Sends webhooks like ElevenLabs."""
 
 import time
 

@@ -1,8 +1,9 @@
 """The operators' tool. Data goes to stdout, progress to stderr.
 
-Exit codes: 0 all is well, 1 something is not, 2 the command cannot be done as it was given, 130 interrupted.
+Exit codes: 0 all is well, 1 something is wrong, 2 the command cannot be done as it was given, 130 interrupted.
 """
 
+import json
 import sys
 from collections.abc import Sequence
 from io import StringIO
@@ -22,13 +23,13 @@ from scripts.operations.rotate import rotate_secret
 from scripts.operations.send import send
 from scripts.operations.status import status
 from scripts.operations.verify import verify
-from scripts.operations.view import View
+from scripts.operations.view import INTERRUPTED, View
 from scripts.terminal import PlainStream, plain
 from shared.aws_errors import AwsError
 from shared.errors import AgenticMemoryError, StorageError
 from shared.observability import logger
 
-INTERRUPTED = 130
+WAS_INTERRUPTED = "Interrupted. Run the same command again: what is done is not done twice."
 
 app = typer.Typer(
     name="ops", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -36,13 +37,18 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-@app.callback(epilog="--stack, --local and --json may stand anywhere in the line.")
+@app.callback(epilog="--stack, --local and --json may stand anywhere in the command.")
 def choose(
     context: typer.Context,
     stack: Annotated[str | None, typer.Option(help="Name of the stack on AWS (agentic-memory if not given).")] = None,
-    local: Annotated[bool, typer.Option("--local", help="Work on the stack that `make local` keeps up.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for machines.")] = False,
+    local: Annotated[bool, typer.Option("--local", help="Work on the stack that `make local` runs.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help='Print one JSON document, for machines. An error is {"error": ..., "code": ...}.'),
+    ] = False,
 ) -> None:
+    if local and stack:
+        raise OpsError("--local and --stack name two stacks: leave one of them out.")
     context.obj = View(stack, local, as_json)
 
 
@@ -63,20 +69,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; no error ends in a stack trace."""
     cast(StreamHandler[Any], logger.registered_handler).stream = PlainStream(sys.stderr)  # stdout is for data
     words = global_options_first(list(sys.argv[1:] if arguments is None else arguments))
+    as_json = "--json" in words
     try:
         result = app(words, prog_name="ops", standalone_mode=False)
     except typer.TyperException as error:
-        usage = StringIO()
-        cast(Any, error).show(usage)  # how to write it
-        print(plain(usage.getvalue(), keep="\n"), end="", file=sys.stderr)
-        return 2
+        return fail(error.format_message(), 2, as_json=True) if as_json else show_usage(error)
     except OpsError as error:
-        return say(str(error), error.code)
+        return fail(str(error), error.code, as_json=as_json)
     except (*AwsError, AgenticMemoryError) as error:
         failed = failure(error)
-        return say(str(failed), failed.code)
+        return fail(str(failed), failed.code, as_json=as_json)
     if result == INTERRUPTED:  # what typer makes of Ctrl-C
-        say("Interrupted. Run the same command again: what is done is not done twice.", INTERRUPTED)
+        fail(WAS_INTERRUPTED, INTERRUPTED, as_json=as_json)
     return int(result or 0)
 
 
@@ -86,13 +90,25 @@ def failure(error: BaseException) -> OpsError:
     return explained(cause) if isinstance(cause, AwsError) else OpsError(f"{str(error).rstrip('.')}.", code=1)
 
 
-def say(text: str, code: int) -> int:
-    print(plain(text), file=sys.stderr)
+def fail(text: str, code: int, *, as_json: bool) -> int:
+    """Show an error, as text on stderr or as JSON on stdout; returns the exit code."""
+    if as_json:
+        print(json.dumps({"error": text, "code": code}, indent=2))
+    else:
+        print(plain(text), file=sys.stderr)
     return code
 
 
+def show_usage(error: typer.TyperException) -> int:
+    """How the command is written, on stderr; returns the exit code."""
+    usage = StringIO()
+    cast(Any, error).show(usage)
+    print(plain(usage.getvalue(), keep="\n"), end="", file=sys.stderr)
+    return 2
+
+
 def global_options_first(words: list[str]) -> list[str]:
-    """The same words with the options that hold for every command in front of it, where click looks for them."""
+    """The same words with the global options in front of the command, where click looks for them."""
     first, rest = [], []
     remaining = iter(words)
     for word in remaining:

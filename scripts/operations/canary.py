@@ -1,11 +1,13 @@
-"""`ops canary`: whether a call gets through, now."""
+"""`ops canary`: send a test call, and see whether it gets through."""
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from canary.canary import Canary, CanaryError, Step, agent_of
-from scripts.operations.view import View
+from scripts.aws_session import OpsError
+from scripts.operations.view import INTERRUPTED, View, undisturbed
 
 COLUMNS = {"step": "Step", "seconds": "Seconds", "means": "What it means"}
 MEANINGS = {
@@ -20,9 +22,10 @@ def canary(
     context: typer.Context,
     patience: Annotated[float, typer.Option(min=1, help="Seconds that a step may take.")] = 120,
 ) -> int:
-    """Send a test call through archive and memory, time each step, and take it away again.
+    """Send a test call through archive and memory, time each step, and delete it again.
 
-    It has no phone number, and an id that begins with canary_. Exit code 1 if it gets stuck.
+    It has no phone number, and an id that begins with canary_. If you interrupt the command, it deletes the call first.
+    Exit code 1 if the call gets stuck.
     """
     view: View = context.obj
     stack, rows = view.stack, list[dict[str, Any]]()
@@ -40,10 +43,25 @@ def canary(
                 status.update(f"Sent a call: {step.name} ...")
         except CanaryError as error:
             fault = str(error)
+        except KeyboardInterrupt:
+            status.update("Interrupted: deleting the test call ...")
+            raise OpsError(clean_up(view, test_call), INTERRUPTED) from None
     total = sum(each["seconds"] for each in rows)
     title = fault or f"The canary passed in {total:.1f} s"
     view.table(rows, COLUMNS, title, "ops status: what is wrong" if fault else "", empty=title)
     return 1 if fault else 0
+
+
+def clean_up(view: View, test_call: Canary) -> str:
+    """Delete the test call, and say whether it is deleted. Ctrl-C does not stop this; pressed twice, it does."""
+    deleted = False
+    with suppress(KeyboardInterrupt, CanaryError), undisturbed():
+        test_call.clean_up()
+        deleted = True
+    if deleted:
+        return "Interrupted. The test call is deleted again."
+    command = view.command(f"erase --conversation {test_call.conversation_id} --yes")
+    return f"Interrupted. The test call is not deleted completely. To complete it: {command}"
 
 
 def row(step: Step) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.dead_letters import SOURCES, DeadLetter, DeadLetterQueue
-from scripts.operations.view import View, moment
+from scripts.operations.view import TIMES, View, moment
 from scripts.private_files import open_private
 
 app = typer.Typer(help="Look into the dead-letter queues, and redrive or drop their messages.", no_args_is_help=True)
@@ -21,9 +21,8 @@ app = typer.Typer(help="Look into the dead-letter queues, and redrive or drop th
 Queue = Annotated[str, typer.Argument(help="archive, memory or audio.")]
 ErrorText = Annotated[str, typer.Option(help="Only messages whose 'step: error' contains this text.")]
 CallId = Annotated[str, typer.Option(help="Only messages about this conversation.")]
-_TIME = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago."
 Since = Annotated[
-    datetime | None, typer.Option(parser=moment, metavar="TIME", help=f"Only messages sent since then: {_TIME}")
+    datetime | None, typer.Option(parser=moment, metavar="TIME", help=f"Only messages sent since then: {TIMES}.")
 ]
 Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only messages sent before then.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only show what would be done.")]

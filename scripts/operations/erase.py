@@ -55,7 +55,7 @@ def erase(
         found = run.find()
     if not yes:
         shown = preview(found, subject, elevenlabs=elevenlabs, has_mem0=run.memories.has_mem0)
-        view.show(shown | {"takes": f"{run.seconds} s at least"}, "To be erased", advise(found, subject))
+        view.show(shown | {"takes_at_least_seconds": run.seconds}, "To be erased", advise(found, subject))
         return 0
     file = certificate or Path(f"erasure-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json")
     with reserved(file):

@@ -1,4 +1,4 @@
-"""What the functions logged, as far as it explains a failure."""
+"""The functions' logs: their lines, their failures, and the reason of each."""
 
 import json
 import re
@@ -29,8 +29,8 @@ def log_group(stack: Stack, logical_id: str) -> str:
     return str(found["StackResourceDetail"]["PhysicalResourceId"])
 
 
-def failures(stack: Stack, function: str, since: datetime, pattern: str = "") -> Iterator[dict[str, Any]]:
-    """The function's log entries of failures since then, among those that the filter `pattern` lets through."""
+def read(stack: Stack, function: str, since: datetime, pattern: str = "") -> Iterator[tuple[datetime, str]]:
+    """The lines of the function's log since then, among those that the filter `pattern` lets through."""
     pages = stack.client("logs").get_paginator("filter_log_events").paginate(
         logGroupName=log_group(stack, FUNCTIONS[function]),
         startTime=int(since.timestamp() * 1000),
@@ -38,13 +38,24 @@ def failures(stack: Stack, function: str, since: datetime, pattern: str = "") ->
     )  # fmt: skip
     for page in pages:
         for event in page["events"]:
-            entry = read_entry(event["message"])
-            if entry.get("level") in ("WARNING", "ERROR", "CRITICAL"):
-                yield entry | {"at": datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)}
+            yield datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc), event["message"]
+
+
+def failures(stack: Stack, function: str, since: datetime, pattern: str = "") -> Iterator[dict[str, Any]]:
+    """The function's log entries of failures since then, among those that the filter `pattern` lets through."""
+    for at, line in read(stack, function, since, pattern):
+        entry = read_entry(line)
+        if entry.get("level") in ("WARNING", "ERROR", "CRITICAL"):
+            yield entry | {"at": at}
+
+
+def functions_of(stack: Stack) -> list[str]:
+    """The functions that the stack has."""
+    return [name for name in FUNCTIONS if name not in ONLY_WITH or ONLY_WITH[name] in stack.outputs]
 
 
 def last_reasons(stack: Stack, function: str, since: datetime) -> dict[str, str]:
-    """Why each delivery or call failed the last time, by its id; the log is read once for all of them."""
+    """Why each delivery or call failed the last time, by its id. The log is read once for all of them."""
     entries = sorted(failures(stack, function, since, _FAILED), key=lambda entry: entry["at"])
     return {
         str(entry[name]): reason(entry)
@@ -55,17 +66,17 @@ def last_reasons(stack: Stack, function: str, since: datetime) -> dict[str, str]
 
 
 def read_entry(message: str) -> dict[str, Any]:
-    """A line of a function's log; one of Lambda itself, such as a timeout's, becomes an entry without request id."""
+    """A line of a function's log. A line of Lambda itself, such as that of a timeout, becomes an entry too."""
     try:
         entry = json.loads(message)
     except ValueError:
-        said = _OF_LAMBDA.search(message)
-        return {"level": "ERROR", "message": said[0]} if said else {}
+        found = _OF_LAMBDA.search(message)
+        return {"level": "ERROR", "message": found[0], "exception": found[0]} if found else {}
     return entry if isinstance(entry, dict) else {}
 
 
 def reason(entry: dict[str, Any]) -> str:
-    """One line that says what happened: the exception's last line, else what was logged. Numbers are masked."""
+    """What happened, in one line: the exception's last line, else the logged error or message. Numbers are masked."""
     exception = str(entry.get("exception") or "").strip()
-    said = exception.splitlines()[-1].removeprefix("shared.errors.") if exception else entry.get("error")
-    return mask_numbers(str(said or entry.get("message")))
+    error = exception.splitlines()[-1].removeprefix("shared.errors.") if exception else entry.get("error")
+    return mask_numbers(str(error or entry.get("message")))

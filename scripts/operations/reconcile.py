@@ -15,28 +15,30 @@ from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from scripts.aws_session import OpsError
-from scripts.operations.view import View, moment
+from scripts.operations.view import TIMES, View, moment
 from shared.messages import Announcement
 from shared.record import Call
 from shared.selection import read_selection
 from shared.times import utc
 
-NO_KEY = "The stack has no key of ElevenLabs' API, and fetches nothing: deploy it with the parameter ElevenLabsApiKey."
+NO_KEY = (
+    "The stack has no key of ElevenLabs' API, so it fetches nothing: deploy it with the parameter ElevenLabsApiKey."
+)
 LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls that are still missing
-# A pass takes as long as a Lambda may; asked again, Lambda would begin a second one.
+# A pass takes up to 15 minutes. A second attempt of the request would start a second pass.
 _ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
 
-_TIME = typer.Option(parser=moment, metavar="TIME", help="2026-11-22, 2026-11-22T10:00, or 36h for hours ago.")
+_TIME = typer.Option(parser=moment, metavar="TIME", help=f"{TIMES}.")
 
 
 def reconcile(context: typer.Context) -> int:
-    """Run one scheduled pass now: sweep staging, and fetch what ElevenLabs has and the archive has not.
+    """Run one scheduled pass now: sweep staging, and fetch what ElevenLabs has and the archive lacks.
 
     Example: ops --local reconcile
     """
     view: View = context.obj
     function = view.stack.output("ReconcilerFunctionName")
-    with view.progress.status("The pass is under way; it ends within 15 minutes ..."):
+    with view.progress.status("The pass is running; it ends within 15 minutes ..."):
         answer = view.stack.client("lambda", _ONCE).invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
         raise OpsError(f"The pass failed. The log of the function {function} says why.", code=1)
@@ -54,15 +56,17 @@ def backfill(
     until: Annotated[datetime | None, _TIME] = None,
     agent: Annotated[str | None, typer.Option(help="Only calls of this agent, by its id.")] = None,
     per_second: Annotated[
-        float, typer.Option(min=0.1, max=50, help="Requests to ElevenLabs in a second, at most.")
+        float, typer.Option(min=0.1, max=50, help="At most this many requests to ElevenLabs in a second.")
     ] = 5,
-    settle_minutes: Annotated[int, typer.Option(min=0, help="Leave alone what ended or was fetched so lately.")] = 60,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only say what there is to do.")] = False,
+    settle_minutes: Annotated[
+        int, typer.Option(min=0, help="Ignore calls that ended, or were fetched, within these minutes.")
+    ] = 60,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what is missing.")] = False,
 ) -> int:
     """Fetch the calls and recordings of a past range, up to now or --until, that the archive lacks.
 
-    It shows how many there are; with --yes it fetches them. Interrupted, run it again: what is archived, or was fetched
-    within the last hour, is not fetched again.
+    It shows how many there are; with --yes it fetches them. If you interrupt it, run it again: what is archived, or was
+    fetched within the last hour, is not fetched again.
 
     Example: ops backfill --since 2026-11-01 --until 2026-11-08 --yes
     """
@@ -80,7 +84,7 @@ def backfill(
 
 @dataclass(frozen=True)
 class Gap:
-    """A past range of calls, as ElevenLabs knows it and as the archive does."""
+    """A past range of calls: what ElevenLabs has of it, and what the archive has."""
 
     view: View
     api: ElevenLabs
@@ -93,26 +97,26 @@ class Gap:
         """Show what is missing, and if `yes` fetch it; returns the exit code."""
         with self.view.progress.status("Comparing ElevenLabs' list with the archive ...") as status:
             found = self.compare(lambda report: status.update(f"Compared {report.listed} calls ..."), preview=True)
-            silent = self.silent()
-        missing = {"calls_listed": found.listed, "calls_missing": found.missing_calls, "audio_missing": len(silent)}
-        if not (found.missing_calls or silent):
+            no_audio = self.without_audio()
+        missing = {"calls_listed": found.listed, "calls_missing": found.missing_calls, "audio_missing": len(no_audio)}
+        if not (found.missing_calls or no_audio):
             self.view.show(missing, "What is missing", "Nothing is missing.")
         elif not yes:
             advice = "Nothing was done. The same command with --yes fetches what is missing."
             self.view.show(missing, "What is missing", advice)
         else:
-            return self.fill(missing, found, silent)
+            return self.fill(missing, found, no_audio)
         return 0
 
-    def fill(self, missing: dict[str, int], found: Report, silent: list[Call]) -> int:
+    def fill(self, missing: dict[str, int], found: Report, no_audio: list[Call]) -> int:
         with self.view.bar() as bar:
-            task = bar.add_task("Fetching", total=found.missing_calls + len(silent))
-            self.ask_for(silent)
-            bar.advance(task, len(silent))
+            task = bar.add_task("Fetching", total=found.missing_calls + len(no_audio))
+            self.ask_for(no_audio)
+            bar.advance(task, len(no_audio))
             done = self.compare(
-                lambda report: bar.update(task, completed=len(silent) + sum(report.outcomes.values())), preview=False
+                lambda report: bar.update(task, completed=len(no_audio) + sum(report.outcomes.values())), preview=False
             )
-        self.view.show(missing | done.outcomes | {"audio_asked_for": len(silent)}, "What was done")
+        self.view.show(missing | done.outcomes | {"audio_asked_for": len(no_audio)}, "What was done")
         return 1 if LEFT & set(done.outcomes) else 0
 
     def compare(self, on_page: Callable[[Report], None], *, preview: bool) -> Report:
@@ -125,8 +129,8 @@ class Gap:
         )  # fmt: skip
         return calls.run(self.since, self.until, self.agent, on_page=on_page)
 
-    def silent(self) -> list[Call]:
-        """The range's archived calls whose recording is missing, or was given up; none where no audio is kept."""
+    def without_audio(self) -> list[Call]:
+        """Archived calls of the range whose recording is missing or was given up; none if the stack keeps no audio."""
         if self.view.stack.outputs.get("KeepAudio") == "false":
             return []
         records, settled = self.view.stack.records, datetime.now(timezone.utc) - self.settle
@@ -134,16 +138,16 @@ class Gap:
         mine = (call for call in missing if self.agent in (None, call.agent_id))
         return [call for call in mine if self.since <= ended_at(call) <= self.until]
 
-    def ask_for(self, silent: list[Call]) -> None:
+    def ask_for(self, no_audio: list[Call]) -> None:
         sqs, queue = self.view.stack.client("sqs"), self.view.stack.output("AudioQueueUrl", NO_KEY)
-        for call in silent:
+        for call in no_audio:
             now = utc(datetime.now(timezone.utc))
             if asked := self.view.stack.records.note_asked_again(call.conversation_id, now):
                 sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(asked).to_json(), DelaySeconds=0)
 
 
 def flat(report: dict[str, Any]) -> dict[str, Any]:
-    """A pass's report without nesting, for people to read."""
+    """The report of a pass without nesting."""
     outcomes: dict[str, Any] = report.get("outcomes", {})
     shown = {name: value for name, value in report.items() if name not in ("outcomes", "error")}
     return shown | outcomes | ({"webhook": ", ".join(report["webhook"]) or "well"} if "webhook" in report else {})

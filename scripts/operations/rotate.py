@@ -1,4 +1,4 @@
-"""`ops rotate-secret`: another key for the webhook, without refusing one that is signed with the old."""
+"""`ops rotate-secret`: replace the key that signs webhooks, without refusing one that the old key signed."""
 
 import secrets
 import sys
@@ -15,6 +15,8 @@ from scripts.operations.view import View
 from shared.times import utc
 
 LONGEST = 4096  # characters of a key
+SHORTEST = 16  # those of ElevenLabs are longer
+PREFIX = "wsec_"
 
 
 def rotate_secret(
@@ -23,24 +25,26 @@ def rotate_secret(
         bool, typer.Option("--generate", help="Make a random key, for senders that let one choose it.")
     ] = False,
     status: Annotated[bool, typer.Option("--status", help="Show whether the previous key is still used.")] = False,
-    finish: Annotated[bool, typer.Option("--finish", help="Accept the previous key no more.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Even if webhooks are refused for it.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only show what would be done.")] = False,
+    finish: Annotated[bool, typer.Option("--finish", help="Stop accepting the previous key.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do it even if webhooks may then be refused.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what would be done.")] = False,
 ) -> int:
     """Replace the key that signs webhooks, without refusing one.
 
-    Asks for the new key, or reads it from stdin; puts it beside the current one, waits until every ingest knows it, and
-    says when to switch ElevenLabs. Interrupted, run it again with the same key: it goes on waiting.
+    Asks for the new key, or reads it from stdin. It puts the key beside the current one, waits until every ingest has
+    read it, and says when to switch ElevenLabs. If you interrupt it, run it again with the same key: it continues to
+    wait. A key that does not look like one of ElevenLabs' is refused without --force.
 
-    Exit code of --status: 1 while the previous key may still be needed.
+    --status counts the webhooks that each key signed. Those of ops send and of canaries are shown apart: the stack
+    signs them itself, so they do not tell which key ElevenLabs uses. Exit code 1 while the previous key may be needed.
 
     Example: ops rotate-secret --yes, then ops rotate-secret --status, then ops rotate-secret --finish --yes
     """
     view: View = context.obj
     if generate + status + finish > 1:
         raise OpsError("Choose one of --generate, --status and --finish: each is a step of its own.")
-    given = "" if generate or status or finish else read_key(view)  # first: somebody may take his time over it
-    with view.progress.status("Asking ..."):
+    given = "" if generate or status or finish else read_key(view)  # first, because typing it may take a while
+    with view.progress.status("Reading the secret ..."):
         secret = read_secret(view.stack)
         use = read_use(view.stack, secret)
     if status:
@@ -52,15 +56,16 @@ def rotate_secret(
 
 
 def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: bool) -> int:
-    """Put the key and wait, or only wait for the rest if it is put already; `shown` at the end, when it may be used."""
+    """Put the key and wait, or only wait if an interrupted run has put it. `shown`: show the key at the end."""
     secret, now = use.secret, datetime.now(timezone.utc)
-    is_put = key == secret.current and secret.accepts_previous(now)  # by a run that was interrupted
+    is_put = key == secret.current and secret.accepts_previous(now)  # by an interrupted run
     if not is_put:
         check_key(key, secret)
+        check_look(key, force=force)
         check_overlap(use, key, now, force=force)
     if not yes:
         return preview(
-            view, use, "only wait: the key is put" if is_put else "put the key beside the current one, and wait"
+            view, use, "only wait: the key is there" if is_put else "put the key beside the current one, and wait"
         )
     if not is_put:
         put_key(view.stack, secret, key)
@@ -75,24 +80,21 @@ def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: boo
 
 
 def make_key(view: View, use: Use, *, force: bool) -> str:
-    """A random key. If a rotation is under way and nothing signed with its key, that key: nobody may have seen it."""
+    """A random key. If nothing was signed with the key of a rotation that is under way, that key: it may be unseen."""
     if use.secret.accepts_previous(datetime.now(timezone.utc)) and not use.with_current and not force:
-        view.progress.print("The key of the last rotation is not used yet: no other is made without --force.")
+        view.progress.print("The key of the last rotation is not used yet. Another one is made only with --force.")
         return use.secret.current
     return f"wsec_{secrets.token_urlsafe(32)}"
 
 
 def read_key(view: View) -> str:
-    """The new key. The stack is looked for first, lest somebody types one for a stack that is not there."""
+    """The new key. The stack is looked for first, so that nobody types a key for a stack that does not exist."""
     _ = view.stack
-    key = ask()
-    if key and not key.startswith("wsec_"):
-        view.progress.print("The key does not begin with wsec_, as those of ElevenLabs do.")
-    return key
+    return ask()
 
 
 def ask() -> str:
-    """From the terminal, without echo, or from stdin: as an argument a key would be in the shell's history."""
+    """From the terminal without echo, or from stdin. An argument would stay in the shell's history."""
     if sys.stdin.isatty():
         try:
             return str(typer.prompt("The new signing secret", hide_input=True, err=True))
@@ -113,10 +115,21 @@ def check_key(key: str, secret: WebhookSecret) -> None:
         raise OpsError("This is the current key already: there is nothing to rotate.")
 
 
-def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
-    """Raises OpsError if webhooks would be refused: those of a sender that still has the key before the current one.
+def check_look(key: str, *, force: bool) -> None:
+    """Raises OpsError for a key that is probably not the one that ElevenLabs shows."""
+    doubt = ""
+    if not key.startswith(PREFIX):
+        doubt = f"The key does not begin with {PREFIX}, as those of ElevenLabs do."
+    elif len(key) < SHORTEST:
+        doubt = f"The key has only {len(key)} characters: perhaps not all of it was copied."
+    if doubt and not force:
+        raise OpsError(f"{doubt} With --force it is used all the same.")
 
-    To go back to that key harms nobody.
+
+def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
+    """Raises OpsError if webhooks would be refused: those of a sender that still uses the previous key.
+
+    Going back to the previous key is always safe.
     """
     secret, doubt = use.secret, use.doubt(now)
     if force:
@@ -128,8 +141,8 @@ def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
         )
     if doubt and key != secret.previous:
         raise OpsError(
-            f"An earlier rotation is not over: {doubt}. Another key now, and what the previous one signs is refused. "
-            "Switch ElevenLabs first, see ops rotate-secret --status, or give --force."
+            f"An earlier rotation is not over: {doubt}. With another key, webhooks that the previous key signs are "
+            "refused. Switch ElevenLabs first (see ops rotate-secret --status), or give --force."
         )
 
 
@@ -143,6 +156,7 @@ def show_status(view: View, use: Use) -> int:
             "signed_with_previous_since_the_change": use.with_previous,
             "last_signed_with_previous": utc(last) if last else None,
             "signed_with_current": use.with_current,
+            "test_webhooks_not_counted": use.tests,
         }
     view.show(found, "The webhook's signing secret", advise(secret, doubt, now))
     return 1 if doubt else 0
@@ -164,35 +178,37 @@ def facts(secret: WebhookSecret, now: datetime) -> dict[str, Any]:
 
 
 def end_overlap(view: View, use: Use, *, force: bool, yes: bool) -> int:
-    """Accept the previous key no more; warm ingests that cached it are waited for."""
+    """Stop accepting the previous key, and wait until warm ingests have forgotten it."""
     secret, now = use.secret, datetime.now(timezone.utc)
     if secret.accepts_previous(now):
         doubt = use.doubt(now)
         if doubt and not force:
-            raise OpsError(f"The overlap cannot end: {doubt}. With --force what the previous key signs is refused.")
+            raise OpsError(
+                f"The overlap cannot end: {doubt}. With --force, webhooks that the previous key signs are refused."
+            )
         if not yes:
-            return preview(view, use, "accept the previous key no more, and wait")
+            return preview(view, use, "stop accepting the previous key, and wait")
         drop_previous(view.stack, secret)
         secret = read_secret(view.stack)
         wait(view, secret.settling, "Some ingests still accept the previous key")
-    elif yes and not secret.previous:  # a run that was interrupted may just have ended it
+    elif yes and not secret.previous:  # an interrupted run may just have ended it
         wait(view, secret.touched_at + secret.settling - now, "Some ingests still accept the previous key")
     view.show(facts(secret, datetime.now(timezone.utc)), "Only the current key is accepted")
     return 0
 
 
 def preview(view: View, use: Use, what: str) -> int:
-    wait = f"{ceil(use.secret.settling.total_seconds())} s"
-    found = facts(use.secret, datetime.now(timezone.utc)) | {"would": what, "wait": wait}
+    seconds = ceil(use.secret.settling.total_seconds())
+    found = facts(use.secret, datetime.now(timezone.utc)) | {"would": what, "wait_seconds": seconds}
     view.show(found, "What would be done", "the same command with --yes")
     return 0
 
 
-def wait(view: View, rest: timedelta, meanwhile: str) -> None:
-    """Wait until every ingest has read the secret again; `meanwhile` says what holds until then."""
+def wait(view: View, rest: timedelta, until_then: str) -> None:
+    """Wait until every ingest has read the secret again; `until_then` is a sentence about the wait."""
     steps = ceil(rest.total_seconds())
     if steps > 0:
-        view.progress.print(f"{meanwhile}: for {steps} s there may be one that knows the secret as it was.")
+        view.progress.print(f"{until_then}: for {steps} s one of them may still have the old secret.")
     with view.bar() as bar:
         for _ in bar.track(range(steps), description="Waiting"):
             time.sleep(rest.total_seconds() / steps)

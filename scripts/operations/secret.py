@@ -7,14 +7,15 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from scripts.aws_session import OpsError
-from scripts.operations.logs import FUNCTIONS, log_group, read_entry
+from scripts.operations.logs import read, read_entry
 from scripts.operations.stack import Stack
 
 HOUR = timedelta(hours=1)  # ElevenLabs repeats a delivery for 41 minutes, perhaps under its first signature
 OLD_STACK = (
     "The stack does not say how long it keeps the secret, nor which key signed: deploy this version of it first."
 )
-RACE = "Somebody else changed the secret a moment ago, and nothing was done. See what is: ops rotate-secret --status"
+_STAGED = '{ ($.message = "Webhook staged") || ($.message = "Test webhook staged") }'
+RACE = "Somebody else changed the secret a moment ago, and nothing was done. Look first: ops rotate-secret --status"
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,12 @@ class WebhookSecret:
 
     @property
     def settling(self) -> timedelta:
-        """How long a change takes to be known to every warm ingest, and a tenth more for Secrets Manager itself."""
+        """How long it takes until every warm ingest has read a change, and a tenth more for Secrets Manager itself."""
         return self.cache_time * 1.1
 
     @property
     def known_at(self) -> datetime:
-        """From here on no ingest knows only the previous key."""
+        """From then on, no ingest knows only the previous key."""
         return self.changed_at + self.settling
 
     @property
@@ -53,7 +54,7 @@ def read_secret(stack: Stack) -> WebhookSecret:
         timedelta(seconds=int(stack.output(name, OLD_STACK))) for name in ("SecretOverlapSeconds", "SecretCacheSeconds")
     )
     client, arn = stack.client("secretsmanager"), stack.output("WebhookSecretArn")
-    # First, so that a change meanwhile is seen as one when a key is put.
+    # First, so that a change during these reads is noticed when a key is put.
     touched_at = client.describe_secret(SecretId=arn)["LastChangedDate"]
     current = client.get_secret_value(SecretId=arn, VersionStage="AWSCURRENT")
     previous = read_previous(client, arn)
@@ -71,9 +72,9 @@ def read_previous(client: Any, arn: str) -> dict[str, Any]:
 
 
 def put_key(stack: Stack, secret: WebhookSecret, key: str) -> None:
-    """Make `key` the current one after what was read: once, however often it is sent, and for one of two runs at once.
+    """Make `key` the current one, based on what was read: once, even if it is repeated or two runs do it together.
 
-    The token is the new version's id, and two versions cannot have the same. Raises OpsError.
+    The token is the new version's id, and two versions cannot have the same id. Raises OpsError.
     """
     token = hashlib.sha256(f"{secret.version} {secret.touched_at.timestamp()}".encode()).hexdigest()
     client, arn = stack.client("secretsmanager"), stack.output("WebhookSecretArn")
@@ -93,16 +94,20 @@ def drop_previous(stack: Stack, secret: WebhookSecret) -> None:
 
 @dataclass(frozen=True)
 class Signed:
-    """Webhooks that were staged at a time, or in the minute from then on, by the key that signed them."""
+    """Webhooks that were staged at a time, or in the minute after it, by the key that signed them.
+
+    `tests` are those of `ops send` and of canaries, which the stack's own key signed.
+    """
 
     at: datetime
-    previous: int
-    current: int
+    previous: int = 0
+    current: int = 0
+    tests: int = 0
 
 
 @dataclass(frozen=True)
 class Use:
-    """What is known of the webhooks that came since the current key was put."""
+    """What is known of the webhooks since the current key was put."""
 
     secret: WebhookSecret
     signed: list[Signed]
@@ -117,8 +122,12 @@ class Use:
 
     @property
     def with_current(self) -> int:
-        """From `known_at` on: before, an ingest that knew only the previous key took it for the current one."""
+        """Since `known_at`: before that, an ingest with a cached secret takes the previous key for the current one."""
         return sum(each.current for each in self.signed if each.at >= self.secret.known_at)
+
+    @property
+    def tests(self) -> int:
+        return sum(each.tests for each in self.signed)
 
     def with_previous_since(self, since: datetime) -> int:
         return sum(each.previous for each in self.signed if each.at >= since)
@@ -134,9 +143,9 @@ class Use:
 
 
 def read_use(stack: Stack, secret: WebhookSecret) -> Use:
-    """From the metrics; where there are none, on the embedded AWS or in the first minutes, from ingest's log.
+    """From the metrics. If there are none (on the embedded AWS, or in the first minutes), from ingest's log.
 
-    Nothing is looked up once the previous key is not accepted any more: then nobody asks.
+    Nothing is read when the previous key is no longer accepted: then its use does not matter.
     """
     if not secret.accepts_previous(datetime.now(timezone.utc)):
         return Use(secret, [])
@@ -144,9 +153,9 @@ def read_use(stack: Stack, secret: WebhookSecret) -> Use:
 
 
 def from_metrics(stack: Stack, since: datetime) -> list[Signed]:
-    """A minute each. The first may hold webhooks of the time before, which can only make the previous key look used."""
+    """One for each minute. The first may include earlier webhooks, which only make the previous key look used."""
     dimensions = [{"Name": "service", "Value": "ingest"}]
-    names = {"staged": "WebhookStaged", "previous": "SignedWithPrevious"}
+    names = {"staged": "WebhookStaged", "previous": "SignedWithPrevious", "tests": "TestWebhookStaged"}
     queries = [
         {
             "Id": query,
@@ -166,19 +175,18 @@ def from_metrics(stack: Stack, since: datetime) -> list[Signed]:
     for page in pages:
         for result in page["MetricDataResults"]:
             found[result["Id"]] |= zip(result["Timestamps"], map(int, result["Values"]), strict=True)
-    previous = found["previous"]
-    return [Signed(at, previous.get(at, 0), staged - previous.get(at, 0)) for at, staged in found["staged"].items()]
+    staged, previous, tests = found["staged"], found["previous"], found["tests"]
+    return [
+        Signed(at, previous.get(at, 0), staged.get(at, 0) - previous.get(at, 0), tests.get(at, 0))
+        for at in staged.keys() | tests.keys()
+    ]
 
 
 def from_log(stack: Stack, since: datetime) -> Iterator[Signed]:
-    pages = stack.client("logs").get_paginator("filter_log_events").paginate(
-        logGroupName=log_group(stack, FUNCTIONS["ingest"]), startTime=int(since.timestamp() * 1000),
-        filterPattern='{ $.message = "Webhook staged" }',
-    )  # fmt: skip
-    for page in pages:
-        for event in page["events"]:
-            entry = read_entry(event["message"])
-            if entry.get("message") == "Webhook staged":
-                at = datetime.fromtimestamp(event["timestamp"] / 1000, timezone.utc)
-                previous = entry.get("secret") == "previous"
-                yield Signed(at, int(previous), int(not previous))
+    for at, line in read(stack, "ingest", since, _STAGED):
+        entry = read_entry(line)
+        if entry.get("message") == "Test webhook staged":
+            yield Signed(at, tests=1)
+        elif entry.get("message") == "Webhook staged":
+            previous = entry.get("secret") == "previous"
+            yield Signed(at, int(previous), int(not previous))

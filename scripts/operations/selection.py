@@ -1,4 +1,4 @@
-"""The calls, or the staged bodies, that a command is about."""
+"""The calls, or the staged bodies, that a command works on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,16 +10,15 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.stack import Stack
-from scripts.operations.view import moment
+from scripts.operations.view import TIMES, moment
 from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
 from shared.record import Call
 from shared.times import utc
 
-_TIME = "2026-11-22, 2026-11-22T10:00, or 36h for hours ago"
-Since = Annotated[str, typer.Option(metavar="TIME", help=f"What came since then: {_TIME}.")]
-Until = Annotated[str, typer.Option(metavar="TIME", help="What came before then.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help=f"Only what came since then: {TIMES}.")]
+Until = Annotated[str, typer.Option(metavar="TIME", help="Only what came before then.")]
 Caller = Annotated[str, typer.Option(help="The calls of this number, or no-phone.")]
 Agent = Annotated[str, typer.Option(help="Only calls of this agent, by its id.")]
 CallId = Annotated[str, typer.Option(help="One call, by its conversation id.")]
@@ -28,7 +27,7 @@ _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31
 
 @dataclass(frozen=True)
 class Chosen:
-    """A choice of calls: those that came in a time range, one caller's, or one; of all agents, or one's."""
+    """A choice of calls: those of a time range, those of one caller, or one call; of all agents, or of one."""
 
     stack: Stack
     since: str = ""
@@ -38,7 +37,7 @@ class Chosen:
     conversation: str = ""
 
     def __post_init__(self) -> None:
-        """Raises OpsError for no choice at all, and for one that nothing can match."""
+        """Raises OpsError if nothing is chosen, and for a choice that nothing can match."""
         if not (self.since or self.caller or self.conversation):
             narrowing = "; --agent and --until only narrow that" if self.agent or self.until else ""
             raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
@@ -51,11 +50,11 @@ class Chosen:
             raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
 
     def calls(self) -> Iterator[Call]:
-        """The records of the calls, as far as they have one."""
+        """The records of the calls that have one."""
         return (call for call in self._found() if self._fits(call))
 
     def staged(self) -> Iterator[tuple[str, datetime]]:
-        """The staged bodies with their time of receipt: those that the records name, or those of the time range."""
+        """The staged bodies with their time of receipt: those that the records name, or all of the time range."""
         if self.caller or self.conversation or self.agent:
             keys = sorted({key for call in self.calls() for key in call.staged_keys})
             return ((key, received_at(key)) for key in keys if self.stack.bucket.exists(key))  # they expire
@@ -67,7 +66,7 @@ class Chosen:
 
     @cached_property
     def _digits(self) -> str:
-        """By which the caller's calls are found; empty if it is no number."""
+        """The digits by which the caller's calls are found; empty if it is not a number."""
         return (normalise(self.caller) or "").lstrip("+")
 
     def _found(self) -> Iterator[Call]:
@@ -88,7 +87,7 @@ class Chosen:
         return in_range and is_of and self.agent in ("", call.agent_id)
 
     def _calls_without_number(self) -> Iterator[Call]:
-        """Those in the folder for them; a number may have been learnt since."""
+        """The calls in the folder no-phone. Some of them may have a number by now."""
         pages = self.stack.bucket.pages(f"{NO_PHONE}/", "")
         ids = list(dict.fromkeys(item["Key"].split("/")[1].split(".")[0] for page in pages for item in page))
         for start in range(0, len(ids), 100):
@@ -109,7 +108,7 @@ class Chosen:
 
 
 def received_at(staged_key: str) -> datetime:
-    """The hour in which it was received, by its key."""
+    """The hour in which the body was received; its key names it."""
     _, year, month, day, hour, *_ = staged_key.split("/")
     return datetime(int(year), int(month), int(day), tzinfo=timezone.utc) + timedelta(hours=int(hour))
 

@@ -1,4 +1,4 @@
-"""`ops send`: a webhook of one's own, signed as ElevenLabs signs its own."""
+"""`ops send`: post a webhook that is signed as ElevenLabs signs its webhooks."""
 
 import json
 import time
@@ -17,18 +17,18 @@ MEANINGS = {
     400: "refused, nothing is stored: the endpoint saw no body in it",
     401: "refused, nothing is stored: the signature is too old or too early (see --age and this machine's clock), "
     "or the secret was replaced a moment ago",
-    413: "refused, nothing is stored: a body may have 6 MB at most",
-    429: "refused, nothing is stored: the endpoint takes no more just now; send it again",
-    503: "not acknowledged: S3, SQS or the secret is out of reach; send it again",
+    413: "refused, nothing is stored: a body may have at most 6 MB",
+    429: "refused, nothing is stored: the endpoint gets more webhooks than its limit allows; send it again later",
+    503: "not acknowledged: ingest could not reach S3, SQS or the secret; send it again",
 }
-NO_ANSWER_OF_OURS = "not what ingest answers: its log, and the access log of the API, say more"
+NO_ANSWER_OF_OURS = "not an answer of ingest: look into its log, and into the access log of the API"
 
 
 def send(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The webhook's body; - reads it from stdin.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file with the webhook's body, or - for stdin.")],
     age: Annotated[
-        int, typer.Option(metavar="SECONDS", help="Sign as of so long ago; a negative number is ahead of time.")
+        int, typer.Option(metavar="SECONDS", help="The age of the signature. A negative number signs for a later time.")
     ] = 0,
 ) -> int:
     """Sign a payload with the stack's secret, and post it to the stack's endpoint.
@@ -40,7 +40,7 @@ def send(
     view: View = context.obj
     body = read_payload(file)
     if not is_json(body):
-        view.progress.print("This is no JSON. It is sent all the same: ingest keeps it, and it ends in ArchiveDlq.")
+        view.progress.print("This is not JSON. It is sent all the same: ingest stores it, and it ends in ArchiveDlq.")
     url, secret = view.stack.output("PostCallUrl"), view.stack.secret("WebhookSecretArn")
     with view.progress.status("Sending ..."):
         response = deliver(url, secret, body, int(time.time()) - age)
@@ -49,7 +49,7 @@ def send(
         {
             "http_status": status,
             "delivery_id": answer.get("delivery_id"),
-            "size": f"{len(body)} bytes",
+            "size_bytes": len(body),
             "meaning": MEANINGS.get(status, NO_ANSWER_OF_OURS),
         },
         f"Sent to {url}",
@@ -58,7 +58,7 @@ def send(
 
 
 def read_payload(file: Path) -> bytes:
-    """The bytes as they are, for they are what is signed. Raises OpsError."""
+    """The bytes exactly as they are, because they are signed. Raises OpsError."""
     try:
         body = typer.get_binary_stream("stdin").read() if str(file) == "-" else file.read_bytes()
     except FileNotFoundError:

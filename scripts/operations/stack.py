@@ -1,10 +1,12 @@
-"""The stack that an operator works on: deployed on AWS, or kept up by `make local`."""
+"""The stack that an operator works on: deployed on AWS, or run by `make local`."""
 
 import json
+import socket
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from boto3.session import Session
 from botocore.config import Config
@@ -19,6 +21,7 @@ from shared.record import Records
 _PATIENCE = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
 OUTPUTS = Path(__file__).parents[2] / ".local" / "outputs.json"  # written by `make local` once its stack is ready
 MEM0_SECONDS = 30  # how long Mem0 may take to answer
+CONNECT_SECONDS = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +34,7 @@ class Stack:
     endpoint_url: str | None = None
 
     def client(self, service: str, config: Config = _PATIENCE) -> Any:
-        """One client for all who ask: to make one takes longer than most requests."""
+        """The same client each time: to make one takes longer than most requests."""
         made = self._clients.get((service, config))
         if made is None:
             made = self.session.client(service, endpoint_url=self.endpoint_url, config=config)
@@ -98,7 +101,20 @@ def memory_backend(stack: Stack, without: str = "") -> MemoryBackend:
 
 def find_stack(name: str | None, *, local: bool) -> Stack:
     """Raises OpsError."""
-    return local_stack(OUTPUTS) if local else deployed_stack(name or STACK_NAME)
+    if not local:
+        return deployed_stack(name or STACK_NAME)
+    found = local_stack(OUTPUTS)
+    check_answers(str(found.endpoint_url))
+    return found
+
+
+def check_answers(url: str) -> None:
+    """Raises OpsError if nothing listens there: the local stack's process may have been killed."""
+    address = urlsplit(url)
+    try:
+        socket.create_connection((address.hostname, address.port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        raise OpsError(f"Nothing answers at {url}: start it with make local") from None
 
 
 def local_stack(path: Path) -> Stack:

@@ -1,9 +1,8 @@
 """`ops status`: what is wrong, on one screen, and what to do next."""
 
 import json
-import re
-from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from itertools import islice
 from typing import Any, get_args
@@ -12,47 +11,74 @@ import typer
 from rich.table import Table
 
 from reconciler.bookmarks import Bookmarks
-from scripts.concurrency import concurrency, describe, low_limit, nearly_used_up
+from scripts.concurrency import concurrency, describe, low_limit
+from scripts.operations.alarms import find_alarms, firing
+from scripts.operations.counts import HOUR, Counts
 from scripts.operations.dead_letters import SOURCES
-from scripts.operations.logs import FUNCTIONS, ONLY_WITH, failures, reason
 from scripts.operations.stack import Stack
+from scripts.operations.troubles import error_rows, find_failures, find_retries, find_troubles, is_dead
 from scripts.operations.view import View, shown
 from shared.messages import Audio
 from shared.times import utc
 
-HOUR = timedelta(hours=1)
-MOST = 1000  # counted of what has no quick count
+MOST = 1000  # calls whose JSON is looked for
+TOGETHER = 10  # of them at a time
+_STATES = {"waiting": "", "at_work": "NotVisible", "delayed": "Delayed"}
+STANDINGS = {
+    "waiting": "its next attempt is still to come",
+    "dead letters": "in the dead-letter queue",
+    "past": "was fixed: nothing waits any more",
+}
 
 
 def status(context: typer.Context) -> int:
-    """Show queues, calls, memories, Lambda's concurrency, alarms and the last errors, and what to do next.
+    """Show webhooks, queues, calls, memories, alarms and the last errors, and what to do next.
 
-    Exit code 1 if something needs somebody. Example: ops status
+    Exit code 1 if something is wrong. Example: ops status
     """
     view: View = context.obj
-    now = datetime.now(timezone.utc)
-    with view.progress.status("Asking ..."):
-        found: dict[str, Any] = {
-            "stack": view.stack.name,
-            "queues": list(queues(view.stack, now)),
-            "calls": calls(view.stack, now),
-            "memories": memories(view.stack),
-            "concurrency": concurrency(view.stack.client, now),
-            "last_pass": last_pass(view.stack),
-            "alarms": alarms(view.stack),
-            "errors_in_the_last_hour": errors(view.stack, now),
-        }
-    found["next"] = advise(found)
-    found["good_to_know"] = [note for note in [low_limit(found["concurrency"])] if note]
+    with view.progress.status("Reading the stack's state ..."):
+        found = examine(view.stack, datetime.now(timezone.utc))
+    found["next"] = [
+        trouble | {"commands": [view.command(each) for each in trouble["commands"]]} for trouble in found["next"]
+    ]
     if view.as_json:
-        print(json.dumps(found, indent=2, default=str))
+        view.print_json(found)
     else:
         render(view, found)
     return 1 if found["next"] else 0
 
 
+def examine(stack: Stack, now: datetime) -> dict[str, Any]:
+    """The state of the stack, and under `next` what is wrong with it."""
+    alarms = find_alarms(stack)
+    counts = Counts(stack, now, [alarm.definition for alarm in alarms])
+    found: dict[str, Any] = {
+        "stack": stack.name,
+        "at": utc(now),
+        "webhooks_in_the_last_hour": counts.webhooks(),
+        "queues": list(queues(stack, now)),
+        "memories": memories(stack),
+        "concurrency": concurrency(stack.client, now),
+        "last_pass": last_pass(stack),
+    }
+    messages = {
+        queue["queue"]: queue["waiting"] + (queue["at_work"] if is_dead(queue) else 0) for queue in found["queues"]
+    }
+    fire = firing(stack, alarms, messages, counts)
+    failed = find_failures(stack, now - HOUR)
+    return found | {
+        "calls": calls(stack, now, found["queues"]),
+        "alarms": [{"alarm": alarm.name, "says": alarm.text} for alarm in fire],
+        "retries": (retries := find_retries(failed, found["queues"], now)),
+        "errors_in_the_last_hour": error_rows(failed, found["queues"], now),
+        "next": find_troubles(found | {"retries": retries}, alarms, fire),
+        "good_to_know": [note for note in [low_limit(found["concurrency"])] if note],
+    }
+
+
 def queues(stack: Stack, now: datetime) -> Iterator[dict[str, Any]]:
-    """Each queue and its dead-letter queue; the age of the oldest message in seconds, where CloudWatch knows it."""
+    """Each queue and its dead-letter queue. The age of the oldest message is None if CloudWatch does not know it."""
     for name, (dead, source) in SOURCES.items():
         for kind, output in (("queue", source), ("dead letters", dead)):
             if output in stack.outputs:
@@ -60,11 +86,14 @@ def queues(stack: Stack, now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def depth(stack: Stack, url: str, now: datetime) -> dict[str, Any]:
-    states = {"waiting": "", "at_work": "NotVisible", "delayed": "Delayed"}
-    names = {state: f"ApproximateNumberOfMessages{suffix}" for state, suffix in states.items()}
-    answer = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(names.values()))["Attributes"]
+    names = {state: f"ApproximateNumberOfMessages{suffix}" for state, suffix in _STATES.items()}
+    wanted = [*names.values(), "VisibilityTimeout"]
+    answer = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
     counts = {state: int(answer[name]) for state, name in names.items()}
-    return counts | {"oldest_seconds": oldest(stack, url.rsplit("/", 1)[-1], now) if sum(counts.values()) else 0}
+    queue = url.rsplit("/", 1)[-1]
+    age = oldest(stack, queue, now) if sum(counts.values()) else 0
+    visibility = int(answer["VisibilityTimeout"])
+    return counts | {"oldest_seconds": age, "queue": queue, "visibility_seconds": visibility}
 
 
 def oldest(stack: Stack, queue: str, now: datetime) -> int | None:
@@ -75,98 +104,97 @@ def oldest(stack: Stack, queue: str, now: datetime) -> int | None:
     return int(max(points, key=lambda point: point["Timestamp"])["Maximum"]) if points else None
 
 
-def calls(stack: Stack, now: datetime) -> dict[str, int]:
-    """Calls that were archived lately, and those whose audio is missing, parked or not to be had."""
+def calls(stack: Stack, now: datetime, queues: list[dict[str, Any]]) -> dict[str, int]:
+    """Calls that were archived lately, and those whose JSON or audio is missing, or whose audio is parked."""
 
-    def archived_since(since: datetime) -> int:
+    def recorded_since(since: datetime) -> int:
         return sum(stack.records.count("by-audio", audio, utc(since)) for audio in get_args(Audio))
 
+    unwritten = find_unwritten(stack, now) if any(is_busy(queue) for queue in queues) else []
+    recent = sum(at >= utc(now - HOUR) for at in unwritten)
     return {
-        "archived_in_the_last_hour": archived_since(now - HOUR),
-        "archived_in_the_last_day": archived_since(now - 24 * HOUR),
+        "archived_in_the_last_hour": recorded_since(now - HOUR) - recent,
+        "archived_in_the_last_day": recorded_since(now - 24 * HOUR) - len(unwritten),
+        "json_not_written": len(unwritten),
         "audio_missing": stack.records.count("by-audio", "pending", until=utc(now - HOUR)),
         "audio_parked": stack.records.count("by-state", "parked"),
     }
 
 
+def is_busy(queue: dict[str, Any]) -> bool:
+    """Whether claim checks are in it. A call whose JSON could not be written still has its claim check."""
+    return queue["name"] == "archive" and bool(queue["waiting"] + queue["at_work"] + queue["delayed"])
+
+
+def find_unwritten(stack: Stack, now: datetime) -> list[str]:
+    """`archived_at` of the calls of the last day whose JSON is not in the bucket; MOST calls are looked for."""
+    hour, day = utc(now - HOUR), utc(now - 24 * HOUR)
+    ranges = [(hour, "9"), (day, hour)]
+    found = (call for since, until in ranges for audio in get_args(Audio)
+             for call in stack.records.find_by_audio(audio, since, until))  # fmt: skip
+    recent = {call.conversation_id: call for call in islice(found, MOST)}.values()
+    with ThreadPoolExecutor(TOGETHER) as pool:
+        there = pool.map(lambda call: bool(call.json_key) and stack.bucket.exists(str(call.json_key)), recent)
+        return [str(call.archived_at) for call, is_there in zip(recent, there, strict=True) if not is_there]
+
+
 def memories(stack: Stack) -> dict[str, int]:
-    """Memories that are not written yet: nobody knows (sending), Mem0 works on it (sent), to be sent again (idle)."""
+    """Memories that are not written yet: unknown (sending), Mem0 is working on it (sent), to be sent again (idle)."""
     return {state: stack.records.count("by-state", state) for state in ("sending", "sent", "idle")}
 
 
 def last_pass(stack: Stack) -> dict[str, Any]:
-    """What the reconciler found when it last ran."""
+    """What the reconciler found in its last pass."""
     return dict(json.loads(Bookmarks(stack.table).read("report") or "{}"))
 
 
-def alarms(stack: Stack) -> list[dict[str, str]]:
-    pages = stack.client("cloudwatch").get_paginator("describe_alarms").paginate(AlarmNamePrefix=f"{stack.name}-")
-    ours = re.compile(rf"{re.escape(stack.name)}-\w+-\w+")  # not those of a stack whose name begins with this one's
-    alarms = (alarm for page in pages for alarm in page["MetricAlarms"] if ours.fullmatch(alarm["AlarmName"]))
-    found = [alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]
-    return [{"alarm": alarm["AlarmName"], "says": alarm.get("AlarmDescription", "")} for alarm in found]
-
-
-def errors(stack: Stack, now: datetime) -> list[dict[str, Any]]:
-    """The functions' failures of the last hour, the most frequent first."""
-    seen: Counter[tuple[str, str]] = Counter()
-    for function in FUNCTIONS:
-        if function not in ONLY_WITH or ONLY_WITH[function] in stack.outputs:
-            for entry in islice(failures(stack, function, now - HOUR), MOST):
-                seen[function, reason(entry)] += 1
-    return [{"function": f, "error": error, "times": times} for (f, error), times in seen.most_common(5)]
-
-
-def advise(found: dict[str, Any]) -> list[str]:
-    """What to do, the most urgent first; nothing if all is well."""
-    dead = [queue["name"] for queue in found["queues"] if is_dead(queue)]
-    late = [
-        queue["name"] for queue in found["queues"] if queue["kind"] == "queue" and (queue["oldest_seconds"] or 0) > 900
-    ]
-    advice = [f"ops dlq show {name}: messages could not be handled" for name in dead]
-    advice += [f"read the alarm {each['alarm']}, and its entry in docs/operate.md" for each in found["alarms"]]
-    advice += [f"the {name} queue is late: look at the errors below" for name in late]
-    advice += [note for note in [nearly_used_up(found["concurrency"])] if note]
-    if found["last_pass"].get("error"):
-        advice.append(f"the last pass failed: {found['last_pass']['error']}")
-    missing = found["last_pass"].get("missing_calls", 0) - found["last_pass"].get("outcomes", {}).get("fetched", 0)
-    if missing > 0:
-        advice.append(f"ops reconcile: {missing} calls are still missing")
-    return advice
-
-
-def is_dead(queue: dict[str, Any]) -> bool:
-    """Whether there are dead letters in it; somebody may look at them just now."""
-    return queue["kind"] == "dead letters" and bool(queue["waiting"] or queue["at_work"])
-
-
 def render(view: View, found: dict[str, Any]) -> None:
-    table = Table(
-        title=f"Stack {found['stack']}", title_justify="left", title_style="bold", box=None, header_style="dim"
-    )
+    view.console.print(queue_table(found))
+    view.console.print()
+    facts = {name: listed(found[name]) for name in ("calls", "memories", "last_pass")}
+    facts = {"webhooks_in_the_last_hour": describe_webhooks(found["webhooks_in_the_last_hour"])} | facts
+    for name, text in (facts | {"concurrency": describe(found["concurrency"])}).items():
+        view.paragraph(text, first=f"{name.replace('_', ' ').capitalize()}: ")
+    render_errors(view, found["errors_in_the_last_hour"])
+    for note in found["good_to_know"]:
+        view.paragraph(note, first="Good to know: ")
+    view.console.print()
+    if not found["next"]:
+        view.console.print("All is well.", style="green")
+    for trouble in found["next"]:
+        render_trouble(view, trouble)
+
+
+def queue_table(found: dict[str, Any]) -> Table:
+    title = f"Stack {found['stack']}, {found['at']}"
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
     for column in ("Queue", "", "Waiting", "At work", "Delayed", "Oldest"):
         table.add_column(column)
     for queue in found["queues"]:
-        colour = "red" if is_dead(queue) else ""
         cells = (queue[name] for name in ("name", "kind", "waiting", "at_work", "delayed"))
-        table.add_row(*map(str, cells), age(queue["oldest_seconds"]), style=colour)
-    view.console.print(table)
-    view.console.print()
-    facts = {name: listed(found[name]) for name in ("calls", "memories", "last_pass")}
-    for name, text in (facts | {"concurrency": describe(found["concurrency"])}).items():
-        view.console.print(name.replace("_", " ").capitalize(), style="bold", end=": ")
-        view.console.print(text)
-    for alarm in found["alarms"]:
-        view.console.print("ALARM", style="red", end=" ")
-        view.console.print(f"{alarm['alarm']}: {alarm['says']}")
-    for error in found["errors_in_the_last_hour"]:
-        view.console.print(f"{error['times']} x {error['function']}: {error['error']}")
-    if not found["next"]:
-        view.console.print()
-        view.console.print("All is well.", style="green")
-    for title, notes in (("Good to know", found["good_to_know"]), ("Next", found["next"])):
-        for note in notes:
-            view.console.print(f"{title}: {note}", soft_wrap=True)  # so that a command in it can be copied
+        table.add_row(*map(str, cells), age(queue["oldest_seconds"]), style="red" if is_dead(queue) else "")
+    return table
+
+
+def describe_webhooks(webhooks: dict[str, Any]) -> str:
+    tests = f" (and {webhooks['tests']} tests)" if webhooks["tests"] else ""
+    reasons = f" ({listed(webhooks['refused_by_reason'])})" if webhooks["refused"] else ""
+    return f"{webhooks['accepted']} accepted{tests}, {webhooks['refused']} refused{reasons}"
+
+
+def render_errors(view: View, errors: list[dict[str, Any]]) -> None:
+    for error in errors:
+        standing = f" ({STANDINGS[error['standing']]})" if error["standing"] else ""
+        view.paragraph(f"{error['times']} x {error['function']}: {error['error']}")
+        view.paragraph(f"the last at {error['last_at']}{standing}", first="  ")
+
+
+def render_trouble(view: View, trouble: dict[str, Any]) -> None:
+    """What is wrong, then each command on a line of its own, so that it can be copied."""
+    alarm = f" See {trouble['alarm']} in docs/operate.md." if trouble["alarm"] else ""
+    view.paragraph(f"{trouble['trouble']}{alarm}", first="Next: ", style="red")
+    for command in trouble["commands"]:
+        view.console.print(f"      {command}", soft_wrap=True)
 
 
 def listed(facts: dict[str, Any]) -> str:

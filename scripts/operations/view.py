@@ -1,4 +1,4 @@
-"""What a command shows: tables for people or JSON for machines on stdout, progress on stderr."""
+"""What a command shows: text for people or JSON for machines on stdout, progress on stderr."""
 
 import json
 import re
@@ -9,18 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
+from textwrap import wrap
 from typing import Any, TypeVar
 
 import typer
+from rich.cells import cell_len
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
+from scripts.aws_session import STACK_NAME
 from scripts.operations.stack import Stack, find_stack
-from scripts.terminal import Terminal
+from scripts.terminal import Terminal, plain
+from shared.times import utc
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
+INTERRUPTED = 130  # the exit code
+TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago"
+_COMMAND = re.compile(r"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws) [a-z][^:;]*$")
 Item = TypeVar("Item")
 
 
@@ -44,33 +50,69 @@ class View:
     def console(self) -> Terminal:
         return Terminal()
 
+    def command(self, words: str) -> str:
+        """The command as it can be copied, for the stack that this one worked on."""
+        where = "--local" if self.local else f"--stack {self.stack.name}" if self.stack.name != STACK_NAME else ""
+        return f"./scripts/ops {words} {where}".strip()
+
+    def print_json(self, data: Any) -> None:
+        print(json.dumps(data, indent=2, default=for_machines))
+
     def show(self, data: dict[str, Any], title: str, advice: str = "") -> None:
         """Show names and values; `advice` says what to do next."""
         if self.as_json:
-            print(json.dumps(data | ({"next": advice} if advice else {}), indent=2, default=str))
+            self.print_json(data | ({"next": advice} if advice else {}))
             return
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, show_header=False)
-        for name, value in data.items():
-            table.add_row(name.replace("_", " "), shown(value))
-        self.console.print(table)
+        self.console.print(title, style="bold", soft_wrap=True)
+        self._pairs({name.replace("_", " "): value for name, value in data.items()})
         self._advise(advice)
 
     def table(
         self, rows: list[dict[str, Any]], columns: dict[str, str], title: str, advice: str = "", empty: str = ""
     ) -> None:
-        """Show a row for each thing; `columns` gives the names that people see."""
+        """Show a row for each thing; `columns` gives the names that people see.
+
+        Columns that do not fit the screen stand below their row, so that nothing is broken that may be copied.
+        """
         if self.as_json:
-            print(
-                json.dumps({"title": title, "rows": rows} | ({"next": advice} if advice else {}), indent=2, default=str)
-            )
+            self.print_json({"title": title, "rows": rows} | ({"next": advice} if advice else {}))
             return
-        table = Table(title=title, title_justify="left", title_style="bold", box=None, header_style="dim")
-        for name in columns.values():
-            table.add_column(name, overflow="fold")
-        for row in rows:
-            table.add_row(*(shown(row[name]) for name in columns))
-        self.console.print(table if rows else empty)
+        self.console.print(title if rows else empty, style="bold" if rows else "", soft_wrap=True)
+        if rows:
+            self._rows(rows, columns)
         self._advise(advice)
+
+    def _rows(self, rows: list[dict[str, Any]], columns: dict[str, str]) -> None:
+        widths = fitting(rows, columns, self.console.width)
+        self._line([columns[name] for name in widths], list(widths.values()), style="dim")
+        for row in rows:
+            self._line([shown(row[name]) for name in widths], list(widths.values()))
+            below = {columns[name]: row[name] for name in columns if name not in widths}
+            self._pairs({name: value for name, value in below.items() if shown(value) != "-"}, indent="  ")
+
+    def _line(self, cells: list[str], widths: list[int], style: str = "") -> None:
+        padded = [cell + " " * (width - cell_len(plain(cell))) for cell, width in zip(cells, widths, strict=True)]
+        self.console.print("  ".join(padded).rstrip(), style=style, soft_wrap=True)
+
+    def _pairs(self, pairs: dict[str, Any], indent: str = "") -> None:
+        """Each name with its value beside it; the items of a list below each other."""
+        width = max(map(len, pairs), default=0)
+        for name, value in pairs.items():
+            lines = value if isinstance(value, list) and value else [value]
+            for number, line in enumerate(lines):
+                self.paragraph(shown(line), first=f"{indent}{name if number == 0 else '':{width}}  ")
+
+    def paragraph(self, text: str, first: str = "", style: str = "") -> None:
+        """Text in lines that fit the screen, after `first`. No word is broken; a command at its end has a line."""
+        further = " " * len(first)
+        sentence, command = split_command(plain(text))
+        if sentence or not command:
+            for line in wrap(sentence, self.console.width, initial_indent=first, subsequent_indent=further,
+                             break_long_words=False, break_on_hyphens=False) or [first.rstrip()]:  # fmt: skip
+                self.console.print(line, style=style, soft_wrap=True)
+            first = further
+        if command:
+            self.console.print(f"{first}{command}", soft_wrap=True)
 
     def _advise(self, advice: str) -> None:
         if advice:
@@ -116,17 +158,42 @@ def undisturbed() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def fitting(rows: list[dict[str, Any]], columns: dict[str, str], width: int) -> dict[str, int]:
+    """The columns that fit beside each other, with their widths. The widest goes first, of equal ones the last."""
+    widths = {
+        name: max(cell_len(plain(text)) for text in (title, *(shown(row[name]) for row in rows)))
+        for name, title in columns.items()
+    }
+    first, *_ = columns
+    while len(widths) > 1 and sum(widths.values()) + 2 * (len(widths) - 1) > width:
+        del widths[max((name for name in reversed(widths) if name != first), key=lambda name: widths[name])]
+    return widths
+
+
+def split_command(text: str) -> tuple[str, str]:
+    """A sentence, and the command at its end if there is one."""
+    found = _COMMAND.search(text)
+    return (text[: found.start()].rstrip(), found[0].strip()) if found else (text, "")
+
+
 def shown(value: Any) -> str:
     """A value as people read it: times in UTC to the second, lists in a line."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, datetime):
-        return value.astimezone(timezone.utc).strftime("%Y-%m-%d %H:%M:%SZ")
+        return utc(value)
     if isinstance(value, list):
         return ", ".join(map(shown, value)) or "-"
     if isinstance(value, dict):
-        return ", ".join(f"{name} {shown(each)}" for name, each in value.items())
+        return ", ".join(f"{name} {shown(each)}" for name, each in value.items()) or "-"
     if isinstance(value, str) and _DIGEST.fullmatch(value):
         return f"{value[:12]}…"
     return "-" if value in (None, "") else str(value)
+
+
+def for_machines(value: Any) -> Any:
+    """What JSON has no type for: a time as ISO 8601 in UTC, anything else as text."""
+    return utc(value) if isinstance(value, datetime) else str(value)
 
 
 def moment(text: str) -> datetime:
@@ -138,6 +205,4 @@ def moment(text: str) -> datetime:
         read = datetime.fromisoformat(text)
         return read.astimezone(timezone.utc) if read.tzinfo else read.replace(tzinfo=timezone.utc)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(
-            f"{text!r} is no time: write 2026-11-22, 2026-11-22T10:00, or 36h for hours ago."
-        ) from None
+        raise typer.BadParameter(f"{text!r} is no time: write {TIMES}.") from None

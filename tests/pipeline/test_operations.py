@@ -45,7 +45,8 @@ def without_policy(pipeline: Pipeline, role: str, policy: str) -> Iterator[None]
 def dead(pipeline: Pipeline, ops: Ops, queue: str) -> list[dict[str, Any]]:
     """What `status` and `dlq show` say of a queue's dead letters, once it has some."""
     wait_until(lambda: pipeline.depth(f"{queue.title()}DlqUrl") > 0)  # a command takes much longer than this
-    wait_until(lambda: f"ops dlq show {queue}: messages could not be handled" in ops("status")[1]["next"])
+    alarm = f"{queue.capitalize()}DlqAlarm"
+    wait_until(lambda: alarm in [trouble["alarm"] for trouble in ops("status")[1]["next"]])
     return ops("dlq", "show", queue)[1]["rows"]
 
 

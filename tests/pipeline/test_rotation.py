@@ -76,7 +76,7 @@ def test_no_webhook_is_refused_while_the_secret_is_rotated(pipeline, rotate, sen
         True,
         True,
     )
-    assert rotate("--finish", "--yes") == (2, None)  # the old key was used a moment ago
+    assert rotate("--finish", "--yes")[0] == 2  # the old key was used a moment ago
     assert sender.post(old) == 200
 
     code, found = rotate("--finish", "--yes", "--force")

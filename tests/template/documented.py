@@ -4,11 +4,8 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.alarms import (
-    Deployed,
-    Metric,
-    watched,
-)
+from scripts.operations.rules import Metric, watched
+from tests.alarms import Deployed
 
 DEFAULT = Deployed()
 

@@ -9,11 +9,8 @@ import yaml
 from scripts.embedded.deployment import ROOT, TEMPLATE
 from scripts.embedded.translation import constants
 from scripts.operations.app import app
-from tests.alarms import (
-    Deployed,
-    translated,
-    watched,
-)
+from scripts.operations.rules import watched
+from tests.alarms import Deployed, translated
 from tests.template.documented import (
     ALARMS,
     DEFAULT,

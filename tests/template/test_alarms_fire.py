@@ -11,13 +11,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.alarms import (
-    FURTHER_BACK,
-    Deployed,
-    Period,
-    state,
-    watched,
-)
+from scripts.operations.rules import FURTHER_BACK, Period, state, watched
+from tests.alarms import Deployed
 from tests.ingest.conftest import http_event, signed
 from tests.template.documented import ALARMS, EVERYTHING, FROM_LOGS, OF_AWS, from_logs, resource_of
 from tests.template.world import (

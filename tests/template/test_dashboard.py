@@ -5,12 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.alarms import (
-    Metric,
-    drawn,
-    expressions,
-    watched,
-)
+from scripts.operations.rules import Metric, watched
+from tests.alarms import drawn, expressions
 from tests.archiver.conftest import audio, stage, transcript
 from tests.conftest import sqs_event
 from tests.ingest.conftest import signed

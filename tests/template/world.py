@@ -10,12 +10,10 @@ import pytest
 from aws_lambda_powertools import Metrics
 
 from scripts.embedded.elevenlabs import ElevenLabs
+from scripts.operations.rules import Metric
 from shared.observability import metrics
 from shared.times import utc
-from tests.alarms import (
-    Metric,
-    emitted,
-)
+from tests.alarms import emitted
 from tests.archiver.conftest import audio, stage, transcript
 from tests.canary.conftest import endpoint
 from tests.conftest import SECRET, Stack, close_clients, forget, sqs_event

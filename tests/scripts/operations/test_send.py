@@ -89,7 +89,7 @@ def test_a_payload_is_taken_in_byte_for_byte(aws, endpoint, file, send):
     assert json.loads(out) == {
         "http_status": 200,
         "delivery_id": hashlib.sha256(PAYLOAD).hexdigest(),
-        "size": f"{len(PAYLOAD)} bytes",
+        "size_bytes": len(PAYLOAD),
         "meaning": "stored and queued: the archiver takes it from here",
     }
     assert staged(aws) == [PAYLOAD]
@@ -117,7 +117,7 @@ def test_what_is_no_json_is_sent_with_a_warning(aws, endpoint, file, send, body)
     code, out, err = send(file, "--json")
 
     assert (code, json.loads(out)["http_status"]) == (0, 200)
-    assert err == "This is no JSON. It is sent all the same: ingest keeps it, and it ends in ArchiveDlq.\n"
+    assert err == "This is not JSON. It is sent all the same: ingest stores it, and it ends in ArchiveDlq.\n"
     assert staged(aws) == [body]
 
 
@@ -138,11 +138,15 @@ def test_it_is_signed_as_of_the_time_that_is_asked_for(aws, endpoint, file, send
 @pytest.mark.parametrize(
     ("status", "content", "meaning"),
     [
-        (413, b'{"message": "Request Entity Too Large"}', "refused, nothing is stored: a body may have 6 MB at most"),
-        (429, b'{"message": "Too Many Requests"}', "refused, nothing is stored: the endpoint takes no more just now"),
-        (503, b'{"error": "..."}', "not acknowledged: S3, SQS or the secret is out of reach"),
-        (502, b"<html>Bad Gateway</html>", "not what ingest answers"),
-        (201, b'["stored"]', "not what ingest answers"),
+        (413, b'{"message": "Request Entity Too Large"}', "refused, nothing is stored: a body may have at most 6 MB"),
+        (
+            429,
+            b'{"message": "Too Many Requests"}',
+            "refused, nothing is stored: the endpoint gets more webhooks than its limit",
+        ),
+        (503, b'{"error": "..."}', "not acknowledged: ingest could not reach S3, SQS or the secret"),
+        (502, b"<html>Bad Gateway</html>", "not an answer of ingest"),
+        (201, b'["stored"]', "not an answer of ingest"),
     ],
 )
 def test_every_other_answer_is_explained_and_no_success(endpoint, file, send, status, content, meaning):

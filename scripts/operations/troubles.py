@@ -1,0 +1,158 @@
+"""What is wrong with a stack, and the commands that help: each trouble names the alarm that it belongs to."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from scripts.concurrency import nearly_used_up
+from scripts.operations.alarms import Alarm
+from scripts.operations.logs import failures, functions_of, reason
+from scripts.operations.stack import Stack
+from shared.times import utc
+
+DELAY = timedelta(minutes=1)  # between the end of a visibility timeout and what the next attempt logs
+MOST_ERRORS = 5
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """What is wrong. `alarm` is the one that fires, or that fires if this lasts."""
+
+    trouble: str
+    alarm: str | None = None
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The failures of one function with the same reason. `retried_at` is the last one that SQS retries."""
+
+    function: str
+    error: str
+    times: int
+    last_at: datetime
+    retried_at: datetime | None
+
+    def row(self, standing: str | None) -> Row:
+        return {"function": self.function, "error": self.error, "times": self.times, "last_at": utc(self.last_at),
+                "standing": standing}  # fmt: skip
+
+
+def find_failures(stack: Stack, since: datetime) -> list[Failures]:
+    """The functions' failures since then, the most frequent first."""
+    entries: dict[tuple[str, str], list[Row]] = defaultdict(list)
+    for function in functions_of(stack):
+        for entry in failures(stack, function, since):
+            entries[function, reason(entry)].append(entry)
+    found = [_summarise(function, error, each) for (function, error), each in entries.items()]
+    return sorted(found, key=lambda each: each.times, reverse=True)
+
+
+def _summarise(function: str, error: str, entries: list[Row]) -> Failures:
+    retried = [entry["at"] for entry in entries if entry.get("exception")]
+    return Failures(
+        function, error, len(entries), max(entry["at"] for entry in entries), max(retried, default=None)
+    )  # fmt: skip
+
+
+def find_retries(found: list[Failures], queues: list[Row], now: datetime) -> list[Row]:
+    """The queues with messages that failed and wait for the next attempt, and when it comes at the latest."""
+    retries = []
+    for queue in (each for each in queues if each["kind"] == "queue"):
+        mine = [each for each in found if each.function == queue["name"] and each.retried_at]
+        last = max(mine, key=lambda each: each.retried_at or now, default=None)
+        if last and last.retried_at and _is_open(last.retried_at, queue, now):
+            next_at = last.retried_at + timedelta(seconds=queue["visibility_seconds"])
+            retries.append({
+                "queue": queue["name"], "messages": queue["waiting"] + queue["at_work"], "error": last.error,
+                "failed_at": utc(last.retried_at), "next_attempt_by": utc(next_at),
+            })  # fmt: skip
+    return retries
+
+
+def _is_open(failed_at: datetime, queue: Row, now: datetime) -> bool:
+    """Whether the retry is still to come: the queue has a message, and the visibility timeout has not ended."""
+    until = failed_at + timedelta(seconds=queue["visibility_seconds"]) + DELAY
+    return bool(queue["waiting"] + queue["at_work"]) and now < until
+
+
+def error_rows(found: list[Failures], queues: list[Row], now: datetime) -> list[Row]:
+    """The most frequent failures, and where their messages are now."""
+    return [each.row(_standing(each, queues, now)) for each in found[:MOST_ERRORS]]
+
+
+def _standing(found: Failures, queues: list[Row], now: datetime) -> str | None:
+    """waiting, dead letters or past; None for a function without a queue."""
+    mine = {queue["kind"]: queue for queue in queues if queue["name"] == found.function}
+    if not mine:
+        return None
+    if found.retried_at and _is_open(found.retried_at, mine["queue"], now):
+        return "waiting"
+    return "dead letters" if is_dead(mine["dead letters"]) else "past"
+
+
+def is_dead(queue: Row) -> bool:
+    """Whether it has dead letters. Those that an operator is looking at are invisible."""
+    return queue["kind"] == "dead letters" and bool(queue["waiting"] or queue["at_work"])
+
+
+def find_troubles(found: Row, alarms: list[Alarm], firing: list[Alarm]) -> list[Row]:
+    """What is wrong, the most urgent first; empty if all is well."""
+    troubles = [Trouble(alarm.trouble, alarm.name, tuple(alarm.commands)) for alarm in sorted(firing, key=_urgency)]
+    troubles += _of_retries(found, alarms)
+    troubles += _of_webhooks(found["webhooks_in_the_last_hour"], alarms, firing)
+    troubles += [Trouble(text) for text in [nearly_used_up(found["concurrency"])] if text]
+    troubles += _of_the_last_pass(found["last_pass"])
+    return [asdict(each) for each in troubles]
+
+
+def _urgency(alarm: Alarm) -> tuple[bool, str]:
+    """Dead letters first: they are gone after 14 days."""
+    return not alarm.name.endswith("DlqAlarm"), alarm.name
+
+
+def _of_retries(found: Row, alarms: list[Alarm]) -> Iterator[Trouble]:
+    names = {queue["name"]: queue["queue"] for queue in found["queues"] if queue["kind"] == "queue"}
+    for retry in found["retries"]:
+        queue = names[retry["queue"]]
+        alarm = next((each for each in alarms if each.watches("ApproximateAgeOfOldestMessage", queue)), None)
+        messages = _several(retry["messages"], "message waits", "messages wait")
+        yield Trouble(
+            f"{messages} in the {retry['queue']} queue; the last attempt failed at {retry['failed_at']}, and the next "
+            f"one comes by {retry['next_attempt_by']} at the latest: {retry['error'].rstrip('.')}.",
+            alarm.name if alarm else None,
+            ("verify --since 24h --problems",),
+        )
+
+
+def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Iterator[Trouble]:
+    """Refused webhooks that are fewer than an alarm needs, with none accepted since."""
+    lost: dict[str, int] = webhooks["lost_by_reason"]
+    for metric, is_mine in (("SignatureRejected", True), ("WebhookUnavailable", False)):
+        mine = {reason: number for reason, number in lost.items() if reason.startswith("signature") == is_mine}
+        alarm = next((each for each in alarms if each.watches(metric, "ingest")), None)
+        if mine and alarm not in firing:
+            reasons = ", ".join(f"{reason} {number}" for reason, number in mine.items())
+            refused = _several(sum(mine.values()), "webhook was refused", "webhooks were refused")
+            yield Trouble(
+                f"{refused} in the last hour, and none was accepted since: {reasons}. This is over when a webhook is "
+                "accepted, or an hour after the last refusal.",
+                alarm.name if alarm else None,
+                tuple(alarm.commands) if alarm else (),
+            )
+
+
+def _of_the_last_pass(last: Row) -> Iterator[Trouble]:
+    if last.get("error"):
+        yield Trouble(f"The last pass failed: {last['error']}", "ReconcileFailedAlarm", ("reconcile",))
+    missing = last.get("missing_calls", 0) - last.get("outcomes", {}).get("fetched", 0)
+    if missing > 0:
+        text = _several(missing, "call is still missing.", "calls are still missing.")
+        yield Trouble(text, "MissingCallsAlarm", ("reconcile",))
+
+
+def _several(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"

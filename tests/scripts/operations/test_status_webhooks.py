@@ -1,0 +1,70 @@
+"""`ops status` tells how many webhooks were accepted and refused, and why, and when somebody must look at it."""
+
+import pytest
+
+from tests.scripts.operations.signs import count, deploy_alarms
+
+
+@pytest.fixture(autouse=True)
+def deployed(stack) -> None:
+    deploy_alarms(stack)
+
+
+def test_webhooks_are_counted_by_what_became_of_them(say, ask):
+    count("WebhookStaged", 12, seconds_ago=60)
+    count("TestWebhookStaged", 2)
+    count("SignatureRejected", 2, reason="missing")
+    count("SignatureRejected", 3, reason="mismatch", seconds_ago=90)
+    count("BodyRejected")
+    count("WebhookUnavailable", 4, reason="S3", seconds_ago=400)
+    count("WebhookStaged", 7, seconds_ago=3700)
+
+    code, found = ask("status")
+    _, out, _ = say("status")
+
+    webhooks = found["webhooks_in_the_last_hour"]
+    assert (code, webhooks["accepted"], webhooks["tests"], webhooks["refused"]) == (0, 12, 2, 10)
+    assert webhooks["refused_by_reason"] == {
+        "S3 unavailable": 4, "signature mismatch": 3, "signature missing": 2, "no body": 1,
+    }  # fmt: skip
+    assert "Webhooks in the last hour: 12 accepted (and 2 tests), 10 refused (S3" in out
+
+
+@pytest.mark.parametrize("reason", ["mismatch", "expired", "future", "source"])
+def test_signed_webhooks_of_which_none_is_accepted_need_attention_before_the_alarm_fires(ask, reason):
+    count("WebhookStaged", seconds_ago=1200)
+    count("SignatureRejected", 31, reason=reason, seconds_ago=600)
+
+    code, found = ask("status")
+
+    (trouble,) = found["next"]
+    assert (code, trouble["alarm"]) == (1, "SignatureRejectedAlarm")
+    assert trouble["trouble"].startswith(
+        f"31 webhooks were refused in the last hour, and none was accepted since: signature {reason} 31."
+    )
+    assert "./scripts/ops reconcile --stack calls" in trouble["commands"]
+
+
+def test_webhooks_that_could_not_be_stored_need_attention_until_one_is(ask):
+    count("WebhookUnavailable", reason="SQS", seconds_ago=600)
+    code, found = ask("status")
+    assert (code, [each["alarm"] for each in found["next"]]) == (1, ["WebhookUnavailableAlarm"])
+
+    count("WebhookStaged", seconds_ago=500)
+    assert ask("status")[0] == 0
+
+
+@pytest.mark.parametrize("reason", ["missing", "malformed"])
+def test_requests_that_nobody_signed_need_no_attention(ask, reason):
+    count("SignatureRejected", 9, reason=reason)
+
+    code, found = ask("status")
+
+    assert (code, found["webhooks_in_the_last_hour"]["refused"]) == (0, 9)
+
+
+def test_a_test_webhook_does_not_prove_that_those_of_elevenlabs_are_accepted(ask):
+    count("SignatureRejected", 9, reason="mismatch", seconds_ago=600)
+    count("TestWebhookStaged")
+
+    assert ask("status")[0] == 1
