@@ -20,6 +20,11 @@ COMMANDS = [
 
 
 @pytest.fixture
+def more_outputs() -> dict[str, str]:
+    return {"ArchiveTimeoutSeconds": "120", "MemoryTimeoutSeconds": "120", "MemoryUnknownSeconds": "3600"}
+
+
+@pytest.fixture
 def busy(stack, archive, tmp_path, monkeypatch) -> None:
     """A stack with a call, dead letters and failures."""
     monkeypatch.chdir(tmp_path)
