@@ -33,9 +33,12 @@ class Tombstones:
         answer = self._table.get_item(Key=self._item(digits), ConsistentRead=True)
         return datetime.fromisoformat(answer["Item"]["erased_at"]) if "Item" in answer else None
 
+    def hash_of(self, digits: str) -> str:
+        """The keyed hash of a number."""
+        return hmac.new(self._key, digits.encode(), hashlib.sha256).hexdigest()
+
     def _item(self, digits: str) -> dict[str, str]:
-        hashed = hmac.new(self._key, digits.encode(), hashlib.sha256).hexdigest()
-        return {"conversation_id": f"#caller/{hashed}", "item": _ITEM}  # not a conversation's id: those contain no #
+        return {"conversation_id": f"#caller/{self.hash_of(digits)}", "item": _ITEM}  # the ids of calls contain no #
 
     @cached_property
     def _key(self) -> bytes:

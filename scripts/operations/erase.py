@@ -10,6 +10,7 @@ from reconciler.elevenlabs import ElevenLabs
 from scripts.aws_session import OpsError
 from scripts.operations.erasure.certificate import as_json, as_text, certify, reserved, write
 from scripts.operations.erasure.find import Found
+from scripts.operations.erasure.journal import Journal
 from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.selection import CallId
@@ -59,9 +60,12 @@ def erase(
         return 0
     file = certificate or Path(f"erasure-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json")
     with reserved(file):
+        journal = Journal(view.stack)
+        journal.begin(subject)
         written = certify(view.stack, run.erase(found, client))
         print(as_json(written) if view.as_json else as_text(written))
         write(file, f"{as_json(written)}\n", as_text(written))
+        journal.end(subject)
     view.progress.print(f"The certificate is in {file} and {file.with_suffix('.txt')}.")
     return 0 if written["complete"] else 1
 

@@ -15,6 +15,7 @@ from scripts.concurrency import concurrency, describe, low_limit
 from scripts.operations.alarms import find_alarms, firing
 from scripts.operations.counts import HOUR, Counts
 from scripts.operations.dead_letters import SOURCES
+from scripts.operations.erasure.journal import Journal
 from scripts.operations.stack import Stack
 from scripts.operations.troubles import error_rows, find_failures, find_retries, find_troubles, is_dead
 from scripts.operations.view import View, shown
@@ -61,6 +62,7 @@ def examine(stack: Stack, now: datetime) -> dict[str, Any]:
         "memories": memories(stack),
         "concurrency": concurrency(stack.client, now),
         "last_pass": last_pass(stack),
+        "unfinished_erasures": Journal(stack).unfinished(),
     }
     messages = {
         queue["queue"]: queue["waiting"] + (queue["at_work"] if is_dead(queue) else 0) for queue in found["queues"]

@@ -106,6 +106,7 @@ def find_troubles(found: Row, alarms: list[Alarm], firing: list[Alarm]) -> list[
     troubles += _of_webhooks(found["webhooks_in_the_last_hour"], alarms, firing)
     troubles += [Trouble(text) for text in [nearly_used_up(found["concurrency"])] if text]
     troubles += _of_the_last_pass(found["last_pass"])
+    troubles += _of_erasures(found["unfinished_erasures"])
     return [asdict(each) for each in troubles]
 
 
@@ -152,6 +153,17 @@ def _of_the_last_pass(last: Row) -> Iterator[Trouble]:
     if missing > 0:
         text = _several(missing, "call is still missing.", "calls are still missing.")
         yield Trouble(text, "MissingCallsAlarm", ("reconcile",))
+
+
+def _of_erasures(unfinished: list[Row]) -> Iterator[Trouble]:
+    for each in unfinished:
+        about = each.get("conversation") or each["caller"]
+        words = f"--conversation {about}" if "conversation" in each else "NUMBER"
+        yield Trouble(
+            f"An erasure of {about} began at {each['began_at']} and did not finish. If nobody is running it now, "
+            "run it again: it continues.",
+            commands=(f"erase {words} --yes",),
+        )
 
 
 def _several(number: int, one: str, many: str) -> str:

@@ -101,3 +101,26 @@ def test_ctrl_c_leaves_no_certificate_and_the_next_run_finishes(stack, keep, era
     code, certificate = erase(CALLER)
 
     assert (code, certificate["complete"], traces(stack)) == (0, True, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "about", "command"),
+    [((CALLER,), "+120…123", "erase NUMBER"), (("--conversation", "conv_1"), "conv_1", "erase --conversation conv_1")],
+    ids=["caller", "call"],
+)
+def test_status_names_an_interrupted_erasure_until_it_is_finished(
+    stack, keep, erase, failed, ask, wire, words, about, command
+):
+    keep(call("conv_1"))
+    at(wire, "UpdateItem", 1, press_ctrl_c)
+    failed(*words)
+    wire.calm()
+
+    code, found = ask("status")
+    (trouble,) = found["next"]
+    finished, _ = erase(*words)
+
+    assert (code, finished) == (1, 0)
+    assert trouble["trouble"].startswith(f"An erasure of {about} began at 20")
+    assert trouble["commands"] == [f"./scripts/ops {command} --yes --stack calls"]
+    assert ask("status")[1]["unfinished_erasures"] == []

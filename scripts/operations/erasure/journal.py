@@ -1,0 +1,44 @@
+"""The erasures that began and did not finish, for `ops status`. A line contains no number: a hash and a masked one."""
+
+from typing import Any
+
+from boto3.dynamodb.conditions import Key
+
+from scripts.operations.erasure.reading import Subject
+from scripts.operations.stack import Stack
+from shared.observability import mask
+from shared.record import query_pages
+from shared.times import utc
+from shared.tombstones import Tombstones
+
+_KEY = "#erasures"  # not a conversation's id: those contain no #
+
+
+class Journal:
+    """Lines in the ConversationTable, one for each caller or call."""
+
+    def __init__(self, stack: Stack) -> None:
+        self._table = stack.table
+        self._tombstones = Tombstones(stack.table, lambda: stack.secret("ErasureSecretArn"))
+
+    def begin(self, subject: Subject) -> None:
+        """Note it before anything is deleted. A second run overwrites the line of the first."""
+        about = (
+            {"conversation": subject.conversation} if subject.conversation else {"caller": mask(f"+{subject.caller}")}
+        )
+        self._table.put_item(Item=self._line(subject) | {"began_at": utc(subject.at)} | about)
+
+    def end(self, subject: Subject) -> None:
+        """Remove the line, once the certificate is written."""
+        self._table.delete_item(Key=self._line(subject))
+
+    def unfinished(self) -> list[dict[str, Any]]:
+        """`began_at`, and `conversation` or the masked `caller`. An erasure that is running now is one of them."""
+        query = {"KeyConditionExpression": Key("conversation_id").eq(_KEY), "ConsistentRead": True}
+        names = ("began_at", "caller", "conversation")
+        lines = (line for page in query_pages(self._table, query) for line in page)
+        return [{name: line[name] for name in names if name in line} for line in lines]
+
+    def _line(self, subject: Subject) -> dict[str, str]:
+        item = subject.conversation or self._tombstones.hash_of(subject.caller)
+        return {"conversation_id": _KEY, "item": item}
