@@ -31,10 +31,11 @@ test: .venv/ready .venv-sam/ready  ## all tests
 bench: .venv/ready  ## measures payloads that are expensive to read
 	@$(BIN)/python -m tests.hostile
 
-check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, template checks
+check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, imports between folders, links, template checks
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_layout.py tests/test_documentation.py tests/scripts/deploy/test_table.py
 	$(BIN)/cfn-lint template.yaml
 	$(BIN)/python -m scripts.embedded.local translate > .venv/translated.json
 	$(BIN)/cfn-lint --ignore-checks W1033 W7001 -- .venv/translated.json  # W7001: its constants are written out
