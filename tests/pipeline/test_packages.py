@@ -252,4 +252,4 @@ def test_without_packages_the_sizes_say_what_makes_them(tmp_path, monkeypatch, c
     assert package_sizes.main() == 1
 
     written = capsys.readouterr()
-    assert (written.out, written.err) == ("", "There are no packages yet: make build makes them.\n")
+    assert (written.out, written.err) == ("", "There are no packages yet. Run make build first.\n")
