@@ -43,7 +43,7 @@ class MemoryBackend(Protocol):
         """Write `memory`. `again`: an earlier add may have written a part of it, which must be deleted first."""
         ...
 
-    def look(self, event_id: str) -> Answer:
+    def check_event(self, event_id: str) -> Answer:
         """The state of the add with that event."""
         ...
 

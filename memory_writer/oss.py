@@ -54,7 +54,7 @@ class OssBackend:
             raise NotSentError("mem0 lost inferred memories; its language model may need a larger max_tokens")
         return Answer("SUCCEEDED", memory_ids=[written["id"] for written in answer["results"]])
 
-    def look(self, event_id: str) -> Answer:  # noqa: ARG002 (the interface's)
+    def check_event(self, event_id: str) -> Answer:  # noqa: ARG002 (the interface's)
         """The library has no events: it answers at once."""
         raise EventUnknownError("this memory was sent to the hosted platform, and the backend is now oss")
 

@@ -52,7 +52,7 @@ class PlatformBackend:
         body = {"messages": memory.messages, "user_id": memory.user_id, "metadata": metadata, "infer": memory.infer}
         return _answer(self._request("POST", "/v3/memories/add/", json=body))
 
-    def look(self, event_id: str) -> Answer:
+    def check_event(self, event_id: str) -> Answer:
         path = f"/v1/event/{quote(_id(event_id), safe='')}/"
         return _answer(self._request("GET", path, unknown=EventUnknownError("Mem0 knows no such event")))
 

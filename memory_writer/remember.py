@@ -92,7 +92,7 @@ class Writer:
         deadline = time.monotonic() + min(TIME_FOR_AN_EVENT, self.seconds_left() - 5)
         while answer.status == "PENDING" and time.monotonic() < deadline:
             time.sleep(POLL)
-            answer = self.backend.look(str(answer.event_id))
+            answer = self.backend.check_event(str(answer.event_id))
         if answer.status == "PENDING":
             raise PendingError("Mem0 is still processing this memory")
         if answer.status == "FAILED":
@@ -106,7 +106,7 @@ class Writer:
     def _sent_before(self, memory: Memory, line: Line) -> Answer:
         """The state of a sent memory. It is never sent again, even if Mem0 does not know its event."""
         try:
-            return self.backend.look(str(line.entry.event_id))
+            return self.backend.check_event(str(line.entry.event_id))
         except EventUnknownError:
             found = self._find(memory)
             if found:

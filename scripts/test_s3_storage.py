@@ -36,7 +36,7 @@ try:
     from dotenv import load_dotenv
 
     from scripts.aws_session import OpsError, aws_session
-    from scripts.demo.calls import SampleCall, assessed, envelope, inbound, lately, mp3
+    from scripts.demo.calls import SampleCall, assessed, ended_five_minutes_ago, envelope, inbound, mp3
     from scripts.demo.turns import alternating
     from scripts.terminal import Terminal
     from scripts.webhooks import send
@@ -204,7 +204,9 @@ def check(settings: Settings, wait: int) -> int:
 def invent(now: datetime) -> SampleCall:
     """A short inbound call that ended five minutes before `now`, and has a recording."""
     conversation_id = f"conv_storage_test_{now:%Y%m%dT%H%M%S%f}"
-    data = lately(inbound(conversation_id, NUMBER, SECONDS, list(alternating(WORDS, 3))), int(now.timestamp()))
+    data = ended_five_minutes_ago(
+        inbound(conversation_id, NUMBER, SECONDS, list(alternating(WORDS, 3))), int(now.timestamp())
+    )
     data |= {"agent_id": "agent_storage_test", "agent_name": "Storage test", "user_id": None}
     return SampleCall(envelope(assessed(data, SUMMARY, "An operator", "The call was kept.")), NUMBER, mp3(SECONDS))
 

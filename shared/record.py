@@ -176,7 +176,7 @@ class Records:
             f"SET {', '.join(sets)}{remove} {add}",
             "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at) AND "
             f"{_HAS_ROOM}",
-            {f":{name}": value for name, value in (defaults | given).items()} | added | _room(staged_key),
+            {f":{name}": value for name, value in (defaults | given).items()} | added | _room_values(staged_key),
         )
         return self.note_numbers(call, now)
 
@@ -192,7 +192,7 @@ class Records:
             staged_keys={staged_key}, numbers=set(numbers), event_keys={event_key} if event_key else set()
         )
         condition = f"attribute_not_exists(#erased_at) AND {_HAS_ROOM}"
-        return self.note_numbers(self._update(conversation_id, add, condition, added | _room(staged_key)), now)
+        return self.note_numbers(self._update(conversation_id, add, condition, added | _room_values(staged_key)), now)
 
     def leave_out(self, conversation_id: str, reason: str) -> Call | None:
         """Mark a call as not kept. None: it is already archived, or erased.
@@ -220,13 +220,13 @@ class Records:
             "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND "
             f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at) AND {_HAS_ROOM}",
             {":parked": asdict(parked), ":order": parked.order, ":state": "parked", ":now": now}
-            | added | _room(parked.staged_key),
+            | added | _room_values(parked.staged_key),
         )  # fmt: skip
 
     def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Set[Parked]) -> Call | None:
         """Parked audio is archived; the `tagged` audio no longer waits. None: newer audio is archived."""
         archived, is_newest, values = _archived_audio(mp3_key, done.order)
-        ends, is_parked, ended = _ends(done.staged_key, tagged)
+        ends, is_parked, ended = _unpark_update(done.staged_key, tagged)
         both = self._update(
             conversation_id, f"{archived} {ends}", f"{is_newest} AND {is_parked}", values | ended
         )  # usually one request does both
@@ -241,7 +241,7 @@ class Records:
 
     def unpark(self, conversation_id: str, staged_key: str, tagged: Set[Parked]) -> Call | None:
         """Remove the parked audio with this key, and the `tagged` or discarded audio from `waiting`."""
-        parked = self._update(conversation_id, *_ends(staged_key, tagged))
+        parked = self._update(conversation_id, *_unpark_update(staged_key, tagged))
         if parked or not tagged:
             return parked
         condition = "attribute_exists(#waiting) AND attribute_not_exists(#erased_at)"
@@ -432,7 +432,7 @@ def _is_too_large(error: ClientError) -> bool:
     return error_code(error) == "ValidationException" and "maximum allowed size" in str(error)
 
 
-def _room(staged_key: str) -> dict[str, Any]:
+def _room_values(staged_key: str) -> dict[str, Any]:
     return {":most": MOST_STAGED, ":key": staged_key}
 
 
@@ -448,7 +448,7 @@ def _tickets(parked: Iterable[Parked]) -> set[str]:
     return {each.ticket for each in parked}
 
 
-def _ends(staged_key: str, tagged: Set[Parked]) -> tuple[str, str, dict[str, Any]]:
+def _unpark_update(staged_key: str, tagged: Set[Parked]) -> tuple[str, str, dict[str, Any]]:
     delete = " DELETE #waiting :tagged" if tagged else ""
     values: dict[str, Any] = {":key": staged_key} | ({":tagged": _tickets(tagged)} if tagged else {})
     return f"REMOVE #parked, #state, #started{delete}", "#parked.#staged_key = :key", values

@@ -13,6 +13,7 @@ from shared.announcements import read_announcement
 from tests.conftest import Stack
 from tests.memory_writer.conftest import ALICE, call
 from tests.memory_writer.conftest import config as config  # a fixture
+from tests.policies import listed
 
 Json = dict[str, Any]
 
@@ -122,7 +123,3 @@ def test_the_policy_for_s3_vectors_allows_what_mem0_calls(
     query = "s3vectors:QueryVectors"  # what inference does first, and moto does not know
     assert {action for action, _ in allowed} == called | {query}
     assert {resource for action, resource in allowed if action != "s3vectors:GetVectorBucket"} == {index}
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]

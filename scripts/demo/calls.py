@@ -108,7 +108,7 @@ def web_call() -> SampleCall:
 def charter_call(now: int) -> SampleCall:
     """An inbound call of 12 minutes just now; its recording, 11.5 MB, is too large for a webhook."""
     number = "+12025550164"
-    data = lately(inbound("conv_demo_charter", number, 720, list(alternating(CHARTER, 80))), now)
+    data = ended_five_minutes_ago(inbound("conv_demo_charter", number, 720, list(alternating(CHARTER, 80))), now)
     summary = "Noor Castell charters the schooner Halcyon for her mother's birthday in August, with twenty-six guests."
     return SampleCall(envelope(assessed(data, summary, "Noor", "The charter is agreed on.")), number, mp3(720))
 
@@ -116,7 +116,7 @@ def charter_call(now: int) -> SampleCall:
 def lighthouse_call(now: int) -> SampleCall:
     """An inbound call of 32 seconds just now: places on a guided tour."""
     number = "+12025550187"
-    data = lately(inbound("conv_demo_lighthouse", number, 32, list(alternating(LIGHTHOUSE, 7))), now)
+    data = ended_five_minutes_ago(inbound("conv_demo_lighthouse", number, 32, list(alternating(LIGHTHOUSE, 7))), now)
     summary = "Yara booked three places on Sunday's tour of the lighthouse."
     return SampleCall(envelope(assessed(data, summary, "Yara", "The tour is booked.")), number, mp3(32))
 
@@ -140,7 +140,7 @@ def timed(data: Json, seconds: int) -> Json:
     return data
 
 
-def lately(data: Json, now: int) -> Json:
+def ended_five_minutes_ago(data: Json, now: int) -> Json:
     """`data` of a call that ended five minutes before `now`."""
     start = now - 300 - data["metadata"]["call_duration_secs"]
     data["metadata"] |= {"start_time_unix_secs": start, "accepted_time_unix_secs": start}

@@ -32,7 +32,7 @@ from scripts.deploy.parameters import (
 )
 from scripts.deploy.preflight import check_bucket, check_credentials, check_python, check_region
 from scripts.deploy.questions import Questions
-from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, aftermath
+from scripts.deploy.stack import FAILED_AT_FIRST, REVIEW, STUCK, CloudFormation, Deployed, state_after_failure
 from scripts.deploy.view import bar, console, show_changes, show_next_steps, show_outputs, show_settings, steps
 
 REGION = "us-east-1"
@@ -86,7 +86,7 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
     found = at_rest(stack)
     given = read_given(parameters, declared, constants, questions.hidden)
     if found is None:
-        session = place(questions, name, session)
+        session = ask_name_and_region(questions, name, session)
         stack = CloudFormation(session.client("cloudformation"), questions.name)
         found = at_rest(stack)
     settings = update(stack, found, given, declared) if found else new(session, account, given, questions)
@@ -104,7 +104,7 @@ def deploy(name: str, parameters: str, built: Path | None) -> None:
         show_next_steps(stack.name, str(session.region_name))
 
 
-def place(questions: Questions, name: str, session: Session) -> Session:
+def ask_name_and_region(questions: Questions, name: str, session: Session) -> Session:
     """Ask for the name and the region of a new stack. The answer to the first is `questions.name`."""
     if not sys.stdin.isatty():
         raise OpsError(
@@ -131,7 +131,7 @@ def at_rest(stack: CloudFormation) -> Deployed | None:
     if found.status == "DELETE_COMPLETE":
         return None
     if found.status in STUCK:
-        raise OpsError(aftermath(found.status, stack.name))
+        raise OpsError(state_after_failure(found.status, stack.name))
     if found.status == FAILED_AT_FIRST:
         console.print(f"The first deployment of {stack.name} failed: {stack.why_failed(found)}.")
         with console.status("Deleting what it left. It holds no calls ..."):

@@ -147,7 +147,7 @@ def read_given(
                 "Only make local can override it."
             )
         if name not in declared:
-            raise OpsError(f"There is no parameter {name}.{_meant(name, declared)}")
+            raise OpsError(f"There is no parameter {name}.{_suggestion(name, declared)}")
         if declared[name].is_secret and value not in (ASK, NONE):
             raise OpsError(
                 f"{name} is a secret. The shell stores command lines, and other users see them. Write {name}={ASK}; "
@@ -160,7 +160,7 @@ def read_given(
     }
 
 
-def _meant(name: str, declared: Mapping[str, Parameter]) -> str:
+def _suggestion(name: str, declared: Mapping[str, Parameter]) -> str:
     by_lower = {each.lower(): each for each in declared}
     close = get_close_matches(name.lower(), by_lower, n=1)
     return f" Do you mean {by_lower[close[0]]}?" if close else " template.yaml lists them all."

@@ -169,7 +169,7 @@ class CloudFormation:
             time.sleep(POLL_SECONDS)
         if has_failed(stack.status):
             cause = first_failure(self._client, failures)
-            raise OpsError(f"{cause}. {aftermath(stack.status, self.name)}", code=1)
+            raise OpsError(f"{cause}. {state_after_failure(stack.status, self.name)}", code=1)
         return stack
 
     def wait(self, stack: Deployed) -> Deployed:
@@ -244,7 +244,7 @@ def refusal(client: Any, **which: str) -> str:
     return ""
 
 
-def aftermath(status: str, name: str) -> str:
+def state_after_failure(status: str, name: str) -> str:
     """The state after a failure, and what to do."""
     if status in STUCK:
         return f"The stack {name} cannot be updated now: {STUCK[status].format(name=name)}."

@@ -150,7 +150,7 @@ class ElevenLabs:
             with suppress(IndexError):
                 fault = self._faults[request.route].popleft()
         try:
-            answer = replace(instead(fault, request) or self._perform(request), fault=fault)
+            answer = replace(planned_fault(fault, request) or self._perform(request), fault=fault)
         except Refused as refused:
             return replace(refused.answer, fault=fault)
         if fault == "processing":
@@ -226,7 +226,7 @@ def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def instead(fault: str, request: Request) -> Answer | None:
+def planned_fault(fault: str, request: Request) -> Answer | None:
     """The answer that a fault gives in place of the API; None if the API answers."""
     name, _, seconds = fault.partition(":")
     if name in REFUSALS:

@@ -7,7 +7,7 @@ import typer
 
 from canary.canary import Canary, CanaryError, Step, agent_of
 from scripts.aws_session import OpsError
-from scripts.operations.view import INTERRUPTED, View, undisturbed
+from scripts.operations.view import INTERRUPTED, View, delay_ctrl_c
 
 COLUMNS = {"step": "Step", "seconds": "Seconds", "means": "What it means"}
 MEANINGS = {
@@ -55,7 +55,7 @@ def canary(
 def clean_up(view: View, test_call: Canary) -> str:
     """Delete the test call, and say whether it is deleted. Ctrl-C does not stop this; pressed twice, it does."""
     deleted = False
-    with suppress(KeyboardInterrupt, CanaryError), undisturbed():
+    with suppress(KeyboardInterrupt, CanaryError), delay_ctrl_c():
         test_call.clean_up()
         deleted = True
     if deleted:

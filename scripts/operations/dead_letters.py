@@ -19,12 +19,12 @@ from scripts.operations.logs import last_reasons
 from scripts.operations.selection import is_staged
 from scripts.operations.stack import Stack
 from scripts.operations.staged import calls_in
-from scripts.operations.view import View, undisturbed
+from scripts.operations.view import View, delay_ctrl_c
 from shared.unnamed import Unnamed
 
 HIDDEN_SECONDS = 900  # how long a received message stays hidden from others if this process dies
 WAIT_SECONDS = 1  # for messages; SQS may overlook some if it answers at once
-SOURCES = {
+QUEUES = {
     "archive": ("ArchiveDlqUrl", "ArchiveQueueUrl"),
     "memory": ("MemoryDlqUrl", "MemoryQueueUrl"),
     "audio": ("AudioDlqUrl", "AudioQueueUrl"),
@@ -132,7 +132,7 @@ class HiddenMessages:
         """
         empty_answers, end = 0, time.monotonic() + HIDDEN_SECONDS / 2
         while empty_answers < 2 and time.monotonic() < end:
-            with undisturbed():
+            with delay_ctrl_c():
                 answer = self._sqs.receive_message(
                     QueueUrl=self._url, MaxNumberOfMessages=10, VisibilityTimeout=HIDDEN_SECONDS,
                     WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
@@ -161,11 +161,11 @@ class DeadLetterQueue:
     """A dead-letter queue and the queue that its messages came from."""
 
     def __init__(self, stack: Stack, name: str) -> None:
-        if name not in SOURCES:
-            raise OpsError(f"There is no queue {name!r}: choose one of {', '.join(SOURCES)}.")
+        if name not in QUEUES:
+            raise OpsError(f"There is no queue {name!r}: choose one of {', '.join(QUEUES)}.")
         no_queue = "The stack has no audio queue: deploy it with the parameter ElevenLabsApiKey."
         self.stack, self.name, self._sqs = stack, name, stack.client("sqs")
-        self._dead, self._source = (stack.output(each, no_queue if name == "audio" else "") for each in SOURCES[name])
+        self._dead, self._source = (stack.output(each, no_queue if name == "audio" else "") for each in QUEUES[name])
         self._hidden = HiddenMessages(self._sqs, self._dead)
 
     @contextmanager
@@ -179,7 +179,7 @@ class DeadLetterQueue:
             logged = cache(partial(last_reasons, self.stack, self.name, since))
             yield [DeadLetter(self.stack, self.name, message, logged) for message in messages]
         finally:
-            with undisturbed():
+            with delay_ctrl_c():
                 self._hidden.release()
 
     def redrive(self, letter: DeadLetter) -> None:

@@ -12,8 +12,8 @@ from typing import Annotated, Any
 import typer
 
 from scripts.aws_session import OpsError
-from scripts.operations.dead_letters import SOURCES, DeadLetter, DeadLetterQueue
-from scripts.operations.view import TIMES, View, moment
+from scripts.operations.dead_letters import QUEUES, DeadLetter, DeadLetterQueue
+from scripts.operations.view import TIMES, View, parse_time
 from scripts.private_files import open_private
 
 app = typer.Typer(help="Look into the dead-letter queues, and redrive or drop their messages.", no_args_is_help=True)
@@ -22,9 +22,11 @@ Queue = Annotated[str, typer.Argument(help="archive, memory or audio.")]
 ErrorText = Annotated[str, typer.Option(help="Only messages whose 'step: error' contains this text.")]
 CallId = Annotated[str, typer.Option(help="Only messages about this conversation.")]
 Since = Annotated[
-    datetime | None, typer.Option(parser=moment, metavar="TIME", help=f"Only messages sent since then: {TIMES}.")
+    datetime | None, typer.Option(parser=parse_time, metavar="TIME", help=f"Only messages sent since then: {TIMES}.")
 ]
-Until = Annotated[datetime | None, typer.Option(parser=moment, metavar="TIME", help="Only messages sent before then.")]
+Until = Annotated[
+    datetime | None, typer.Option(parser=parse_time, metavar="TIME", help="Only messages sent before then.")
+]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only show what would be done.")]
 COLUMNS = {"delivery": "Delivery", "calls": "Calls", "step": "Step", "error": "Error", "messages": "Messages",
            "receives": "Receives", "oldest": "Sent"}  # fmt: skip
@@ -56,8 +58,8 @@ def list_queues(context: typer.Context) -> int:
     """
     view: View = context.obj
     rows = []
-    for name in SOURCES:
-        if SOURCES[name][0] in view.stack.outputs:
+    for name in QUEUES:
+        if QUEUES[name][0] in view.stack.outputs:
             queue = DeadLetterQueue(view.stack, name)
             with queue.letters(view) as letters, view.progress.status("Reading the reasons ..."):
                 rows += [{"queue": name} | explain(group) for group in grouped(letters, lambda letter: letter.fault)]

@@ -11,7 +11,7 @@ from scripts.operations.exports.check import check
 from scripts.operations.exports.download import Download
 from scripts.operations.exports.folder import ARCHIVES, VERSION, Folder, open_folder, pack, remove
 from scripts.operations.selection import Agent, Caller, CallId, Chosen, Since, Until
-from scripts.operations.view import View, moment
+from scripts.operations.view import View, parse_time
 
 OTHER_ARCHIVES = (
     ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4", *ARCHIVES,
@@ -85,7 +85,7 @@ def read_header(folder: Folder, stack: str, asked: dict[str, Any]) -> dict[str, 
     since, until = asked["since"], asked["until"]
     header = folder.header or {
         "version": VERSION, "stack": stack, "asked": asked,
-        "since": since and moment(since).isoformat(), "until": until and moment(until).isoformat(),
+        "since": since and parse_time(since).isoformat(), "until": until and parse_time(until).isoformat(),
     }  # fmt: skip
     if (header["version"], header["stack"], header["asked"]) != (VERSION, stack, asked):
         raise OpsError(f"{folder.path} holds an export of another choice: choose as before, or name another folder.")

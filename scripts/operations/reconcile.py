@@ -15,7 +15,7 @@ from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from scripts.aws_session import OpsError
-from scripts.operations.view import TIMES, View, moment
+from scripts.operations.view import TIMES, View, parse_time
 from shared.messages import Announcement
 from shared.record import Call
 from shared.selection import read_selection
@@ -28,7 +28,7 @@ LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls tha
 # A pass takes up to 15 minutes. A second attempt of the request would start a second pass.
 _ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
 
-_TIME = typer.Option(parser=moment, metavar="TIME", help=f"{TIMES}.")
+_TIME = typer.Option(parser=parse_time, metavar="TIME", help=f"{TIMES}.")
 
 
 def reconcile(context: typer.Context) -> int:
@@ -46,7 +46,7 @@ def reconcile(context: typer.Context) -> int:
     for internal in ("settled_until", "reached"):
         report.pop(internal, None)
     advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
-    view.show(flat(report), "One pass of the reconciler", report.get("error") or advice)
+    view.show(without_nesting(report), "One pass of the reconciler", report.get("error") or advice)
     return 1 if "error" in report or LEFT & set(report.get("outcomes", {})) else 0
 
 
@@ -146,7 +146,7 @@ class Gap:
                 sqs.send_message(QueueUrl=queue, MessageBody=Announcement.of(asked).to_json(), DelaySeconds=0)
 
 
-def flat(report: dict[str, Any]) -> dict[str, Any]:
+def without_nesting(report: dict[str, Any]) -> dict[str, Any]:
     """The report of a pass without nesting."""
     outcomes: dict[str, Any] = report.get("outcomes", {})
     shown = {name: value for name, value in report.items() if name not in ("outcomes", "error")}

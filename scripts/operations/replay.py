@@ -76,7 +76,7 @@ def replay(
         plan = plan_key(view, key) if key else plan_bodies(view, Chosen(view.stack, *choice), unarchived, dropped)
     run = Run(view, [*choice, key, unarchived, dropped, only, force], plan.work)
     if not yes or not plan.work:
-        advice = "the same command with --yes" if plan.work else nothing(*choice[2:])
+        advice = "the same command with --yes" if plan.work else why_nothing_matches(*choice[2:])
         show_preview(view, plan, run, "\n".join([advice, *left_out(plan)]))
         return 0
     run.send_all(remember(view, force) if only else hand_on(view, force), per_second)
@@ -116,7 +116,7 @@ def poison_keys(view: View) -> set[str]:
         return {letter.staged_key for letter in letters if letter.is_poison}
 
 
-def nothing(caller: str, agent: str, conversation: str) -> str:
+def why_nothing_matches(caller: str, agent: str, conversation: str) -> str:
     by_record = "A body that was never archived has no record: choose it with --since and --unarchived"
     return f"There is nothing to do{f'. {by_record}' if caller or agent or conversation else ''}"
 

@@ -117,13 +117,13 @@ def check_key(key: str, secret: WebhookSecret) -> None:
 
 def check_look(key: str, *, force: bool) -> None:
     """Raises OpsError for a key that is probably not the one that ElevenLabs shows."""
-    doubt = ""
+    fault = ""
     if not key.startswith(PREFIX):
-        doubt = f"The key does not begin with {PREFIX}, as those of ElevenLabs do."
+        fault = f"The key does not begin with {PREFIX}, as those of ElevenLabs do."
     elif len(key) < SHORTEST:
-        doubt = f"The key has only {len(key)} characters: perhaps not all of it was copied."
-    if doubt and not force:
-        raise OpsError(f"{doubt} With --force it is used all the same.")
+        fault = f"The key has only {len(key)} characters: perhaps not all of it was copied."
+    if fault and not force:
+        raise OpsError(f"{fault} With --force it is used all the same.")
 
 
 def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
@@ -131,7 +131,7 @@ def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
 
     Going back to the previous key is always safe.
     """
-    secret, doubt = use.secret, use.doubt(now)
+    secret, need = use.secret, use.need_for_previous(now)
     if force:
         return
     if secret.overlap <= secret.settling:
@@ -139,16 +139,16 @@ def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
             f"The previous key is accepted for {secret.overlap.total_seconds():.0f} s only, and the wait takes longer: "
             "set a larger SecretOverlapSeconds in template.yaml and deploy it. With --force webhooks are refused."
         )
-    if doubt and key != secret.previous:
+    if need and key != secret.previous:
         raise OpsError(
-            f"An earlier rotation is not over: {doubt}. With another key, webhooks that the previous key signs are "
+            f"An earlier rotation is not over: {need}. With another key, webhooks that the previous key signs are "
             "refused. Switch ElevenLabs first (see ops rotate-secret --status), or give --force."
         )
 
 
 def show_status(view: View, use: Use) -> int:
     secret, now = use.secret, datetime.now(timezone.utc)
-    doubt, last = use.doubt(now), use.last_with_previous
+    need, last = use.need_for_previous(now), use.last_with_previous
     found = facts(secret, now)
     if secret.accepts_previous(now):
         found |= {
@@ -158,17 +158,17 @@ def show_status(view: View, use: Use) -> int:
             "signed_with_current": use.with_current,
             "test_webhooks_not_counted": use.tests,
         }
-    view.show(found, "The webhook's signing secret", advise(secret, doubt, now))
-    return 1 if doubt else 0
+    view.show(found, "The webhook's signing secret", advise(secret, need, now))
+    return 1 if need else 0
 
 
-def advise(secret: WebhookSecret, doubt: str, now: datetime) -> str:
+def advise(secret: WebhookSecret, need: str, now: datetime) -> str:
     if not secret.accepts_previous(now):
         return ""
     if now < secret.known_at:
         return f"wait until {utc(secret.known_at)}, then switch ElevenLabs to the new key"
-    if doubt:
-        return f"switch ElevenLabs by {utc(secret.overlap_ends)}: {doubt}"
+    if need:
+        return f"switch ElevenLabs by {utc(secret.overlap_ends)}: {need}"
     return f"ops rotate-secret --finish, or let the overlap end by itself at {utc(secret.overlap_ends)}"
 
 
@@ -181,10 +181,10 @@ def end_overlap(view: View, use: Use, *, force: bool, yes: bool) -> int:
     """Stop accepting the previous key, and wait until warm ingests have forgotten it."""
     secret, now = use.secret, datetime.now(timezone.utc)
     if secret.accepts_previous(now):
-        doubt = use.doubt(now)
-        if doubt and not force:
+        need = use.need_for_previous(now)
+        if need and not force:
             raise OpsError(
-                f"The overlap cannot end: {doubt}. With --force, webhooks that the previous key signs are refused."
+                f"The overlap cannot end: {need}. With --force, webhooks that the previous key signs are refused."
             )
         if not yes:
             return preview(view, use, "stop accepting the previous key, and wait")

@@ -132,7 +132,7 @@ class Use:
     def with_previous_since(self, since: datetime) -> int:
         return sum(each.previous for each in self.signed if each.at >= since)
 
-    def doubt(self, now: datetime) -> str:
+    def need_for_previous(self, now: datetime) -> str:
         """Why the previous key may still be needed; empty if it is not."""
         if not self.secret.accepts_previous(now):
             return ""

@@ -10,7 +10,7 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.stack import Stack
-from scripts.operations.view import TIMES, moment
+from scripts.operations.view import TIMES, parse_time
 from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
@@ -62,7 +62,7 @@ class Chosen:
 
     @cached_property
     def _range(self) -> tuple[datetime, datetime]:
-        return moment(self.since) if self.since else _FIRST, moment(self.until) if self.until else _LAST
+        return parse_time(self.since) if self.since else _FIRST, parse_time(self.until) if self.until else _LAST
 
     @cached_property
     def _digits(self) -> str:

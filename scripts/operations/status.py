@@ -14,7 +14,7 @@ from reconciler.bookmarks import Bookmarks
 from scripts.concurrency import concurrency, describe, low_limit
 from scripts.operations.alarms import find_alarms, firing
 from scripts.operations.counts import HOUR, Counts
-from scripts.operations.dead_letters import SOURCES
+from scripts.operations.dead_letters import QUEUES
 from scripts.operations.erasure.journal import Journal
 from scripts.operations.stack import Stack
 from scripts.operations.troubles import error_rows, find_failures, find_retries, find_troubles, is_dead
@@ -81,7 +81,7 @@ def examine(stack: Stack, now: datetime) -> dict[str, Any]:
 
 def queues(stack: Stack, now: datetime) -> Iterator[dict[str, Any]]:
     """Each queue and its dead-letter queue. The age of the oldest message is None if CloudWatch does not know it."""
-    for name, (dead, source) in SOURCES.items():
+    for name, (dead, source) in QUEUES.items():
         for kind, output in (("queue", source), ("dead letters", dead)):
             if output in stack.outputs:
                 yield {"name": name, "kind": kind} | depth(stack, stack.outputs[output], now)

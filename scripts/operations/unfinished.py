@@ -46,7 +46,7 @@ class UnfinishedBodies:
         with DeadLetterQueue(view.stack, "archive").letters(view) as letters:
             self._dead: dict[str, DeadLetter] = {each.staged_key: each for each in letters if each.staged_key}
 
-    def among(self, staged: Iterable[tuple[str, datetime]]) -> list[Unfinished]:
+    def unfinished_of(self, staged: Iterable[tuple[str, datetime]]) -> list[Unfinished]:
         """The unfinished ones of these staged bodies, given by key and time of receipt."""
         candidates = dict(staged)
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -59,7 +59,7 @@ class UnfinishedBodies:
         """The unfinished bodies of one call, whether or not it has a record."""
         noted = {*self._dead, *filter(is_staged, self._notes.keys())}
         candidates = {key: received_at(key) for key in sorted(noted)} | dict(self._recent())
-        return [each for each in self.among(candidates.items()) if conversation_id in each.calls]
+        return [each for each in self.unfinished_of(candidates.items()) if conversation_id in each.calls]
 
     def _recent(self) -> Iterator[tuple[str, datetime]]:
         """The newest bodies, the latest hour first."""

@@ -80,7 +80,7 @@ def unfinished_bodies(view: View, chosen: Chosen, calls: list[Call]) -> list[Unf
         return []
     bodies = UnfinishedBodies(view, datetime.now(timezone.utc))
     with view.progress.status("Looking for staged bodies ..."):
-        found = bodies.of_call(chosen.conversation) if chosen.conversation else bodies.among(chosen.staged())
+        found = bodies.of_call(chosen.conversation) if chosen.conversation else bodies.unfinished_of(chosen.staged())
     if chosen.conversation and not calls and not found:
         skipped = f" {bodies.skipped} bodies of the last hours were not looked at." if bodies.skipped else ""
         raise OpsError(

@@ -134,13 +134,13 @@ class View:
         """Act on each, at most so many in a second. Ctrl-C waits for the one at hand."""
         with self.bar() as bar:
             for item in bar.track(items, description=doing):
-                with undisturbed():
+                with delay_ctrl_c():
                     act(item)
                 time.sleep(1 / per_second)
 
 
 @contextmanager
-def undisturbed() -> Iterator[None]:
+def delay_ctrl_c() -> Iterator[None]:
     """Ctrl-C takes effect at the end of the block; a second one at once."""
     pressed = False
 
@@ -196,7 +196,7 @@ def for_machines(value: Any) -> Any:
     return utc(value) if isinstance(value, datetime) else str(value)
 
 
-def moment(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """A time in UTC: 2026-11-22, 2026-11-22T10:00 (UTC, if it names no other zone), or how long ago: 90m, 36h, 7d."""
     ago = _AGO.fullmatch(text)
     try:

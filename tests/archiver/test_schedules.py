@@ -189,12 +189,12 @@ def test_audio_that_is_dropped_and_delivered_again_is_archived_and_recorded(aws,
     monkeypatch.setenv("MINIMUM_CALL_SECONDS", "5")
     watched()
 
-    def lasting(seconds: int, at: int) -> str:
+    def call_of_seconds(seconds: int, at: int) -> str:
         metadata = {"phone_call": {"external_number": "+12025550123"}, "call_duration_secs": seconds}
         return stage(aws, transcript(at=at, metadata=metadata))
 
     first, again = (stage(aws, audio(), now=NOW + timedelta(hours=hour)) for hour in range(2))
-    short, long = lasting(2, at=1), lasting(60, at=2)
+    short, long = call_of_seconds(2, at=1), call_of_seconds(60, at=2)
     run_all([handling(first)], [])
     drops, lifts, repeats = handling(short), handling(long), handling(again)
     for worker in (drops, lifts, repeats):

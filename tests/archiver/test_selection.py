@@ -16,11 +16,11 @@ from tests.conftest import Stack, fixture_body, forget
 from tests.schedules import run_all
 
 OURS, OTHER = "agent_ours", "agent_other"
-Tell = Callable[..., None]
+SetParameters = Callable[..., None]
 
 
 @pytest.fixture
-def tell(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Tell:
+def set_parameters(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> SetParameters:
     """Set parameters of the stack through their environment variables, also repeatedly."""
 
     def run(**parameters: str) -> None:
@@ -37,7 +37,7 @@ def of(seconds: float | None = 60, agent: str | None = OURS, **fields: Any) -> d
     return transcript(**{"metadata": metadata, "agent_id": agent} | fields)
 
 
-def sound(agent: str | None = None, **fields: Any) -> dict[str, Any]:
+def audio_of(agent: str | None = None, **fields: Any) -> dict[str, Any]:
     heard = audio(**fields)
     return heard | {"data": heard["data"] | ({"agent_id": agent} if agent else {})}
 
@@ -46,7 +46,7 @@ def event(agent: str | None = OURS) -> dict[str, Any]:
     return envelope({"conversation_id": "conv_1", "agent_id": agent}, "call_initiation_failure")
 
 
-def left(aws: Stack) -> set[str]:
+def remaining_keys(aws: Stack) -> set[str]:
     """Every key that has a version or a delete marker."""
     found = aws.s3.list_object_versions(Bucket=aws.bucket)
     return {each["Key"] for each in found.get("Versions", []) + found.get("DeleteMarkers", [])}
@@ -61,7 +61,7 @@ def outcomes(capsys: pytest.CaptureFixture[str]) -> Iterator[tuple[str, str]]:
 
 
 def assert_nothing_is_kept(aws: Stack, reason: str, name: str = "conv_1") -> None:
-    assert left(aws) == set()
+    assert remaining_keys(aws) == set()
     assert {field: value for field, value in aws.call(name).items() if field != "staged_keys"} == {
         "conversation_id": name, "item": "call", "left_out": reason,
     }  # fmt: skip
@@ -72,8 +72,8 @@ def assert_nothing_is_kept(aws: Stack, reason: str, name: str = "conv_1") -> Non
 @pytest.mark.parametrize(
     ("unfit", "reason"), [(of(seconds=29.9), "too_short"), (of(agent=OTHER), "other_agent")], ids=["short", "agent"]
 )
-def test_only_a_mark_remains_of_a_call_that_is_left_out(aws, archive, tell, capsys, logs, unfit, reason):
-    tell(MINIMUM_CALL_SECONDS="30", AGENT_IDS=f"{OURS}, agent_also")
+def test_only_a_mark_remains_of_a_call_that_is_left_out(aws, archive, set_parameters, capsys, logs, unfit, reason):
+    set_parameters(MINIMUM_CALL_SECONDS="30", AGENT_IDS=f"{OURS}, agent_also")
     check = stage(aws, unfit)
 
     assert archive(check) == []
@@ -86,10 +86,12 @@ def test_only_a_mark_remains_of_a_call_that_is_left_out(aws, archive, tell, caps
 
 
 @pytest.mark.parametrize(
-    "late", [sound(), sound(agent=OURS), event(), of(seconds=3, status="again")], ids=["audio", "its", "event", "again"]
+    "late",
+    [audio_of(), audio_of(agent=OURS), event(), of(seconds=3, status="again")],
+    ids=["audio", "its", "event", "again"],
 )
-def test_later_events_of_a_call_that_is_left_out_are_left_out_too(aws, archive, tell, late):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_later_events_of_a_call_that_is_left_out_are_left_out_too(aws, archive, set_parameters, late):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3)))
 
     assert archive(stage(aws, late)) == []
@@ -97,8 +99,8 @@ def test_later_events_of_a_call_that_is_left_out_are_left_out_too(aws, archive, 
     assert_nothing_is_kept(aws, "too_short")
 
 
-def test_a_fetched_recording_of_a_call_that_is_left_out_is_deleted(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_a_fetched_recording_of_a_call_that_is_left_out_is_deleted(aws, archive, set_parameters):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3)))
 
     assert archive(stage_recording(aws, "conv_1", b"ID3")) == []
@@ -106,8 +108,8 @@ def test_a_fetched_recording_of_a_call_that_is_left_out_is_deleted(aws, archive,
     assert_nothing_is_kept(aws, "too_short")
 
 
-def test_parked_audio_of_a_call_that_is_left_out_is_deleted(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_parked_audio_of_a_call_that_is_left_out_is_deleted(aws, archive, set_parameters):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     check = stage(aws, audio())
     archive(check)
     assert aws.tags(staged_key(check)) == {}
@@ -117,13 +119,13 @@ def test_parked_audio_of_a_call_that_is_left_out_is_deleted(aws, archive, tell):
     assert_nothing_is_kept(aws, "too_short")
 
 
-@pytest.mark.parametrize("late", [sound(agent=OTHER), event(agent=OTHER)], ids=["audio", "event"])
-def test_events_of_another_agent_are_left_out_before_their_call_is_known(aws, archive, tell, late):
-    tell(AGENT_IDS=OURS)
+@pytest.mark.parametrize("late", [audio_of(agent=OTHER), event(agent=OTHER)], ids=["audio", "event"])
+def test_events_of_another_agent_are_left_out_before_their_call_is_known(aws, archive, set_parameters, late):
+    set_parameters(AGENT_IDS=OURS)
 
     assert archive(stage(aws, late)) == []
 
-    assert left(aws) == set()
+    assert remaining_keys(aws) == set()
     assert aws.call("conv_1") == {}
 
 
@@ -132,8 +134,8 @@ def test_events_of_another_agent_are_left_out_before_their_call_is_known(aws, ar
     [of(seconds=30), of(seconds=None), of(seconds="long"), of(agent=None), of(agent="no id!"), of(seconds=30.5)],
     ids=["just long enough", "of unknown length", "odd length", "of an unknown agent", "odd agent", "a bit longer"],
 )
-def test_a_call_that_the_selection_does_not_exclude_is_kept_whole(aws, archive, tell, fit):
-    tell(MINIMUM_CALL_SECONDS="30", AGENT_IDS=OURS)
+def test_a_call_that_the_selection_does_not_exclude_is_kept_whole(aws, archive, set_parameters, fit):
+    set_parameters(MINIMUM_CALL_SECONDS="30", AGENT_IDS=OURS)
 
     assert archive(stage(aws, fit), stage(aws, audio())) == []
 
@@ -141,8 +143,8 @@ def test_a_call_that_the_selection_does_not_exclude_is_kept_whole(aws, archive, 
     assert len(aws.announcements()) == 2
 
 
-def test_other_elements_of_an_array_are_kept_if_one_call_is_left_out(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_other_elements_of_an_array_are_kept_if_one_call_is_left_out(aws, archive, set_parameters):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     neighbour = transcript("conv_2")
 
     assert archive(stage(aws, [of(seconds=3), neighbour])) == []
@@ -151,8 +153,8 @@ def test_other_elements_of_an_array_are_kept_if_one_call_is_left_out(aws, archiv
     assert [json.loads(aws.body(key)) for key in aws.object_keys("staging/")] == [neighbour]
 
 
-def test_a_transcript_that_is_kept_removes_the_mark(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_a_transcript_that_is_kept_removes_the_mark(aws, archive, set_parameters):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3, at=1)))
 
     assert archive(stage(aws, of(seconds=31, at=2)), stage(aws, audio())) == []
@@ -161,10 +163,10 @@ def test_a_transcript_that_is_kept_removes_the_mark(aws, archive, tell):
     assert aws.object_keys() == {f"{FULL}/conv_1.json", f"{FULL}/conv_1.mp3"}
 
 
-def test_a_call_fetched_after_a_change_of_the_parameter_removes_the_mark(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_a_call_fetched_after_a_change_of_the_parameter_removes_the_mark(aws, archive, set_parameters):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     archive(stage(aws, of(seconds=3)))
-    tell(MINIMUM_CALL_SECONDS="0")
+    set_parameters(MINIMUM_CALL_SECONDS="0")
     fetched = {"type": "post_call_transcription", "data": of(seconds=3)["data"]}
 
     assert archive(stage(aws, fetched, origin="api")) == []
@@ -173,12 +175,12 @@ def test_a_call_fetched_after_a_change_of_the_parameter_removes_the_mark(aws, ar
     assert "left_out" not in aws.call("conv_1")
 
 
-def test_an_archived_call_stays_whole_after_a_change_of_the_parameters(aws, archive, tell):
+def test_an_archived_call_stays_whole_after_a_change_of_the_parameters(aws, archive, set_parameters):
     checks = [stage(aws, of(seconds=3, agent=OTHER, at=1)), stage(aws, of(seconds=3, agent=OTHER, at=2, status="new"))]
     archive(checks[0])
-    tell(MINIMUM_CALL_SECONDS="30", AGENT_IDS=OURS)
+    set_parameters(MINIMUM_CALL_SECONDS="30", AGENT_IDS=OURS)
 
-    assert archive(*checks, stage(aws, sound(agent=OTHER))) == []
+    assert archive(*checks, stage(aws, audio_of(agent=OTHER))) == []
 
     assert aws.json(f"{FULL}/conv_1.json")["status"] == "new"
     assert aws.body(f"{FULL}/conv_1.mp3") == b"ID3 sound"
@@ -187,8 +189,8 @@ def test_an_archived_call_stays_whole_after_a_change_of_the_parameters(aws, arch
 
 @pytest.mark.parametrize("crashing", [0, 1], ids=["the first", "the second"])
 @pytest.mark.parametrize("audio_first", [True, False], ids=["audio first", "transcript first"])
-def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, tell, audio_first, crashing):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, set_parameters, audio_first, crashing):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     watched()
 
     for step in count():
@@ -204,8 +206,8 @@ def test_a_retry_completes_the_work_after_a_crash_before_any_single_call(aws, te
             break
 
 
-def test_a_call_is_archived_although_leaving_it_out_crashed_before(aws, archive, tell):
-    tell(MINIMUM_CALL_SECONDS="30")
+def test_a_call_is_archived_although_leaving_it_out_crashed_before(aws, archive, set_parameters):
+    set_parameters(MINIMUM_CALL_SECONDS="30")
     watched()
 
     for step in count():
@@ -228,14 +230,14 @@ def test_a_call_is_archived_although_leaving_it_out_crashed_before(aws, archive,
 
 
 @pytest.mark.parametrize("order", [("02", "08"), ("08", "02")], ids=["transcript first", "audio first"])
-def test_if_no_audio_is_kept_a_call_is_archived_and_no_recording_expected(aws, archive, tell, capsys, order):
-    tell(KEEP_AUDIO="false")
+def test_if_no_audio_is_kept_a_call_is_archived_and_no_recording_expected(aws, archive, set_parameters, capsys, order):
+    set_parameters(KEEP_AUDIO="false")
     checks = {name: stage(aws, fixture_body(name)) for name in order}
 
     assert archive(*checks.values()) == []
     assert archive(*checks.values()) == []
 
-    assert left(aws) == {f"{FULL}/conv_fixture00000000000000000full.json", staged_key(checks["02"])}
+    assert remaining_keys(aws) == {f"{FULL}/conv_fixture00000000000000000full.json", staged_key(checks["02"])}
     (announced, *_) = aws.announcements()
     assert (announced["event"], announced["audio"], announced["mp3_key"]) == (
         "transcript_archived",
@@ -247,8 +249,8 @@ def test_if_no_audio_is_kept_a_call_is_archived_and_no_recording_expected(aws, a
     assert aws.reasons() == []
 
 
-def test_if_no_audio_is_kept_a_call_without_a_recording_is_still_none(aws, archive, tell):
-    tell(KEEP_AUDIO="false")
+def test_if_no_audio_is_kept_a_call_without_a_recording_is_still_none(aws, archive, set_parameters):
+    set_parameters(KEEP_AUDIO="false")
 
     archive(stage(aws, of(has_audio=False)))
 
@@ -256,31 +258,31 @@ def test_if_no_audio_is_kept_a_call_without_a_recording_is_still_none(aws, archi
 
 
 @pytest.mark.parametrize("full_audio", [base64.b64encode(b"ID3").decode(), "no base64"], ids=["audio", "no audio"])
-def test_if_no_audio_is_kept_inline_audio_and_its_staged_body_are_deleted(aws, archive, tell, full_audio):
-    tell(KEEP_AUDIO="false")
+def test_if_no_audio_is_kept_inline_audio_and_its_staged_body_are_deleted(aws, archive, set_parameters, full_audio):
+    set_parameters(KEEP_AUDIO="false")
 
     assert archive(stage(aws, of(full_audio=full_audio))) == []
 
-    assert left(aws) == {f"{FULL}/conv_1.json"}
+    assert remaining_keys(aws) == {f"{FULL}/conv_1.json"}
     assert "full_audio" not in aws.json(f"{FULL}/conv_1.json")
     assert aws.call("conv_1")["audio"] == "unavailable"
 
 
-def test_audio_that_was_parked_before_audio_was_switched_off_is_deleted(aws, archive, tell):
+def test_audio_that_was_parked_before_audio_was_switched_off_is_deleted(aws, archive, set_parameters):
     archive(stage(aws, audio()))
-    tell(KEEP_AUDIO="false")
+    set_parameters(KEEP_AUDIO="false")
     check = stage(aws, of())
 
     assert archive(check) == []
 
-    assert left(aws) == {f"{FULL}/conv_1.json", staged_key(check)}
+    assert remaining_keys(aws) == {f"{FULL}/conv_1.json", staged_key(check)}
     assert "parked" not in aws.call("conv_1")
     assert aws.call("conv_1")["audio"] == "unavailable"
 
 
-def test_a_recording_expected_before_audio_was_switched_off_is_unavailable(aws, archive, tell):
+def test_a_recording_expected_before_audio_was_switched_off_is_unavailable(aws, archive, set_parameters):
     archive(stage(aws, of()))
-    tell(KEEP_AUDIO="false")
+    set_parameters(KEEP_AUDIO="false")
 
     assert archive(stage_recording(aws, "conv_1", b"ID3")) == []
 
@@ -288,8 +290,8 @@ def test_a_recording_expected_before_audio_was_switched_off_is_unavailable(aws, 
     assert aws.object_keys() == {f"{FULL}/conv_1.json"}
 
 
-def test_final_json_is_compressed_and_the_same_bytes_each_time(aws, archive, tell):
-    tell(GZIP_JSON="true")
+def test_final_json_is_compressed_and_the_same_bytes_each_time(aws, archive, set_parameters):
+    set_parameters(GZIP_JSON="true")
     check, forced = stage(aws, fixture_body("02")), stage(aws, fixture_body("02"), force=True)
     archive(check, stage(aws, event()))
     key = f"{FULL}/conv_fixture00000000000000000full.json"
@@ -307,10 +309,10 @@ def test_final_json_is_compressed_and_the_same_bytes_each_time(aws, archive, tel
 
 
 @pytest.mark.parametrize("kinds", [("true", "false"), ("false", "true")], ids=["switched off", "switched on"])
-def test_compressed_and_plain_json_are_read_alike(aws, archive, tell, kinds):
-    tell(GZIP_JSON=kinds[0])
+def test_compressed_and_plain_json_are_read_alike(aws, archive, set_parameters, kinds):
+    set_parameters(GZIP_JSON=kinds[0])
     archive(stage(aws, transcript("conv_1", status="first")), stage(aws, transcript("conv_2", status="second")))
-    tell(GZIP_JSON=kinds[1])
+    set_parameters(GZIP_JSON=kinds[1])
 
     assert archive(stage(aws, transcript("conv_1", at=1772550279, status="newer"))) == []
 

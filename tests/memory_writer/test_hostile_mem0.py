@@ -17,7 +17,7 @@ from tests.raw_host import COMPRESSED, DEEP, WITHOUT_END, RawHost
 MEMORY = Memory("+12025550123", "factual", [{"role": "user", "content": "Hello."}], {"conversation_id": "c"}, False)
 CALLS: dict[str, Callable[[PlatformBackend], Any]] = {
     "add": lambda backend: backend.add(MEMORY, again=False),
-    "look": lambda backend: backend.look("event_1"),
+    "look": lambda backend: backend.check_event("event_1"),
     "find": lambda backend: backend.find(MEMORY),
     "list_user": lambda backend: backend.list_user("+12025550123"),
 }
@@ -161,7 +161,7 @@ def test_an_unusable_id_is_an_error_of_mem0(bad, status):
 
 @pytest.mark.parametrize("bad", BAD_IDS)
 def test_nothing_is_requested_or_deleted_with_an_unusable_id(bad):
-    for call in (lambda mem0: mem0.look(bad), lambda mem0: mem0.delete([bad])):
+    for call in (lambda mem0: mem0.check_event(bad), lambda mem0: mem0.delete([bad])):
         with RawHost() as host, pytest.raises(MemoryBackendError, match="unusable id"):
             call(backend(host))
         assert host.requests == []
@@ -169,7 +169,7 @@ def test_nothing_is_requested_or_deleted_with_an_unusable_id(bad):
 
 def test_an_id_stays_one_part_of_the_address():
     with RawHost(b'{"status": "SUCCEEDED"}') as host:
-        backend(host).look("../../x?y=1#z")
+        backend(host).check_event("../../x?y=1#z")
         backend(host).delete(["../../x?y=1#z"])
 
     assert host.requests == ["GET /v1/event/..%2F..%2Fx%3Fy%3D1%23z/", "DELETE /v1/memories/..%2F..%2Fx%3Fy%3D1%23z/"]

@@ -342,7 +342,7 @@ def test_an_endpoint_that_is_not_ingest_is_found_out(variables, run, content, fa
     assert (code, faults(out)) == (1, [f"✗ post_call_transcription: {fault}"])
 
 
-def well(put: Put) -> Put:
+def unchanged(put: Put) -> Put:
     return put
 
 
@@ -375,17 +375,19 @@ def nameless(put: Put) -> Put:
 @pytest.mark.parametrize(
     ("spoil_json", "spoil_mp3", "found"),
     [
-        pytest.param(well, well, [], id="well"),
-        pytest.param(without_status, well, ["JSON: not the data that was sent: it differs in status"], id="less"),
-        pytest.param(with_more, well, ["JSON: not the data that was sent: it differs in more"], id="more"),
-        pytest.param(cut, well, ["JSON: not a JSON object"], id="JSON cut"),
-        pytest.param(well, cut, ["MP3: not the 127,872 bytes that were sent"], id="MP3 cut"),
-        pytest.param(as_text, well, ["JSON: the content type is not application/json"], id="type of JSON"),
-        pytest.param(well, as_text, ["MP3: the content type is not audio/mpeg"], id="type of MP3"),
+        pytest.param(unchanged, unchanged, [], id="well"),
+        pytest.param(without_status, unchanged, ["JSON: not the data that was sent: it differs in status"], id="less"),
+        pytest.param(with_more, unchanged, ["JSON: not the data that was sent: it differs in more"], id="more"),
+        pytest.param(cut, unchanged, ["JSON: not a JSON object"], id="JSON cut"),
+        pytest.param(unchanged, cut, ["MP3: not the 127,872 bytes that were sent"], id="MP3 cut"),
+        pytest.param(as_text, unchanged, ["JSON: the content type is not application/json"], id="type of JSON"),
+        pytest.param(unchanged, as_text, ["MP3: the content type is not audio/mpeg"], id="type of MP3"),
         pytest.param(
-            of_another, well, ["JSON: the metadata does not have external_number = +12025550199"], id="number"
+            of_another, unchanged, ["JSON: the metadata does not have external_number = +12025550199"], id="number"
         ),
-        pytest.param(well, nameless, ["MP3: the metadata does not have conversation_id = conv_"], id="conversation"),
+        pytest.param(
+            unchanged, nameless, ["MP3: the metadata does not have conversation_id = conv_"], id="conversation"
+        ),
     ],
 )
 def test_a_stack_that_stores_something_else_fails(pipeline, variables, run, spoil_json, spoil_mp3, found):

@@ -58,7 +58,7 @@ def run(now: datetime = NOW) -> dict[str, Any]:
     return reconcile(now, lambda: True)
 
 
-def hear(announcement: str, now: datetime = NOW) -> None:
+def handle_announcement(announcement: str, now: datetime = NOW) -> None:
     """One message of AudioQueue."""
     handle_record(SimpleNamespace(body=announcement), now, seconds_left=300)  # type: ignore[arg-type]
 

@@ -10,14 +10,14 @@ from reconciler.handler import lambda_handler
 from shared.errors import ElevenLabsError, PoisonError
 from tests.archiver.conftest import stage
 from tests.conftest import sqs_event
-from tests.reconciler.conftest import FOLDER, LONGER, MP3, NOW, hear
+from tests.reconciler.conftest import FOLDER, LONGER, MP3, NOW, handle_announcement
 from tests.schedules import Worker, run_all, watch
 
 
 def test_a_recording_is_fetched_and_archived_byte_for_byte(aws, elevenlabs, announced, archive_all):
     elevenlabs.audio["conv_1"] = MP3
 
-    hear(announced)
+    handle_announcement(announced)
 
     (check,) = archive_all()
     assert check["staged_key"].startswith("staging/2026/11/22/10/")
@@ -36,10 +36,10 @@ def test_a_recording_is_fetched_and_archived_byte_for_byte(aws, elevenlabs, anno
 
 def test_a_repeated_announcement_stores_nothing_twice(aws, elevenlabs, announced, archive_all):
     elevenlabs.audio["conv_1"] = MP3
-    hear(announced)
-    hear(announced)
+    handle_announcement(announced)
+    handle_announcement(announced)
     archive_all()
-    hear(announced)
+    handle_announcement(announced)
 
     assert archive_all() == []
     assert len(aws.versions(f"{FOLDER}/conv_1.mp3")) == 1
@@ -50,7 +50,7 @@ def test_a_repeated_announcement_stores_nothing_twice(aws, elevenlabs, announced
 def test_of_two_recordings_of_a_call_the_longer_one_is_staged(aws, elevenlabs, announced, second):
     for recording in (MP3, second):
         elevenlabs.audio["conv_1"] = recording
-        hear(announced)
+        handle_announcement(announced)
 
     (key,) = [key for key in aws.object_keys("staging/") if key.endswith(".mp3")]
     assert aws.body(key) == max(MP3, second, key=len)
@@ -59,7 +59,7 @@ def test_of_two_recordings_of_a_call_the_longer_one_is_staged(aws, elevenlabs, a
 
 def test_a_replaced_recording_does_not_keep_the_previous_ones_tag(aws, elevenlabs, announced, archive_all):
     elevenlabs.audio["conv_1"] = MP3
-    hear(announced)
+    handle_announcement(announced)
     (check,) = archive_all()
     assert aws.tags(check["staged_key"]) == {"archived": "true"}
 
@@ -93,7 +93,7 @@ def test_if_a_webhook_arrives_first_nothing_is_fetched(aws, elevenlabs, announce
     }
     archiver.handler.lambda_handler(sqs_event(stage(aws, sent)), context)
 
-    hear(announced)
+    handle_announcement(announced)
 
     assert [request.route for request in elevenlabs.requests] == []
     assert aws.body(f"{FOLDER}/conv_1.mp3") == b"ID3"
@@ -104,7 +104,7 @@ def test_an_erased_call_is_not_fetched(aws, elevenlabs, announced, archive_all):
     item = {"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}, "erased_at": {"S": "2026-11-22T09:00:00Z"}}
     aws.dynamodb.put_item(TableName="conversations", Item=item)
 
-    hear(announced)
+    handle_announcement(announced)
 
     assert archive_all() == []
     assert elevenlabs.requests == []
@@ -112,7 +112,7 @@ def test_an_erased_call_is_not_fetched(aws, elevenlabs, announced, archive_all):
 
 def test_a_call_that_is_erased_while_it_is_fetched_is_not_archived(aws, elevenlabs, announced, archive_all):
     elevenlabs.audio["conv_1"] = MP3
-    hear(announced)
+    handle_announcement(announced)
     item = {"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}, "erased_at": {"S": "2026-11-22T09:00:00Z"}}
     aws.dynamodb.put_item(TableName="conversations", Item=item)
 
@@ -128,7 +128,7 @@ def test_a_message_that_is_not_an_announcement_goes_to_the_dlq(aws, elevenlabs, 
 
 
 def test_nothing_is_fetched_for_a_call_that_is_not_archived(aws, elevenlabs, announced):
-    hear(announced.replace("conv_1", "conv_2"))
+    handle_announcement(announced.replace("conv_1", "conv_2"))
 
     assert elevenlabs.requests == []
 

@@ -5,7 +5,7 @@ import pytest
 from reconciler.elevenlabs import PARTS
 from reconciler.handler import lambda_handler
 from tests.conftest import sqs_event
-from tests.reconciler.conftest import FOLDER, LONGER, MP3, hear
+from tests.reconciler.conftest import FOLDER, LONGER, MP3, handle_announcement
 
 
 @pytest.mark.parametrize("fault", ["empty", "html", "truncated-json"])
@@ -14,7 +14,7 @@ def test_an_answer_that_is_not_an_mp3_is_not_staged_and_requested_again(aws, ele
     if fault != "truncated-json":
         elevenlabs.plan("audio", fault)
 
-    hear(announced)
+    handle_announcement(announced)
 
     assert archive_all() == []
     assert aws.call("conv_1")["audio"] == "pending"
@@ -25,7 +25,7 @@ def test_an_interrupted_download_continues_at_once(aws, elevenlabs, announced, a
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", fault, fault)
 
-    hear(announced)
+    handle_announcement(announced)
     archive_all()
 
     assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
@@ -39,7 +39,7 @@ def test_a_recording_that_changed_during_an_interruption_is_fetched_again(aws, e
     elevenlabs.plan("audio", "cut")
     elevenlabs.before_answer = lambda request: elevenlabs.audio.update(conv_1=LONGER) if request.range else None
 
-    hear(announced)
+    handle_announcement(announced)
     archive_all()
 
     assert aws.body(f"{FOLDER}/conv_1.mp3") == LONGER
@@ -50,7 +50,7 @@ def test_full_answers_are_not_joined(aws, elevenlabs, announced, archive_all):
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", "cut")
 
-    hear(announced)
+    handle_announcement(announced)
     archive_all()
 
     assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
@@ -60,7 +60,7 @@ def test_a_download_that_is_interrupted_too_often_is_left_to_the_next_pass(aws, 
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", *["cut"] * 30)
 
-    hear(announced)
+    handle_announcement(announced)
 
     assert archive_all() == []
     assert aws.call("conv_1")["audio_missing_reason"] == "ElevenLabs: the recording broke off: RemoteProtocolError"
@@ -81,7 +81,7 @@ def test_a_slow_download_is_complete(aws, elevenlabs, announced, archive_all):
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", "slow:0.001")
 
-    hear(announced)
+    handle_announcement(announced)
     archive_all()
 
     assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3

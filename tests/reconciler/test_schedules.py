@@ -25,7 +25,7 @@ from shared.errors import ElevenLabsError
 from shared.times import utc
 from tests.archiver.conftest import stage
 from tests.conftest import Stack, fixture_body, sqs_event
-from tests.reconciler.conftest import NOW, hear
+from tests.reconciler.conftest import NOW, handle_announcement
 from tests.schedules import Crash
 
 examples = count(1)
@@ -204,7 +204,7 @@ class World:
             "listed", utc(self.start - timedelta(days=6))
         )  # the bookmark of the last good pass
 
-    def play(self, number: int, round_: Round) -> None:
+    def run_round(self, number: int, round_: Round) -> None:
         self.now += timedelta(minutes=round_.minutes)
         self.tell_api(number)
         self.plan_faults(round_)
@@ -271,7 +271,7 @@ class World:
         if message.is_claim_check:
             assert lambda_handler(sqs_event(message.body), self.context) == {"batchItemFailures": []}
         else:
-            hear(message.body, self.now)
+            handle_announcement(message.body, self.now)
 
     def check(self) -> None:
         """The archive has everything that ElevenLabs has, and no work is left."""
@@ -353,7 +353,7 @@ def check_schedule(
     world = World(aws, elevenlabs, context, process, plans)
 
     for number, round_ in enumerate([*rounds, *CALM]):
-        world.play(number, round_)
+        world.run_round(number, round_)
 
     world.check()
 

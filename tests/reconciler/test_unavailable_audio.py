@@ -9,33 +9,33 @@ import reconciler.handler
 from reconciler.handler import lambda_handler
 from tests.archiver.conftest import stage
 from tests.conftest import sqs_event
-from tests.reconciler.conftest import FOLDER, MP3, NOW, conversation, hear
+from tests.reconciler.conftest import FOLDER, MP3, NOW, conversation, handle_announcement
 
 
 def test_a_recording_that_is_not_ready_stays_pending(aws, elevenlabs, announced, archive_all):
-    hear(announced)
+    handle_announcement(announced)
 
     assert aws.call("conv_1")["audio"] == "pending"
     elevenlabs.audio["conv_1"] = MP3
-    hear(announced)
+    handle_announcement(announced)
     archive_all()
     assert aws.body(f"{FOLDER}/conv_1.mp3") == MP3
 
 
 def test_a_recording_is_unavailable_a_day_after_the_first_failed_request(aws, elevenlabs, announced):
     for hours in (0, 23.9):
-        hear(announced, NOW + timedelta(days=9, hours=hours))
+        handle_announcement(announced, NOW + timedelta(days=9, hours=hours))
         assert aws.call("conv_1")["audio"] == "pending"
 
-    hear(announced, NOW + timedelta(days=10))
+    handle_announcement(announced, NOW + timedelta(days=10))
 
     assert aws.call("conv_1")["audio"] == "unavailable"
     assert aws.take("AudioDlqUrl") == []
 
 
 def test_audio_that_arrives_after_it_was_marked_unavailable_is_archived(aws, elevenlabs, announced, context):
-    hear(announced)
-    hear(announced, NOW + timedelta(days=2))
+    handle_announcement(announced)
+    handle_announcement(announced, NOW + timedelta(days=2))
     assert aws.call("conv_1")["audio"] == "unavailable"
     sent = {
         "type": "post_call_audio",
@@ -51,7 +51,7 @@ def test_audio_that_arrives_after_it_was_marked_unavailable_is_archived(aws, ele
 def test_the_audio_of_a_call_that_was_not_recorded_is_unavailable_at_once(aws, elevenlabs, announced):
     elevenlabs.conversations["conv_1"] |= {"has_audio": False}
 
-    hear(announced)
+    handle_announcement(announced)
 
     assert aws.call("conv_1")["audio"] == "unavailable"
 
@@ -59,9 +59,9 @@ def test_the_audio_of_a_call_that_was_not_recorded_is_unavailable_at_once(aws, e
 def test_the_audio_of_a_deleted_call_is_unavailable_after_a_day(aws, elevenlabs, announced):
     del elevenlabs.conversations["conv_1"]
 
-    hear(announced)
+    handle_announcement(announced)
     assert aws.call("conv_1")["audio"] == "pending"
-    hear(announced, NOW + timedelta(days=1))
+    handle_announcement(announced, NOW + timedelta(days=1))
 
     assert aws.call("conv_1")["audio"] == "unavailable"
 
@@ -71,9 +71,9 @@ def test_a_short_fault_is_retried_and_a_long_one_left_to_the_next_pass(aws, elev
     elevenlabs.audio["conv_1"] = MP3
     elevenlabs.plan("audio", *[fault] * 4, fault)
 
-    hear(announced)
+    handle_announcement(announced)
     assert aws.call("conv_1")["audio"] == "pending"
-    hear(announced)
+    handle_announcement(announced)
 
     assert len(archive_all()) == 1
     assert aws.call("conv_1")["audio"] == "archived"
@@ -93,11 +93,11 @@ REASONS = {
 def test_after_a_day_of_any_fault_a_recording_is_unavailable_with_the_reason(aws, elevenlabs, announced, fault, reason):
     for hours in (0, 12, 23.9):
         elevenlabs.plan("audio", *[fault] * (1 if fault in ("403", "404", "422", "html") else 4))
-        hear(announced, NOW + timedelta(hours=hours))
+        handle_announcement(announced, NOW + timedelta(hours=hours))
         assert aws.call("conv_1")["audio"] == "pending"
 
     elevenlabs.plan("audio", *[fault] * 4)
-    hear(announced, NOW + timedelta(days=1))
+    handle_announcement(announced, NOW + timedelta(days=1))
 
     call = aws.call("conv_1")
     assert (call["audio"], call["audio_missing_reason"]) == ("unavailable", reason)
@@ -107,8 +107,8 @@ def test_after_a_day_of_any_fault_a_recording_is_unavailable_with_the_reason(aws
 def test_a_refused_key_makes_no_recording_unavailable(aws, elevenlabs, announced):
     elevenlabs.plan("audio", "401", "401")
 
-    hear(announced)
-    hear(announced, NOW + timedelta(days=9))
+    handle_announcement(announced)
+    handle_announcement(announced, NOW + timedelta(days=9))
 
     call = aws.call("conv_1")
     assert (call["audio"], call.get("audio_missing_since")) == ("pending", None)
@@ -123,8 +123,8 @@ def test_one_recording_that_is_refused_does_not_count_as_a_refused_key(aws, elev
 
 
 def test_a_recording_is_marked_unavailable_although_the_answer_was_lost(aws, elevenlabs, announced, lost_answers):
-    hear(announced)
-    hear(announced, NOW + timedelta(days=1))
+    handle_announcement(announced)
+    handle_announcement(announced, NOW + timedelta(days=1))
 
     assert aws.call("conv_1")["audio"] == "unavailable"
     given_up = reconciler.handler.aws().records.mark_audio_unavailable("conv_1")

@@ -168,7 +168,7 @@ def a_test_call(world: World) -> None:
     conversation_id = ""
     staged = f"staging/2026/11/22/10/{'0' * 64}.json"
 
-    def take_in(webhook: Any) -> None:
+    def record_as_archived(webhook: Any) -> None:
         nonlocal conversation_id
         conversation_id = webhook["data"]["conversation_id"]
         objects = {f"{kind}_key": f"no-phone/{conversation_id}.{kind}" for kind in ("json", "mp3")}
@@ -191,19 +191,19 @@ def a_test_call(world: World) -> None:
 
     world.watch.session.events.register("after-call.s3.HeadObject", archive, unique_id="archive")
     world.watch.session.events.register("after-call.sqs.SendMessage", forget_memories, unique_id="forget")
-    with endpoint(take_in) as url, pytest.MonkeyPatch.context() as patch:
+    with endpoint(record_as_archived) as url, pytest.MonkeyPatch.context() as patch:
         patch.setenv("POST_CALL_URL", url)
         patch.setattr("canary.canary.POLL", 0.01)
         assert "deleted" in world.run({})
 
 
 @contextmanager
-def endpoint(take_in: Callable[[Any], None]) -> Iterator[str]:
+def endpoint(record_as_archived: Callable[[Any], None]) -> Iterator[str]:
     """Where webhooks are posted to."""
 
     class Endpoint(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            take_in(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            record_as_archived(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(200)
             self.end_headers()
 

@@ -8,6 +8,7 @@ from scripts.embedded.deployment import create, deploy
 from scripts.embedded.translation import emulate
 from tests.alarms import Deployed, translated
 from tests.conftest import Stack
+from tests.policies import listed
 
 # AWS's managed policy AWSLambdaVPCAccessExecutionRole has these, besides those for logs.
 INTERFACES = [
@@ -59,10 +60,6 @@ def rights(**parameters: str) -> dict[str, list[Json]]:
             for policy in policies for statement in policy["PolicyDocument"]["Statement"]
         ] for name, policies in found.items()
     }  # fmt: skip
-
-
-def listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
 
 
 def rights_to(service: str, **parameters: str) -> dict[str, set[tuple[str, str]]]:

@@ -58,14 +58,14 @@ def watch() -> Iterator[Callable[..., Watch]]:
         hosts = {"ElevenLabsApiHost": elevenlabs.url, "Mem0Host": mem0.url}
 
         @cache
-        def heard(name: str, function: str) -> Watch:
+        def recorded_calls(name: str, function: str) -> Watch:
             watch = Watch()
             with world_of(STACKS[name] | hosts, function, watch, elevenlabs) as world:
                 for play in SCENES[function]:
                     play(world)
             return watch
 
-        yield lambda function, name="with everything": heard(first_alike(name, function), function)
+        yield lambda function, name="with everything": recorded_calls(first_alike(name, function), function)
 
 
 @pytest.mark.parametrize(("name", "function"), FUNCTIONS)
@@ -84,7 +84,7 @@ def test_the_scenes_run_every_call_of_aws_in_the_code(watch, handler):
     assert call_sites(handler, product_code()) - at_work == SAME_NAME.get(handler, set())
 
 
-def may(function: str, action: str, conversation_id: str) -> bool:
+def is_allowed(function: str, action: str, conversation_id: str) -> bool:
     """Whether a function may do this to an item of the table: its key fits one of the condition's patterns."""
     allowed = {each for name, each in rights(EVERYTHING, role_of(EVERYTHING, function)) if name == f"dynamodb:{action}"}
     patterns = [each.removeprefix("ConversationTable.Arn").strip("[]") or "*" for each in allowed]
@@ -93,17 +93,17 @@ def may(function: str, action: str, conversation_id: str) -> bool:
 
 @pytest.mark.parametrize("action", ["PutItem", "UpdateItem", "DeleteItem"])
 def test_the_canary_may_write_only_its_own_items_and_marks_of_what_it_deleted(action):
-    assert may("CanaryFunction", action, "canary_20261122T100000Z_0123abcd")
-    assert may("CanaryFunction", action, "#discarded") == (action == "UpdateItem")
-    assert not may("CanaryFunction", action, "conv_1")
-    assert not may("CanaryFunction", action, "#reconciler")
+    assert is_allowed("CanaryFunction", action, "canary_20261122T100000Z_0123abcd")
+    assert is_allowed("CanaryFunction", action, "#discarded") == (action == "UpdateItem")
+    assert not is_allowed("CanaryFunction", action, "conv_1")
+    assert not is_allowed("CanaryFunction", action, "#reconciler")
 
 
 def test_the_reconciler_may_overwrite_only_its_bookmarks():
-    assert may("ReconcilerFunction", "PutItem", "#reconciler")
-    assert may("ReconcilerFunction", "PutItem", "#unnamed")  # there is nothing that it could overwrite
-    assert not may("ReconcilerFunction", "PutItem", "conv_1")
-    assert may("ReconcilerFunction", "UpdateItem", "conv_1")  # notes what it fetched
+    assert is_allowed("ReconcilerFunction", "PutItem", "#reconciler")
+    assert is_allowed("ReconcilerFunction", "PutItem", "#unnamed")  # there is nothing that it could overwrite
+    assert not is_allowed("ReconcilerFunction", "PutItem", "conv_1")
+    assert is_allowed("ReconcilerFunction", "UpdateItem", "conv_1")  # notes what it fetched
 
 
 RIGHTS = [

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from scripts.operations.erasure.find import AT_ONCE, Found, flat
+from scripts.operations.erasure.find import AT_ONCE, Found, all_versions
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import Stack
 from shared import keys
@@ -48,7 +48,7 @@ class Eraser:
         with ThreadPoolExecutor(AT_ONCE) as pool:
             for key in found.bodies:
                 self._records.note_discarded(str(keys.staged_delivery_id(key)), now)
-            for versions in (list(found.finals), flat(found.arrays), flat(found.staged)):
+            for versions in (list(found.finals), all_versions(found.arrays), all_versions(found.staged)):
                 yield from zip(versions, pool.map(self._delete, versions), strict=True)
 
     def _delete(self, version: Version) -> bool:

@@ -52,7 +52,7 @@ class Found:
 
     @property
     def versions(self) -> list[Version]:
-        return sorted(self.finals, key=lambda each: each.key) + flat(self.bodies)
+        return sorted(self.finals, key=lambda each: each.key) + all_versions(self.bodies)
 
     @property
     def with_data(self) -> list[Call]:
@@ -238,7 +238,7 @@ def bodies_of(call: Call) -> set[str]:
     return set(filter(is_staged, call.staged_keys))
 
 
-def flat(bodies: dict[str, list[Version]]) -> list[Version]:
+def all_versions(bodies: dict[str, list[Version]]) -> list[Version]:
     return [version for versions in bodies.values() for version in versions]
 
 

@@ -39,9 +39,13 @@ class Memories:
             return set()
         ids = {memory for user in self._subject.users for memory in self._mem0.list_user(user)}
         if ids:  # asked for after the memories: a call has its record before it has memories
-            ids -= {memory for call in self._calls_that_stay(found) for memory in self._of(call, self._subject.users)}
+            ids -= {
+                memory
+                for call in self._calls_that_stay(found)
+                for memory in self._memories_of(call, self._subject.users)
+            }
         for call in found.with_data:
-            ids |= set(self._of(call, self.users_of(call) - self._subject.users))
+            ids |= set(self._memories_of(call, self.users_of(call) - self._subject.users))
         return ids
 
     def users_of(self, call: Call) -> set[str]:
@@ -86,7 +90,7 @@ class Memories:
                         unsettled[call.conversation_id] = until
         return unsettled
 
-    def _of(self, call: Call, users: set[str]) -> Iterator[str]:
+    def _memories_of(self, call: Call, users: set[str]) -> Iterator[str]:
         """The ids of one call's memories."""
         for user in users:
             for kind in KINDS:
@@ -123,7 +127,7 @@ class Memories:
     def _is_over(self, entry: dict[str, Any]) -> bool:
         deadline = time.monotonic() + MEM0_SECONDS
         try:
-            while self._mem0 and self._mem0.look(entry["event_id"]).status == "PENDING":
+            while self._mem0 and self._mem0.check_event(entry["event_id"]).status == "PENDING":
                 if time.monotonic() > deadline:
                     return False
                 time.sleep(1)

@@ -7,7 +7,7 @@ from scripts.operations.dead_letters import DeadLetter, HiddenMessages
 from scripts.operations.erasure.find import Found
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import Stack
-from scripts.operations.view import undisturbed
+from scripts.operations.view import delay_ctrl_c
 from shared.unnamed import Unnamed
 
 QUEUES = ("ArchiveDlqUrl", "MemoryDlqUrl", "AudioDlqUrl")
@@ -58,5 +58,5 @@ class Messages:
                 self.unread_queues[queue.removesuffix("Url")] = "it fills faster than it can be read"
             yield hidden, [DeadLetter(self._stack, "", message, dict) for message in hidden.all]
         finally:
-            with undisturbed():
+            with delay_ctrl_c():
                 hidden.release()

@@ -16,7 +16,7 @@ from scripts.operations.erasure.memories import Memories
 from scripts.operations.erasure.messages import Messages
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import Stack
-from scripts.operations.view import View, undisturbed
+from scripts.operations.view import View, delay_ctrl_c
 from shared.bucket import Version
 from shared.errors import ElevenLabsError
 
@@ -114,7 +114,7 @@ class Run:
 
     def _delete_objects(self, found: Found) -> list[Version]:
         """Delete every version; returns those that may not be deleted yet."""
-        with self._view.bar() as bar, undisturbed():
+        with self._view.bar() as bar, delay_ctrl_c():
             objects = self._eraser.delete_objects(found)
             deleted = bar.track(objects, total=len(found.versions), description="Deleting")
             return [version for version, is_deleted in deleted if not is_deleted]

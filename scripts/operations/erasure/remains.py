@@ -22,7 +22,7 @@ def remains(stack: Stack, erasure: Erasure) -> Remains:
     yield from undeleted(stack, erasure)
     yield from in_stack(stack, erasure.finished_at)
     yield from at_elevenlabs(erasure)
-    yield from elsewhere(stack, erasure)
+    yield from outside_the_stack(stack, erasure)
 
 
 def undeleted(stack: Stack, erasure: Erasure) -> Remains:
@@ -30,28 +30,28 @@ def undeleted(stack: Stack, erasure: Erasure) -> Remains:
     for version in erasure.locked:
         until = retained_until(stack, version)
         why = "Object Lock" if until else "AWS refuses to delete it: check the bucket's policy, and your own"
-        yield line(masked(version), why, until or "run this again then")
+        yield remaining(masked(version), why, until or "run this again then")
     for conversation_id, at in erasure.unsettled.items():
         why = "Mem0 may show a memory later, because its answer was lost"
-        yield line(conversation_id, why, f"{utc(at)}; run this again then")
+        yield remaining(conversation_id, why, f"{utc(at)}; run this again then")
     for key, why in erasure.to_review.items():
-        yield line(mask_key(key), why, "a person looks at it; run this again then")
+        yield remaining(mask_key(key), why, "a person looks at it; run this again then")
 
 
 def in_stack(stack: Stack, now: datetime) -> Remains:
-    yield line(
+    yield remaining(
         "backups of the table (point-in-time recovery)", "AWS deletes them only by age",
         utc(now + timedelta(days=backup_days(stack))),
     )  # fmt: skip
-    yield line(
+    yield remaining(
         "logs: ids of conversations, masked numbers", "they contain neither number nor words", log_end(stack, now)
     )
-    yield line("tombstones of calls: ids of conversations", "they keep the calls from coming back", "for ever")
-    yield line(
+    yield remaining("tombstones of calls: ids of conversations", "they keep the calls from coming back", "for ever")
+    yield remaining(
         "marks: ids of deliveries, and for a caller a keyed hash of the number", "they keep out what is delivered late",
         f"{DISCARDED_FOR.days} days, and {KEPT.days} for a caller",
     )  # fmt: skip
-    yield line(
+    yield remaining(
         "messages that are delayed or being processed", "the functions drop them when they arrive",
         "their queue's visibility timeout",
     )  # fmt: skip
@@ -61,34 +61,36 @@ def at_elevenlabs(erasure: Erasure) -> Remains:
     answers = erasure.at_elevenlabs
     if answers is None:
         until = "the end of the agent's retention there"
-        yield line("ElevenLabs' own copy of the calls", "--elevenlabs was not given", until)
+        yield remaining("ElevenLabs' own copy of the calls", "--elevenlabs was not given", until)
         return
     for conversation_id, fault in answers.items():
         if fault:
             until = f"ops erase --conversation {conversation_id} --elevenlabs --yes"
-            yield line(f"ElevenLabs' own copy of {conversation_id}", fault, until)
+            yield remaining(f"ElevenLabs' own copy of {conversation_id}", fault, until)
     if unknown := [each for each, fault in answers.items() if fault is None]:
         why = "ElevenLabs has no such calls: they are deleted there, or its key is of another workspace"
-        yield line(", ".join(unknown), why, "-")
+        yield remaining(", ".join(unknown), why, "-")
 
 
-def elsewhere(stack: Stack, erasure: Erasure) -> Remains:
+def outside_the_stack(stack: Stack, erasure: Erasure) -> Remains:
     if not erasure.has_mem0:
-        yield line("memories in a Mem0 that the stack used before", "the stack has no key for it", "-")
+        yield remaining("memories in a Mem0 that the stack used before", "the stack has no key for it", "-")
     if logs := stack.outputs.get("AccessLogBucketName"):
         why = "they contain keys, and keys contain the number; the deletions of this run are logged too"
-        yield line(f"S3's access logs in {logs}", why, log_end(stack, erasure.finished_at))
+        yield remaining(f"S3's access logs in {logs}", why, log_end(stack, erasure.finished_at))
     if replica := stack.outputs.get("ReplicationBucketArn"):
-        yield line(f"copies in {replica}", "S3 does not replicate the deletion of versions: delete them there too", "-")
-    yield line(
+        yield remaining(
+            f"copies in {replica}", "S3 does not replicate the deletion of versions: delete them there too", "-"
+        )
+    yield remaining(
         "files on operators' machines: exports, dropped messages, and other copies",
         "ops export and ops dlq drop save them where they run, and no erasure reaches them",
         "somebody deletes them by hand",
     )
-    yield line("copies of other subscribers of CallArchivedTopic", "they do not belong to the stack", "-")
+    yield remaining("copies of other subscribers of CallArchivedTopic", "they do not belong to the stack", "-")
 
 
-def line(what: str, why: str, until: str) -> dict[str, str]:
+def remaining(what: str, why: str, until: str) -> dict[str, str]:
     return {"what": what, "why": why, "until": until}
 
 

@@ -9,7 +9,7 @@ from botocore.stub import ANY, Stubber
 
 from scripts.aws_session import OpsError
 from scripts.deploy.__main__ import at_rest
-from scripts.deploy.stack import Change, CloudFormation, aftermath
+from scripts.deploy.stack import Change, CloudFormation, state_after_failure
 
 ARN = "arn:aws:cloudformation:us-east-1:111122223333:stack/calls/1"
 CHANGE_SET = "arn:aws:cloudformation:us-east-1:111122223333:changeSet/deploy-1/2"
@@ -126,13 +126,16 @@ def test_a_stack_that_is_stuck_is_refused_with_what_to_do(stack: Scripted, statu
 
     with pytest.raises(OpsError, match=cure):
         at_rest(stack)
-    assert cure in aftermath(status, "calls")
+    assert cure in state_after_failure(status, "calls")
 
 
 def test_only_an_update_that_was_rolled_back_is_reported_as_such() -> None:
     taken_back = ("UPDATE_ROLLBACK_COMPLETE", "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS")
 
-    said = [aftermath(status, "calls") for status in (*taken_back, "ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")]
+    said = [
+        state_after_failure(status, "calls")
+        for status in (*taken_back, "ROLLBACK_COMPLETE", "IMPORT_ROLLBACK_COMPLETE")
+    ]
 
     assert said == [
         "The update was rolled back. The stack is as it was before.",

@@ -33,7 +33,7 @@ from tests.conftest import Stack, client, forget, sqs_event
 CALLER = "+12025550123"
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
 INTERRUPTED = "Interrupted. Run the same command again: what is done is not done twice."
-Ask = Callable[..., tuple[int, Any]]
+RunOpsJson = Callable[..., tuple[int, Any]]
 
 
 @pytest.fixture
@@ -86,24 +86,24 @@ def ops(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
 
 
 @pytest.fixture
-def say(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def run_ops(stack: Stack, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     """Exit code, stdout and stderr of one command on the stack."""
     return lambda *words: ops(capsys, "--stack", "calls", *words)
 
 
 @pytest.fixture
-def ask(say: Callable[..., tuple[int, str, str]]) -> Ask:
+def run_ops_json(run_ops: Callable[..., tuple[int, str, str]]) -> RunOpsJson:
     """Exit code of one command on the stack, and the one JSON document that it prints."""
 
     def run(*words: str) -> tuple[int, Any]:
-        code, out, err = say("--json", *words)
+        code, out, err = run_ops("--json", *words)
         assert out, err
         return code, json.loads(out)
 
     return run
 
 
-class Wire:
+class AwsCalls:
     """Meddles with the requests to AWS, by their operation."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ class Wire:
         self._is_paused = False
         do = BaseClient._make_api_call
 
-        def meddle(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
+        def intercept(client: BaseClient, operation: str, parameters: dict[str, Any]) -> Any:
             self.seen[operation] += 1
             if operation in self._codes:
                 raise ClientError({"Error": {"Code": self._codes[operation]}}, operation)
@@ -126,7 +126,7 @@ class Wire:
                 act()
             return answer
 
-        monkeypatch.setattr(BaseClient, "_make_api_call", meddle)
+        monkeypatch.setattr(BaseClient, "_make_api_call", intercept)
 
     def refuse(self, operation: str, code: str = "AccessDenied") -> None:
         self._codes[operation] = code
@@ -156,7 +156,7 @@ class Wire:
         yield
         self._is_paused = False
 
-    def calm(self) -> None:
+    def reset(self) -> None:
         self._codes.clear()
         self._acts.clear()
 
@@ -167,7 +167,7 @@ def press_ctrl_c() -> None:
 
 
 @pytest.fixture
-def careless() -> Iterator[None]:
+def open_umask() -> Iterator[None]:
     """A umask that lets everybody read what is written."""
     before = os.umask(0)
     yield
@@ -181,8 +181,8 @@ def modes(path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def wire(monkeypatch: pytest.MonkeyPatch) -> Wire:
-    return Wire(monkeypatch)
+def aws_calls(monkeypatch: pytest.MonkeyPatch) -> AwsCalls:
+    return AwsCalls(monkeypatch)
 
 
 def log_group(function: str) -> str:

@@ -16,7 +16,7 @@ from botocore.exceptions import (
 
 from scripts.aws_session import explained
 from scripts.operations.app import global_options_first
-from scripts.operations.view import moment, undisturbed
+from scripts.operations.view import delay_ctrl_c, parse_time
 from tests.scripts.operations.conftest import INTERRUPTED, ops, press_ctrl_c
 
 HOURS = timedelta(hours=1)
@@ -87,10 +87,10 @@ def test_an_error_for_people_is_on_stderr(stack, capsys, tmp_path, monkeypatch, 
     assert said in err
 
 
-def test_an_interrupted_command_is_an_error_for_machines_too(ask, wire):
-    wire.interrupt("DescribeAlarms", 1)
+def test_an_interrupted_command_is_an_error_for_machines_too(run_ops_json, aws_calls):
+    aws_calls.interrupt("DescribeAlarms", 1)
 
-    assert ask("status") == (130, {"error": INTERRUPTED, "code": 130})
+    assert run_ops_json("status") == (130, {"error": INTERRUPTED, "code": 130})
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_ctrl_c_waits_for_what_is_under_way_and_a_second_one_does_not(times, exp
     done = []
 
     def work() -> None:
-        with undisturbed():
+        with delay_ctrl_c():
             for _ in range(times):
                 press_ctrl_c()
             done.append("the whole block")
@@ -179,10 +179,10 @@ def test_global_options_may_stand_anywhere():
 
 
 def test_times_are_utc_unless_they_say_otherwise():
-    assert moment("2026-11-22") == datetime(2026, 11, 22, tzinfo=timezone.utc)
-    assert moment("2026-11-22T10:00+02:00") == datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
+    assert parse_time("2026-11-22") == datetime(2026, 11, 22, tzinfo=timezone.utc)
+    assert parse_time("2026-11-22T10:00+02:00") == datetime(2026, 11, 22, 8, tzinfo=timezone.utc)
     for text, long_ago in (("90m", 1.5 * HOURS), ("36h", 36 * HOURS), ("7d", 168 * HOURS)):
-        assert abs(datetime.now(timezone.utc) - moment(text) - long_ago) < timedelta(minutes=1)
+        assert abs(datetime.now(timezone.utc) - parse_time(text) - long_ago) < timedelta(minutes=1)
 
 
 @pytest.mark.parametrize("command", ["verify", "replay", "export", "backfill"])

@@ -41,8 +41,8 @@ def test_a_test_call_comes_through_and_is_deleted(stack, capsys):
 
 
 @pytest.mark.parametrize("operation", ["HeadObject", "DeleteObject", "DeleteItem", "PutItem"])
-def test_ctrl_c_at_any_step_deletes_the_test_call(stack, capsys, wire, operation):
-    wire.interrupt(operation, 1)
+def test_ctrl_c_at_any_step_deletes_the_test_call(stack, capsys, aws_calls, operation):
+    aws_calls.interrupt(operation, 1)
 
     code, out, err = canary(capsys)
 
@@ -50,16 +50,16 @@ def test_ctrl_c_at_any_step_deletes_the_test_call(stack, capsys, wire, operation
     assert err.splitlines()[-1] == "Interrupted. The test call is deleted again."
 
 
-def test_a_second_ctrl_c_during_the_deletion_names_the_command_that_completes_it(stack, capsys, wire):
+def test_a_second_ctrl_c_during_the_deletion_names_the_command_that_completes_it(stack, capsys, aws_calls):
     def press() -> None:
-        if wire.seen["DeleteObject"] == 2:
+        if aws_calls.seen["DeleteObject"] == 2:
             press_ctrl_c()
-        if wire.seen["DeleteObject"] <= 2:
+        if aws_calls.seen["DeleteObject"] <= 2:
             press_ctrl_c()
 
-    wire.after("DeleteObject", press)
+    aws_calls.after("DeleteObject", press)
     code, out, _ = canary(capsys, "--json")
-    wire.calm()
+    aws_calls.reset()
 
     error = json.loads(out)["error"]
     (conversation_id,) = {each for each, kind in stack.items() if kind == "call"}
@@ -70,9 +70,9 @@ def test_a_second_ctrl_c_during_the_deletion_names_the_command_that_completes_it
     )
 
 
-def test_a_deletion_that_is_refused_names_the_command_that_completes_it(stack, capsys, wire):
-    wire.interrupt("HeadObject", 1)
-    wire.refuse("DeleteObject")
+def test_a_deletion_that_is_refused_names_the_command_that_completes_it(stack, capsys, aws_calls):
+    aws_calls.interrupt("HeadObject", 1)
+    aws_calls.refuse("DeleteObject")
 
     code, _, err = canary(capsys)
 

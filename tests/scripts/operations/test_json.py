@@ -52,8 +52,8 @@ def texts(found: Any, path: str = "") -> Iterator[tuple[str, str]]:
 
 @pytest.mark.usefixtures("busy")
 @pytest.mark.parametrize("command", COMMANDS)
-def test_no_number_is_a_text_and_each_time_is_iso_8601_in_utc(ask, command):
-    _, found = ask(*command.split())
+def test_no_number_is_a_text_and_each_time_is_iso_8601_in_utc(run_ops_json, command):
+    _, found = run_ops_json(*command.split())
 
     assert "error" not in found
     wrong = [(path, text) for path, text in texts(found) if NUMBER.fullmatch(text)]

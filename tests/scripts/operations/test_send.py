@@ -73,9 +73,9 @@ def file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def send(say: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
+def send(run_ops: Callable[..., tuple[int, str, str]]) -> Callable[..., tuple[int, str, str]]:
     """Exit code, stdout and stderr."""
-    return lambda *words: say("send", *map(str, words))
+    return lambda *words: run_ops("send", *map(str, words))
 
 
 def staged(aws: Stack) -> list[bytes]:

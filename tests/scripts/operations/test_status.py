@@ -17,12 +17,12 @@ QUIET = {
 }  # fmt: skip
 
 
-def test_all_is_well_with_a_stack_that_has_nothing_to_do(stack, say, ask):
+def test_all_is_well_with_a_stack_that_has_nothing_to_do(stack, run_ops, run_ops_json):
     report(stack, swept=0, parked_long=0, missing_calls=2, outcomes={"fetched": 2})
     alarm("calls-ArchiveDlqAlarm-1A2B", "Calls wait.", "OK")
 
-    code, found = ask("status")
-    shown, out, _ = say("status")
+    code, found = run_ops_json("status")
+    shown, out, _ = run_ops("status")
 
     assert (code, shown, found["next"], found["stack"]) == (0, 0, [], "calls")
     assert (found["calls"], found["memories"]) == (QUIET, {"sending": 0, "sent": 0, "idle": 0})
@@ -30,14 +30,14 @@ def test_all_is_well_with_a_stack_that_has_nothing_to_do(stack, say, ask):
     assert out.endswith("\nAll is well.\n")
 
 
-def test_a_new_stack_is_well(say):
-    code, out, _ = say("status")
+def test_a_new_stack_is_well(run_ops):
+    code, out, _ = run_ops("status")
 
     assert code == 0
     assert "Last pass: none yet" in out
 
 
-def test_each_queue_tells_its_depth_and_the_age_of_its_oldest_message(stack, ask):
+def test_each_queue_tells_its_depth_and_the_age_of_its_oldest_message(stack, run_ops_json):
     send(stack, "ArchiveQueueUrl", 3)
     stack.sqs.receive_message(QueueUrl=stack.outputs["ArchiveQueueUrl"])
     send(stack, "AudioQueueUrl", DelaySeconds=900)
@@ -47,7 +47,7 @@ def test_each_queue_tells_its_depth_and_the_age_of_its_oldest_message(stack, ask
     age("MemoryQueueUrl", 90, minutes_ago=20)
     age("MemoryDlqUrl", 90)
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     fields = ("name", "kind", "waiting", "at_work", "delayed", "oldest_seconds")
     assert code == 0
@@ -61,7 +61,7 @@ def test_each_queue_tells_its_depth_and_the_age_of_its_oldest_message(stack, ask
     ]
 
 
-def test_calls_and_their_recordings_are_counted(stack, ask):
+def test_calls_and_their_recordings_are_counted(stack, run_ops_json):
     now = datetime.now(timezone.utc)
     for number, (audio, ago) in enumerate(
         [
@@ -77,17 +77,17 @@ def test_calls_and_their_recordings_are_counted(stack, ask):
         note(stack, f"conv_{number}", audio=audio, archived_at=utc(now - ago))
     note(stack, "conv_parked", state="parked", started=utc(now))
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     counted = {"archived_in_the_last_hour": 2, "archived_in_the_last_day": 5, "audio_missing": 2, "audio_parked": 1}
     assert (code, found["calls"]) == (0, QUIET | counted)
 
 
-def test_memories_that_are_not_written_are_counted(stack, ask):
+def test_memories_that_are_not_written_are_counted(stack, run_ops_json):
     for number, state in enumerate(["sending", "sending", "sent", "idle", "idle", "idle", "done"]):
         note(stack, f"conv_{number}", "memory#semantic", state=state, started="2026-11-21T12:00:00Z")
 
-    _, found = ask("status")
+    _, found = run_ops_json("status")
 
     assert found["memories"] == {"sending": 2, "sent": 1, "idle": 3}
 
@@ -103,26 +103,26 @@ def test_memories_that_are_not_written_are_counted(stack, ask):
         ),
     ],
 )
-def test_what_the_last_pass_left_needs_attention(stack, ask, last, trouble):
+def test_what_the_last_pass_left_needs_attention(stack, run_ops_json, last, trouble):
     report(stack, **last)
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     (advice,) = found["next"]
     assert (code, advice["trouble"], advice["commands"]) == (1, trouble, ["./scripts/ops reconcile --stack calls"])
     assert found["last_pass"].items() >= last.items()
 
 
-def test_a_stack_that_fetches_nothing_has_no_queue_and_no_function_for_it(stack, ask, wire):
+def test_a_stack_that_fetches_nothing_has_no_queue_and_no_function_for_it(stack, run_ops_json, aws_calls):
     deploy_outputs({name: value for name, value in stack.outputs.items() if not name.startswith("Audio")})
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     assert (code, [queue["name"] for queue in found["queues"]]) == (0, ["archive", "archive", "memory", "memory"])
-    assert wire.seen["FilterLogEvents"] == 5  # and once for what ingest counted
+    assert aws_calls.seen["FilterLogEvents"] == 5  # and once for what ingest counted
 
 
-def test_the_worst_night_fits_on_one_screen(stack, say):
+def test_the_worst_night_fits_on_one_screen(stack, run_ops):
     report(stack, swept=3, parked_long=1, missing_calls=9, missing_audio=4, outcomes={"fetched": 3, "failed": 6})
     note(stack, "conv_1", audio="pending", archived_at="2026-11-01T12:00:00Z")
     for name in ("ArchiveDlqUrl", "MemoryDlqUrl", "AudioDlqUrl"):
@@ -131,7 +131,7 @@ def test_the_worst_night_fits_on_one_screen(stack, say):
     for function in ("archive", "memory"):
         write_log(function, failure("Error: something", conversation_id="conv_1", external_number=CALLER))
 
-    code, out, err = say("status")
+    code, out, err = run_ops("status")
 
     lines = out.splitlines()
     assert code == 1
@@ -149,7 +149,7 @@ def test_the_worst_night_fits_on_one_screen(stack, say):
     assert "2025550" not in out + err
 
 
-def test_a_missing_permission_is_named(say, wire, subtests):
+def test_a_missing_permission_is_named(run_ops, aws_calls, subtests):
     for operation in (
         "GetQueueAttributes",
         "Query",
@@ -159,20 +159,20 @@ def test_a_missing_permission_is_named(say, wire, subtests):
         "DescribeStackResource",
     ):
         with subtests.test(operation):
-            wire.calm()
-            wire.refuse(operation)
+            aws_calls.reset()
+            aws_calls.refuse(operation)
             log_group.cache_clear()
 
-            code, out, err = say("status")
+            code, out, err = run_ops("status")
 
             assert (code, out) == (2, "")
             assert err.splitlines()[-1] == f"AWS refused {operation} (AccessDenied): your credentials may not do this."
 
 
-def test_an_interrupted_look_ends_in_a_sentence(say, wire):
-    wire.interrupt("DescribeAlarms", 1)
+def test_an_interrupted_look_ends_in_a_sentence(run_ops, aws_calls):
+    aws_calls.interrupt("DescribeAlarms", 1)
 
-    code, out, err = say("status")
+    code, out, err = run_ops("status")
 
     assert (code, out, err.splitlines()[-1]) == (130, "", INTERRUPTED)
 

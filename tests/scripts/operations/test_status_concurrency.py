@@ -5,12 +5,12 @@ from datetime import datetime, timedelta, timezone
 import boto3
 import pytest
 
-from tests.scripts.operations.conftest import Wire
+from tests.scripts.operations.conftest import AwsCalls
 
 
-def answer_limit(wire: Wire, limit: int, unreserved: int) -> None:
+def answer_limit(aws_calls: AwsCalls, limit: int, unreserved: int) -> None:
     """Let Lambda tell the account's limit, which moto does not know."""
-    wire.answer(
+    aws_calls.answer(
         "GetAccountSettings",
         {"AccountLimit": {"ConcurrentExecutions": limit, "UnreservedConcurrentExecutions": unreserved}},
     )
@@ -23,13 +23,13 @@ def use(functions: int, *, minutes_ago: int) -> None:
     boto3.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=data)
 
 
-def test_the_accounts_concurrency_is_shown(stack, say, ask, wire):
+def test_the_accounts_concurrency_is_shown(stack, run_ops, run_ops_json, aws_calls):
     for functions, minutes_ago in ((7, 5), (12, 50), (900, 70)):
         use(functions, minutes_ago=minutes_ago)
-    answer_limit(wire, 1000, 900)
-    code, found = ask("status")
-    answer_limit(wire, 1000, 900)
-    _, out, _ = say("status")
+    answer_limit(aws_calls, 1000, 900)
+    code, found = run_ops_json("status")
+    answer_limit(aws_calls, 1000, 900)
+    _, out, _ = run_ops("status")
 
     assert (code, found["concurrency"]) == (0, {"limit": 1000, "unreserved": 900, "used_at_most": 12})
     assert "\nConcurrency: 12 of the account's 1000 used in the last hour, 900 not reserved\n" in out
@@ -43,11 +43,11 @@ HOW_TO_RAISE = (
 
 
 @pytest.mark.parametrize(("limit", "used"), [(10, 8), (100, 80), (1000, 800)])
-def test_concurrency_that_is_nearly_used_up_needs_attention(stack, ask, wire, limit, used):
+def test_concurrency_that_is_nearly_used_up_needs_attention(stack, run_ops_json, aws_calls, limit, used):
     use(used, minutes_ago=5)
-    answer_limit(wire, limit, limit)
+    answer_limit(aws_calls, limit, limit)
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     (advice,) = found["next"]
     assert code == 1
@@ -56,12 +56,14 @@ def test_concurrency_that_is_nearly_used_up_needs_attention(stack, ask, wire, li
 
 
 @pytest.mark.parametrize(("limit", "is_low"), [(10, True), (99, True), (100, False), (1000, False)])
-def test_a_low_limit_of_the_account_is_shown_without_asking_for_attention(stack, ask, wire, say, limit, is_low):
+def test_a_low_limit_of_the_account_is_shown_without_asking_for_attention(
+    stack, run_ops_json, aws_calls, run_ops, limit, is_low
+):
     use(7, minutes_ago=5)
-    answer_limit(wire, limit, limit)
-    code, found = ask("status")
-    answer_limit(wire, limit, limit)
-    _, out, _ = say("status")
+    answer_limit(aws_calls, limit, limit)
+    code, found = run_ops_json("status")
+    answer_limit(aws_calls, limit, limit)
+    _, out, _ = run_ops("status")
 
     notes = found["good_to_know"]
     assert (code, found["next"], len(notes)) == (0, [], int(is_low))
@@ -78,13 +80,15 @@ def test_a_low_limit_of_the_account_is_shown_without_asking_for_attention(stack,
         ("GetMetricStatistics", (1000, 900, None), "? of the account's 1000 used in the last hour, 900 not reserved"),
     ],
 )
-def test_who_may_not_ask_for_the_concurrency_still_sees_the_rest(stack, say, ask, wire, operation, found, says):
+def test_who_may_not_ask_for_the_concurrency_still_sees_the_rest(
+    stack, run_ops, run_ops_json, aws_calls, operation, found, says
+):
     use(12, minutes_ago=5)
-    wire.refuse(operation)
-    answer_limit(wire, 1000, 900)
-    code, shown = ask("status")
-    answer_limit(wire, 1000, 900)
-    _, out, _ = say("status")
+    aws_calls.refuse(operation)
+    answer_limit(aws_calls, 1000, 900)
+    code, shown = run_ops_json("status")
+    answer_limit(aws_calls, 1000, 900)
+    _, out, _ = run_ops("status")
 
     assert (code, tuple(shown["concurrency"].values())) == (0, found)
     assert f"\nConcurrency: {says}\n" in out

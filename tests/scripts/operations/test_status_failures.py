@@ -29,12 +29,12 @@ def fail(stack, at: datetime) -> None:
     write_log("archive", failure(REFUSED), at=at)
 
 
-def test_a_failed_message_needs_attention_until_its_next_attempt_has_been_made(stack, say, ask):
+def test_a_failed_message_needs_attention_until_its_next_attempt_has_been_made(stack, run_ops, run_ops_json):
     at = ago(minutes=5)
     fail(stack, at)
 
-    code, found = ask("status")
-    _, out, _ = say("status")
+    code, found = run_ops_json("status")
+    _, out, _ = run_ops("status")
 
     retry = {
         "queue": "archive", "messages": 1, "error": SHOWN,
@@ -48,11 +48,11 @@ def test_a_failed_message_needs_attention_until_its_next_attempt_has_been_made(s
     assert "its next attempt is still to come" in out
 
 
-def test_failures_are_past_when_nothing_waits_any_more(stack, say, ask):
+def test_failures_are_past_when_nothing_waits_any_more(stack, run_ops, run_ops_json):
     write_log("archive", failure(REFUSED), at=ago(minutes=5))
 
-    code, found = ask("status")
-    _, out, _ = say("status")
+    code, found = run_ops_json("status")
+    _, out, _ = run_ops("status")
 
     (error,) = found["errors_in_the_last_hour"]
     assert (code, found["retries"], error["standing"]) == (0, [], "past")
@@ -60,32 +60,32 @@ def test_failures_are_past_when_nothing_waits_any_more(stack, say, ask):
     assert out.endswith("All is well.\n")
 
 
-def test_a_busy_queue_is_well_when_the_retry_is_over(stack, ask):
+def test_a_busy_queue_is_well_when_the_retry_is_over(stack, run_ops_json):
     fail(stack, ago(minutes=14))
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     assert (code, found["retries"]) == (0, [])
 
 
-def test_what_ended_in_the_dead_letter_queue_is_shown_so(stack, ask):
+def test_what_ended_in_the_dead_letter_queue_is_shown_so(stack, run_ops_json):
     send(stack, "ArchiveDlqUrl")
     write_log("archive", failure(REFUSED), at=ago(minutes=30))
 
-    _, found = ask("status")
+    _, found = run_ops_json("status")
 
     assert [each["standing"] for each in found["errors_in_the_last_hour"]] == ["dead letters"]
 
 
-def test_a_warning_that_fails_no_message_opens_no_retry(stack, ask):
+def test_a_warning_that_fails_no_message_opens_no_retry(stack, run_ops_json):
     send(stack, "ArchiveQueueUrl")
     receive(stack, "ArchiveQueueUrl")
     write_log("archive", {"level": "WARNING", "message": "The staged body of the parked audio is gone"})
 
-    assert ask("status")[0] == 0
+    assert run_ops_json("status")[0] == 0
 
 
-def test_the_most_frequent_errors_of_the_last_hour_come_first(ask):
+def test_the_most_frequent_errors_of_the_last_hour_come_first(run_ops_json):
     at = ago(minutes=2)
     write_log("memory", *[failure("shared.errors.NotSentError: Mem0's rate limit is reached (429)")] * 3, at=at)
     write_log(
@@ -95,7 +95,7 @@ def test_the_most_frequent_errors_of_the_last_hour_come_first(ask):
     for minutes in (4, 2, 3):
         write_log("ingest", {"level": "ERROR", "message": "S3 is silent"}, at=ago(minutes=minutes), stream=f"{minutes}")
 
-    _, found = ask("status")
+    _, found = run_ops_json("status")
 
     errors = [(each["function"], each["error"], each["times"]) for each in found["errors_in_the_last_hour"]]
     assert sorted(errors[:2]) == [
@@ -105,7 +105,7 @@ def test_the_most_frequent_errors_of_the_last_hour_come_first(ask):
     assert {each["last_at"] for each in found["errors_in_the_last_hour"][:2]} == {utc(at)}
 
 
-def test_what_lambda_says_of_a_killed_function_is_an_error(ask):
+def test_what_lambda_says_of_a_killed_function_is_an_error(run_ops_json):
     write_log(
         "reconciler",
         "START RequestId: 1 Version: $LATEST",
@@ -117,7 +117,7 @@ def test_what_lambda_says_of_a_killed_function_is_an_error(ask):
         '"a word"',
     )
 
-    _, found = ask("status")
+    _, found = run_ops_json("status")
 
     assert [(each["error"], each["times"], each["standing"]) for each in found["errors_in_the_last_hour"]] == [
         ("Task timed out after 900.00 seconds", 2, None),
@@ -126,7 +126,7 @@ def test_what_lambda_says_of_a_killed_function_is_an_error(ask):
     ]
 
 
-def test_a_call_whose_json_could_not_be_written_does_not_count_as_archived(stack, ask, archive):
+def test_a_call_whose_json_could_not_be_written_does_not_count_as_archived(stack, run_ops_json, archive):
     for minutes, name in ((5, "conv_1"), (6, "conv_2"), (90, "conv_3"), (91, "conv_4")):
         archive(name, at=ago(minutes=minutes))
     for name in ("conv_2", "conv_4"):
@@ -134,7 +134,7 @@ def test_a_call_whose_json_could_not_be_written_does_not_count_as_archived(stack
     note(stack, "conv_pending", audio="pending", archived_at=utc(ago(minutes=3)))
     send(stack, "ArchiveDlqUrl")
 
-    _, found = ask("status")
+    _, found = run_ops_json("status")
 
     calls = found["calls"]
     assert (calls["archived_in_the_last_hour"], calls["archived_in_the_last_day"]) == (1, 2)

@@ -10,7 +10,7 @@ def deployed(stack) -> None:
     deploy_alarms(stack)
 
 
-def test_webhooks_are_counted_by_what_became_of_them(say, ask):
+def test_webhooks_are_counted_by_what_became_of_them(run_ops, run_ops_json):
     count("WebhookStaged", 12, seconds_ago=60)
     count("TestWebhookStaged", 2)
     count("SignatureRejected", 2, reason="missing")
@@ -19,8 +19,8 @@ def test_webhooks_are_counted_by_what_became_of_them(say, ask):
     count("WebhookUnavailable", 4, reason="S3", seconds_ago=400)
     count("WebhookStaged", 7, seconds_ago=3700)
 
-    code, found = ask("status")
-    _, out, _ = say("status")
+    code, found = run_ops_json("status")
+    _, out, _ = run_ops("status")
 
     webhooks = found["webhooks_in_the_last_hour"]
     assert (code, webhooks["accepted"], webhooks["tests"], webhooks["refused"]) == (0, 12, 2, 10)
@@ -31,11 +31,11 @@ def test_webhooks_are_counted_by_what_became_of_them(say, ask):
 
 
 @pytest.mark.parametrize("reason", ["mismatch", "expired", "future", "source"])
-def test_signed_webhooks_of_which_none_is_accepted_need_attention_before_the_alarm_fires(ask, reason):
+def test_signed_webhooks_of_which_none_is_accepted_need_attention_before_the_alarm_fires(run_ops_json, reason):
     count("WebhookStaged", seconds_ago=1200)
     count("SignatureRejected", 31, reason=reason, seconds_ago=600)
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     (trouble,) = found["next"]
     assert (code, trouble["alarm"]) == (1, "SignatureRejectedAlarm")
@@ -45,26 +45,26 @@ def test_signed_webhooks_of_which_none_is_accepted_need_attention_before_the_ala
     assert "./scripts/ops reconcile --stack calls" in trouble["commands"]
 
 
-def test_webhooks_that_could_not_be_stored_need_attention_until_one_is(ask):
+def test_webhooks_that_could_not_be_stored_need_attention_until_one_is(run_ops_json):
     count("WebhookUnavailable", reason="SQS", seconds_ago=600)
-    code, found = ask("status")
+    code, found = run_ops_json("status")
     assert (code, [each["alarm"] for each in found["next"]]) == (1, ["WebhookUnavailableAlarm"])
 
     count("WebhookStaged", seconds_ago=500)
-    assert ask("status")[0] == 0
+    assert run_ops_json("status")[0] == 0
 
 
 @pytest.mark.parametrize("reason", ["missing", "malformed"])
-def test_requests_that_nobody_signed_need_no_attention(ask, reason):
+def test_requests_that_nobody_signed_need_no_attention(run_ops_json, reason):
     count("SignatureRejected", 9, reason=reason)
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
 
     assert (code, found["webhooks_in_the_last_hour"]["refused"]) == (0, 9)
 
 
-def test_a_test_webhook_does_not_prove_that_those_of_elevenlabs_are_accepted(ask):
+def test_a_test_webhook_does_not_prove_that_those_of_elevenlabs_are_accepted(run_ops_json):
     count("SignatureRejected", 9, reason="mismatch", seconds_ago=600)
     count("TestWebhookStaged")
 
-    assert ask("status")[0] == 1
+    assert run_ops_json("status")[0] == 1

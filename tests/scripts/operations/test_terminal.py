@@ -63,31 +63,31 @@ def test_a_terminal_escapes_the_text_of_titles_cells_and_progress_and_keeps_its_
         assert mark not in written
 
 
-def test_a_record_is_shown_as_text(stack, say):
+def test_a_record_is_shown_as_text(stack, run_ops):
     note(stack, HOSTILE, left_out=HOSTILE, audio="none", archived_at="2026-11-21T12:00:00Z")
 
-    code, out, err = say("verify", "--since", "2026-11-21")
+    code, out, err = run_ops("verify", "--since", "2026-11-21")
 
     assert code == 0
     check(out, err)
 
 
-def test_a_dead_letter_is_shown_as_text(stack, say):
+def test_a_dead_letter_is_shown_as_text(stack, run_ops):
     body = json.dumps({"conversation_id": HOSTILE})
     attributes = {name: {"DataType": "String", "StringValue": SHOWN + "\u202e[red]\n"} for name in ("step", "error")}
     stack.sqs.send_message(QueueUrl=stack.outputs["MemoryDlqUrl"], MessageBody=body, MessageAttributes=attributes)
 
     for words in (("dlq", "list"), ("dlq", "show", "memory"), ("dlq", "redrive", "memory")):
-        _, out, err = say(*words)
+        _, out, err = run_ops(*words)
         check(out, err, shown=SHOWN + r"\u202e[red]\n")
 
 
-def test_alarms_errors_and_the_last_pass_are_shown_as_text(stack, say):
+def test_alarms_errors_and_the_last_pass_are_shown_as_text(stack, run_ops):
     report(stack, error=HOSTILE, outcomes={HOSTILE: 1})
     alarm("calls-ArchiveDlqAlarm-1A2B", "Calls [red]wait[/red].\u202e")
     write_log("archive", {"level": "ERROR", "message": HOSTILE})
 
-    code, out, err = say("status")
+    code, out, err = run_ops("status")
 
     assert code == 1
     check(out, err)
@@ -106,22 +106,22 @@ def test_alarms_errors_and_the_last_pass_are_shown_as_text(stack, say):
     ],
     ids=lambda words: " ".join(words).replace(HOSTILE, "X"),
 )  # fmt: skip
-def test_an_argument_that_is_wrong_is_shown_as_text(stack, say, words):
-    code, out, err = say(*words)
+def test_an_argument_that_is_wrong_is_shown_as_text(stack, run_ops, words):
+    code, out, err = run_ops(*words)
 
     assert code in (1, 2)
     assert "owned" in err
     check(out, err, shown="owned")
 
 
-def test_names_of_files_are_shown_as_text(stack, say, tmp_path):
+def test_names_of_files_are_shown_as_text(stack, run_ops, tmp_path):
     there = tmp_path / "\x1b[2J\u202e"
     there.mkdir()
     (there / "manifest.json").write_text('{"files": [{"key": "\\ud83d\\u001b[2J", "size": 1, "sha256": ""}]}')
     (there / "\x1b[2J\u202e").touch()
     (there / "\udcff").touch()
 
-    code, out, err = say("export", "--verify", str(there))
+    code, out, err = run_ops("export", "--verify", str(there))
 
     assert code == 1
     check(out, err, shown=r"\x1b[2J\u202e")
@@ -129,10 +129,10 @@ def test_names_of_files_are_shown_as_text(stack, say, tmp_path):
     check(out, err, shown=r"\ud83d\x1b[2J")
 
 
-def test_what_machines_read_is_escaped_too(stack, say, ask):
+def test_what_machines_read_is_escaped_too(stack, run_ops, run_ops_json):
     Bookmarks(table(stack)).write("report", json.dumps({"error": HOSTILE}))
 
-    _, out, _ = say("status", "--json")
+    _, out, _ = run_ops("status", "--json")
 
     assert json.loads(out)["last_pass"]["error"] == HOSTILE
     assert out.isascii()
@@ -140,11 +140,11 @@ def test_what_machines_read_is_escaped_too(stack, say, ask):
     assert "\x7f" not in out
 
 
-def test_outputs_of_the_stack_are_shown_as_text(stack: Stack, say, tmp_path):
+def test_outputs_of_the_stack_are_shown_as_text(stack: Stack, run_ops, tmp_path):
     (tmp_path / "payload.json").write_text("{}")
     deploy_outputs(stack.outputs | {"PostCallUrl": "http://127.0.0.1:9/\u202e[red]"})
 
-    code, out, err = say("send", str(tmp_path / "payload.json"))
+    code, out, err = run_ops("send", str(tmp_path / "payload.json"))
 
     assert code == 1
     check(out, err, shown=r"http://127.0.0.1:9/\u202e[red]")

@@ -44,32 +44,32 @@ def put_all_kinds(stack: Stack) -> None:
         pytest.param("conv_4", ["conv_4"], id="a recording"),
     ],
 )
-def test_a_claim_check_is_found_by_the_call_in_its_staged_body(stack, ask, wire, conversation, calls):
+def test_a_claim_check_is_found_by_the_call_in_its_staged_body(stack, run_ops_json, aws_calls, conversation, calls):
     put_all_kinds(stack)
 
-    _, found = ask("dlq", "show", "archive", "--conversation", conversation)
+    _, found = run_ops_json("dlq", "show", "archive", "--conversation", conversation)
 
     assert [row["calls"] for row in found["rows"]] == [calls]
 
 
-def test_a_recording_is_not_downloaded_to_learn_its_call(stack, ask, wire):
+def test_a_recording_is_not_downloaded_to_learn_its_call(stack, run_ops_json, aws_calls):
     put_dead_letter(stack, stage_recording(stack, "conv_4", b"mp3"), **POISON)
 
-    ask("dlq", "show", "archive")
+    run_ops_json("dlq", "show", "archive")
 
-    assert wire.seen["GetObject"] == 0
+    assert aws_calls.seen["GetObject"] == 0
 
 
-def test_messages_without_a_call_are_shown_all_the_same(stack, ask):
+def test_messages_without_a_call_are_shown_all_the_same(stack, run_ops_json):
     put_all_kinds(stack)
 
-    _, found = ask("dlq", "show", "archive")
+    _, found = run_ops_json("dlq", "show", "archive")
 
     assert len(found["rows"]) == 8
     assert [row["calls"] for row in found["rows"]].count([]) == 5
 
 
-def test_messages_are_chosen_by_error_age_and_call(stack, ask, subtests):
+def test_messages_are_chosen_by_error_age_and_call(stack, run_ops_json, subtests):
     put_dead_letter(stack, announcement("conv_a"), "memory", **POISON)
     put_dead_letter(stack, announcement("conv_b"), "memory", step="mem0", error="Mem0 refused the key (401).")
 
@@ -85,23 +85,23 @@ def test_messages_are_chosen_by_error_age_and_call(stack, ask, subtests):
         (["--since", "1m", "--error", "mem0"], ["conv_b"]),
     ):
         with subtests.test(" ".join(choice)):
-            _, found = ask("dlq", "show", "memory", *choice)
+            _, found = run_ops_json("dlq", "show", "memory", *choice)
 
             assert sorted(row["delivery"] for row in found["rows"]) == chosen
 
 
-def test_the_age_is_that_of_the_message(stack, ask):
+def test_the_age_is_that_of_the_message(stack, run_ops_json):
     put_dead_letter(stack, "old", **POISON)
     time.sleep(0.01)
     between = datetime.now(timezone.utc).isoformat()
     time.sleep(0.01)
     put_dead_letter(stack, "new", **POISON)
 
-    _, since = ask("dlq", "redrive", "archive", "--since", between, "--yes")
+    _, since = run_ops_json("dlq", "redrive", "archive", "--since", between, "--yes")
     assert bodies(stack, "ArchiveQueueUrl") == ["new"]
 
     put_dead_letter(stack, "new", **POISON)
-    _, until = ask("dlq", "redrive", "archive", "--until", between, "--yes")
+    _, until = run_ops_json("dlq", "redrive", "archive", "--until", between, "--yes")
 
     assert bodies(stack, "ArchiveQueueUrl") == ["old"]
     assert (since["title"], until["title"]) == ("1 of 2 messages redriven", "1 of 2 messages redriven")

@@ -5,13 +5,13 @@ from tests.scripts.operations.conftest import deploy_outputs
 from tests.scripts.operations.dlq.conftest import POISON, UNKNOWN, announcement, call, put_dead_letter
 
 
-def test_each_queue_is_listed_with_its_reasons(stack, ask):
+def test_each_queue_is_listed_with_its_reasons(stack, run_ops_json):
     for body in ("a", "b", "c"):
         put_dead_letter(stack, body, **POISON)
     put_dead_letter(stack, stage(stack, call("conv_1")))
     put_dead_letter(stack, announcement("conv_2"), "memory", ErrorCode="403", ErrorMessage="SNS may not send")
 
-    code, found = ask("dlq", "list")
+    code, found = run_ops_json("dlq", "list")
 
     assert (code, found["next"]) == (1, "ops dlq show QUEUE")
     assert [(row["queue"], row["messages"], row["step"], row["error"]) for row in found["rows"]] == [
@@ -21,18 +21,18 @@ def test_each_queue_is_listed_with_its_reasons(stack, ask):
     ]
 
 
-def test_empty_queues_are_no_problem(say):
-    code, out, _ = say("dlq", "list")
+def test_empty_queues_are_no_problem(run_ops):
+    code, out, _ = run_ops("dlq", "list")
 
     assert (code, out) == (0, "All queues are empty.\n")
 
 
-def test_a_stack_that_fetches_nothing_has_no_queue_for_it(stack, say):
+def test_a_stack_that_fetches_nothing_has_no_queue_for_it(stack, run_ops):
     without = {name: value for name, value in stack.outputs.items() if not name.startswith("Audio")}
     deploy_outputs(without)
 
-    listed, _, _ = say("dlq", "list")
-    code, _, err = say("dlq", "show", "audio")
+    listed, _, _ = run_ops("dlq", "list")
+    code, _, err = run_ops("dlq", "show", "audio")
 
     assert listed == 0
     assert (code, err) == (2, "The stack has no audio queue: deploy it with the parameter ElevenLabsApiKey.\n")

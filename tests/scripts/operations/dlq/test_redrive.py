@@ -14,10 +14,10 @@ from tests.scripts.operations.dlq.conftest import DEAD, POISON, bodies, call, pu
 SOURCE = {"archive": "ArchiveQueueUrl", "memory": "MemoryQueueUrl", "audio": "AudioQueueUrl"}
 
 
-def test_a_redrive_is_previewed(stack, ask):
+def test_a_redrive_is_previewed(stack, run_ops_json):
     put_dead_letter(stack, stage(stack, call("conv_1")))
 
-    code, found = ask("dlq", "redrive", "archive")
+    code, found = run_ops_json("dlq", "redrive", "archive")
 
     assert (code, found["title"], found["next"]) == (
         0, "1 of 1 messages would be redriven", "the same command with --yes",
@@ -26,34 +26,34 @@ def test_a_redrive_is_previewed(stack, ask):
 
 
 @pytest.mark.parametrize("queue", SOURCE)
-def test_redriven_messages_are_back_in_the_queue_that_they_came_from(stack, ask, wire, queue):
+def test_redriven_messages_are_back_in_the_queue_that_they_came_from(stack, run_ops_json, aws_calls, queue):
     sent = sorted(f"message {number}" for number in range(12))
     for body in sent:
         put_dead_letter(stack, body, queue, **POISON)
 
-    code, found = ask("dlq", "redrive", queue, "--per-second", "1000", "--yes")
+    code, found = run_ops_json("dlq", "redrive", queue, "--per-second", "1000", "--yes")
 
     assert (code, found["title"], found["next"]) == (0, "12 of 12 messages redriven", "ops status")
-    assert wire.seen["ChangeMessageVisibilityBatch"] == 0
+    assert aws_calls.seen["ChangeMessageVisibilityBatch"] == 0
     assert sorted(bodies(stack, SOURCE[queue])) == sent
     assert bodies(stack, DEAD[queue]) == []
 
 
-def test_a_redriven_recording_is_not_delayed_again(stack, ask):
+def test_a_redriven_recording_is_not_delayed_again(stack, run_ops_json):
     stack.sqs.set_queue_attributes(QueueUrl=stack.outputs["AudioQueueUrl"], Attributes={"DelaySeconds": "900"})
     put_dead_letter(stack, "a", "audio", **POISON)
 
-    ask("dlq", "redrive", "audio", "--yes")
+    run_ops_json("dlq", "redrive", "audio", "--yes")
 
     assert bodies(stack, "AudioQueueUrl") == ["a"]
 
 
-def test_a_redrive_keeps_to_its_rate(stack, ask):
+def test_a_redrive_keeps_to_its_rate(stack, run_ops_json):
     for number in range(4):
         put_dead_letter(stack, str(number), **POISON)
     begun = time.monotonic()
 
-    ask("dlq", "redrive", "archive", "--per-second", "8", "--yes")
+    run_ops_json("dlq", "redrive", "archive", "--per-second", "8", "--yes")
 
     assert 0.5 <= time.monotonic() - begun < 5
 
@@ -69,15 +69,15 @@ def test_a_redrive_keeps_to_its_rate(stack, ask):
         pytest.param("ChangeMessageVisibilityBatch", 1, 12, id="while the others are put back"),
     ],
 )
-def test_an_interrupted_redrive_loses_and_doubles_nothing(stack, say, wire, operation, number, moved):
+def test_an_interrupted_redrive_loses_and_doubles_nothing(stack, run_ops, aws_calls, operation, number, moved):
     sent = [f"message {each}" for each in range(25)]
     for each, body in enumerate(sent):
         put_dead_letter(stack, body, step="webhook", error="chosen" if each < 12 else "other")
-    wire.interrupt(operation, number)
+    aws_calls.interrupt(operation, number)
 
-    code, out, err = say("dlq", "redrive", "archive", "--error", "chosen", "--per-second", "1000", "--yes")
+    code, out, err = run_ops("dlq", "redrive", "archive", "--error", "chosen", "--per-second", "1000", "--yes")
 
-    wire.calm()
+    aws_calls.reset()
     assert (code, out, err.splitlines()[-1]) == (130, "", INTERRUPTED)
     redriven, left = bodies(stack, "ArchiveQueueUrl"), bodies(stack, "ArchiveDlqUrl")
     assert len(redriven) == moved
@@ -85,52 +85,52 @@ def test_an_interrupted_redrive_loses_and_doubles_nothing(stack, say, wire, oper
 
 
 @pytest.mark.parametrize("operation", ["SendMessage", "DeleteMessage"])
-def test_a_redrive_that_fails_leaves_every_message_in_sight(stack, say, wire, operation):
+def test_a_redrive_that_fails_leaves_every_message_in_sight(stack, run_ops, aws_calls, operation):
     for body in ("a", "b", "c"):
         put_dead_letter(stack, body, **POISON)
-    wire.refuse(operation)
+    aws_calls.refuse(operation)
 
-    code, _, err = say("dlq", "redrive", "archive", "--yes")
-    wire.calm()
+    code, _, err = run_ops("dlq", "redrive", "archive", "--yes")
+    aws_calls.reset()
     assert code == 2
     assert err.splitlines()[-1] == f"AWS refused {operation} (AccessDenied): your credentials may not do this."
     assert sorted(bodies(stack, "ArchiveDlqUrl")) == ["a", "b", "c"]
 
 
-def test_messages_that_are_no_longer_hidden_are_no_error(stack, ask, monkeypatch):
+def test_messages_that_are_no_longer_hidden_are_no_error(stack, run_ops_json, monkeypatch):
     monkeypatch.setattr("scripts.operations.dead_letters.HIDDEN_SECONDS", 1)
     for number in range(3):
         put_dead_letter(stack, f"chosen {number}", step="webhook", error="chosen")
     put_dead_letter(stack, "other", **POISON)
 
-    code, _ = ask("dlq", "redrive", "archive", "--error", "chosen", "--per-second", "2.5", "--yes")
+    code, _ = run_ops_json("dlq", "redrive", "archive", "--error", "chosen", "--per-second", "2.5", "--yes")
 
     assert code == 0
     assert sorted(bodies(stack, "ArchiveQueueUrl")) == ["chosen 0", "chosen 1", "chosen 2"]
     assert bodies(stack, "ArchiveDlqUrl") == ["other"]
 
 
-def test_a_queue_that_keeps_filling_is_not_read_for_ever(stack, say, wire, monkeypatch):
+def test_a_queue_that_keeps_filling_is_not_read_for_ever(stack, run_ops, aws_calls, monkeypatch):
     monkeypatch.setattr(
         "scripts.operations.dead_letters.time", SimpleNamespace(monotonic=count(0, 100).__next__)
     )  # 900 s are held
     put_dead_letter(stack, "first", **POISON)
 
     def another() -> None:
-        assert wire.seen["ReceiveMessage"] < 10
+        assert aws_calls.seen["ReceiveMessage"] < 10
         put_dead_letter(stack, "another", **POISON)
 
-    wire.after("ReceiveMessage", another)
+    aws_calls.after("ReceiveMessage", another)
 
-    code, out, _ = say("dlq", "redrive", "archive")
+    code, out, _ = run_ops("dlq", "redrive", "archive")
 
     assert (code, out.splitlines()[0].strip()) == (0, "4 of 4 messages would be redriven")
 
 
-def test_a_queue_that_answers_once_that_it_is_empty_is_asked_again(stack, ask, wire):
+def test_a_queue_that_answers_once_that_it_is_empty_is_asked_again(stack, run_ops_json, aws_calls):
     put_dead_letter(stack, "a", **POISON)
-    wire.answer("ReceiveMessage", {})
+    aws_calls.answer("ReceiveMessage", {})
 
-    _, found = ask("dlq", "show", "archive")
+    _, found = run_ops_json("dlq", "show", "archive")
 
     assert len(found["rows"]) == 1

@@ -5,7 +5,7 @@ from tests.archiver.conftest import stage, stage_recording
 from tests.scripts.operations.dlq.conftest import call, put_dead_letter
 
 
-def test_an_empty_queue_is_reported_as_empty(say, ask, tmp_path, monkeypatch, subtests):
+def test_an_empty_queue_is_reported_as_empty(run_ops, run_ops_json, tmp_path, monkeypatch, subtests):
     monkeypatch.chdir(tmp_path)
 
     for words, said in (
@@ -14,21 +14,21 @@ def test_an_empty_queue_is_reported_as_empty(say, ask, tmp_path, monkeypatch, su
         (["drop", "archive", "--yes"], "No message to drop.\n"),
     ):
         with subtests.test(words[0]):
-            code, out, _ = say("dlq", *words)
-            _, found = ask("dlq", *words)
+            code, out, _ = run_ops("dlq", *words)
+            _, found = run_ops_json("dlq", *words)
 
             assert (code, out) == (0, said)
             assert (found["rows"], "next" in found) == ([], False)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_queue_is_refused(say):
-    code, _, err = say("dlq", "show", "archives")
+def test_an_unknown_queue_is_refused(run_ops):
+    code, _, err = run_ops("dlq", "show", "archives")
 
     assert (code, err) == (2, "There is no queue 'archives': choose one of archive, memory, audio.\n")
 
 
-def test_a_missing_permission_is_named(stack, say, wire, subtests):
+def test_a_missing_permission_is_named(stack, run_ops, aws_calls, subtests):
     put_dead_letter(stack, stage_recording(stack, "conv_4", b"mp3"))
     put_dead_letter(stack, stage(stack, call("conv_1")))
 
@@ -42,11 +42,11 @@ def test_a_missing_permission_is_named(stack, say, wire, subtests):
         ("GetObjectTagging", "AccessDenied"),
     ):
         with subtests.test(operation):
-            wire.calm()
-            wire.refuse(operation, code)
+            aws_calls.reset()
+            aws_calls.refuse(operation, code)
             log_group.cache_clear()
 
-            exit_code, out, err = say("dlq", "show", "archive")
+            exit_code, out, err = run_ops("dlq", "show", "archive")
 
             assert (exit_code, out) == (2, "")
             assert err.splitlines()[-1] == f"AWS refused {operation} ({code}): your credentials may not do this."

@@ -23,7 +23,7 @@ from tests.conftest import Stack, close_clients, fixture_body, forget
 from tests.mem0_stand_in import HostedMem0
 from tests.scripts.operations.conftest import (
     CALLER,
-    Wire,
+    AwsCalls,
     archive_checks,
     deploy_outputs,
     table,
@@ -46,13 +46,13 @@ def more_outputs() -> dict[str, str]:
 
 
 @pytest.fixture
-def erase(say: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Erase:
+def erase(run_ops: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Erase:
     """Exit code and certificate of an erasure."""
     numbers = count()
 
     def run(*words: str) -> tuple[int, dict[str, Any]]:
         file = tmp_path / f"erasure{next(numbers)}.json"
-        code, _, err = say("erase", *words, "--yes", "--certificate", str(file))
+        code, _, err = run_ops("erase", *words, "--yes", "--certificate", str(file))
         assert file.exists(), err
         return code, json.loads(file.read_text())
 
@@ -60,11 +60,11 @@ def erase(say: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Erase:
 
 
 @pytest.fixture
-def failed(say: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[..., tuple[int, str]]:
+def failed(run_ops: Callable[..., tuple[int, str, str]], tmp_path: Path) -> Callable[..., tuple[int, str]]:
     """Exit code and last line of stderr of an erasure that ends with neither data nor a certificate."""
 
     def run(*words: str) -> tuple[int, str]:
-        code, out, err = say("erase", *words, "--yes", "--certificate", f"{tmp_path}/failed.json")
+        code, out, err = run_ops("erase", *words, "--yes", "--certificate", f"{tmp_path}/failed.json")
         assert out == ""
         assert not list(tmp_path.glob("failed.*"))
         return code, err.splitlines()[-1]
@@ -223,11 +223,11 @@ def archive_rest(stack: Stack, context: Any) -> None:
         archive_checks(context, *checks)
 
 
-def at(wire: Wire, operation: str, number: int, act: Callable[[], Any]) -> None:
+def at(aws_calls: AwsCalls, operation: str, number: int, act: Callable[[], Any]) -> None:
     """Do something once, after the given number of operations from now on."""
-    wire.seen.clear()
+    aws_calls.seen.clear()
     left = [act]
-    wire.after(operation, lambda: left.pop()() if left and wire.seen[operation] >= number else None)
+    aws_calls.after(operation, lambda: left.pop()() if left and aws_calls.seen[operation] >= number else None)
 
 
 def remembered(mem0: HostedMem0, user: str, conversation_id: str) -> None:

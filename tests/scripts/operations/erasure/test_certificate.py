@@ -16,14 +16,14 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 ]
 
 
-def test_a_preview_changes_nothing(stack, keep, sweep, ask, say, wire):
+def test_a_preview_changes_nothing(stack, keep, sweep, run_ops_json, run_ops, aws_calls):
     everything(stack, keep, sweep, "conv_")
     before = sorted(kept(stack))
-    wire.seen.clear()
+    aws_calls.seen.clear()
 
-    code, found = ask("erase", CALLER)
-    _, out, _ = say("erase", CALLER)
-    asked = set(wire.seen)
+    code, found = run_ops_json("erase", CALLER)
+    _, out, _ = run_ops("erase", CALLER)
+    asked = set(aws_calls.seen)
 
     assert (code, found["calls"], found["at_elevenlabs"]) == (0, 7, "stays, without --elevenlabs")
     assert found["next"].startswith("the same command with --yes")
@@ -32,11 +32,11 @@ def test_a_preview_changes_nothing(stack, keep, sweep, ask, say, wire):
     assert not [name for name in asked if name.startswith(("Put", "Delete", "Update", "Send", "Receive"))]
 
 
-def test_the_certificate_holds_neither_number_nor_words(stack, keep, say, tmp_path):
+def test_the_certificate_holds_neither_number_nor_words(stack, keep, run_ops, tmp_path):
     keep(call("conv_1"), audio("conv_1"), notice())
     file = tmp_path / "erasure.json"
 
-    code, out, err = say("erase", CALLER, "--yes", "--certificate", str(file))
+    code, out, err = run_ops("erase", CALLER, "--yes", "--certificate", str(file))
 
     certificate, text = file.read_text(), file.with_suffix(".txt").read_text()
     assert (code, out.strip(), str(file) in err) == (0, text.strip(), True)
@@ -48,35 +48,35 @@ def test_the_certificate_holds_neither_number_nor_words(stack, keep, say, tmp_pa
         assert WORDS[CALLER] not in written
 
 
-def test_without_a_name_a_certificate_is_named_by_the_time(stack, keep, say, tmp_path, monkeypatch):
+def test_without_a_name_a_certificate_is_named_by_the_time(stack, keep, run_ops, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     keep(call("conv_1"))
 
-    code, _, _ = say("erase", CALLER, "--yes")
+    code, _, _ = run_ops("erase", CALLER, "--yes")
 
     assert code == 0
     assert sorted(each.suffix for each in tmp_path.glob("erasure-20*Z.*")) == [".json", ".txt"]
 
 
-def test_an_empty_certificate_of_a_killed_run_is_overwritten(stack, keep, say, tmp_path):
+def test_an_empty_certificate_of_a_killed_run_is_overwritten(stack, keep, run_ops, tmp_path):
     keep(call("conv_1"))
     for suffix in (".json", ".txt"):
         (tmp_path / f"request{suffix}").touch()
 
-    code, _, _ = say("erase", CALLER, "--yes", "--certificate", f"{tmp_path}/request.json")
+    code, _, _ = run_ops("erase", CALLER, "--yes", "--certificate", f"{tmp_path}/request.json")
 
     assert (code, stack.object_keys()) == (0, set())
     assert json.loads((tmp_path / "request.json").read_text())["complete"]
 
 
 @pytest.mark.parametrize("is_there", [False, True], ids=["new", "left by a run that was killed"])
-def test_only_its_owner_may_read_a_certificate_with_any_umask(stack, keep, say, tmp_path, careless, is_there):
+def test_only_its_owner_may_read_a_certificate_with_any_umask(stack, keep, run_ops, tmp_path, open_umask, is_there):
     keep(call("conv_1"))
     file = tmp_path / "request.json"
     if is_there:
         file.touch(mode=0o666)
 
-    say("erase", CALLER, "--yes", "--certificate", str(file))
+    run_ops("erase", CALLER, "--yes", "--certificate", str(file))
 
     assert modes(file) | modes(file.with_suffix(".txt")) == {"request.json": "600", "request.txt": "600"}
 

@@ -92,7 +92,7 @@ def archiver_at_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_call_that_arrives_during_the_wait_is_erased_after_a_second_wait(
-    stack, keep, erase, hosted, wire, monkeypatch
+    stack, keep, erase, hosted, aws_calls, monkeypatch
 ):
     keep(call("conv_1"))
     archiver_at_work(monkeypatch)
@@ -101,7 +101,7 @@ def test_a_call_that_arrives_during_the_wait_is_erased_after_a_second_wait(
         ("Query", 5, lambda: remembered(hosted, CALLER, "conv_2")),
     ]
     for operation, number, act in later:  # the second by a memory writer that was at work
-        at(wire, operation, number, act)
+        at(aws_calls, operation, number, act)
 
     code, certificate = erase(CALLER)
 
@@ -127,23 +127,23 @@ def test_a_foreign_message_stays_in_its_queue(stack, keep, erase):
     assert (code, len(stack.take("ArchiveDlqUrl"))) == (0, 1)
 
 
-def test_an_unreadable_body_whose_message_was_dropped_is_deleted(stack, keep, erase, ask, tmp_path):
+def test_an_unreadable_body_whose_message_was_dropped_is_deleted(stack, keep, erase, run_ops_json, tmp_path):
     keep(f"{CALLER} is no JSON".encode())
-    ask("dlq", "drop", "archive", "--save", f"{tmp_path}/dropped", "--yes")
+    run_ops_json("dlq", "drop", "archive", "--save", f"{tmp_path}/dropped", "--yes")
 
     code, certificate = erase(CALLER)
 
     assert (code, certificate["complete"], traces(stack)) == (0, True, [])
 
 
-def test_a_body_that_is_deleted_during_the_search_is_no_error(stack, keep, erase, wire):
+def test_a_body_that_is_deleted_during_the_search_is_no_error(stack, keep, erase, aws_calls):
     keep(call("conv_1"))
     late = staged_key(stage(stack, call("conv_1") | {"event_timestamp": 9}))
     version = stack.head(late)["VersionId"]
 
-    def go() -> None:
+    def delete_late_body() -> None:
         s3_backends[DEFAULT_ACCOUNT_ID]["aws"].delete_object(stack.bucket, late, version_id=version)
 
-    wire.after("ListObjectVersions", go)
+    aws_calls.after("ListObjectVersions", delete_late_body)
 
     assert erase(CALLER)[0] == 0

@@ -11,7 +11,7 @@ from tests.conftest import Stack
 from tests.scripts.operations.conftest import (
     CALLER,
     INTERRUPTED,
-    Wire,
+    AwsCalls,
     press_ctrl_c,
 )
 from tests.scripts.operations.erasure.conftest import OTHER, archive_rest, at, audio, call, failure, notice, traces
@@ -25,19 +25,19 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 WRITES = ("PutItem", "UpdateItem", "DeleteItem", "DeleteMessage", "DeleteObject")
 
 
-def cut_off(wire: Wire, number: int) -> None:
+def cut_off(aws_calls: AwsCalls, number: int) -> None:
     """Let AWS refuse all writes after this number of them, and lose the answer to the last one."""
-    wire.calm()
+    aws_calls.reset()
     written = count(1)
 
     def lose_answer() -> None:
         if next(written) >= number:
             for operation in WRITES:
-                wire.refuse(operation, "InternalError")
+                aws_calls.refuse(operation, "InternalError")
             raise ClientError({"Error": {"Code": "InternalError"}}, "A write")
 
     for operation in WRITES:
-        wire.after(operation, lose_answer)
+        aws_calls.after(operation, lose_answer)
 
 
 def of_all_kinds(
@@ -52,14 +52,14 @@ def of_all_kinds(
 
 @pytest.mark.parametrize("part", range(4))
 def test_an_erasure_that_fails_after_any_write_is_finished_by_a_second_run(
-    stack, keep, sweep, erase, say, wire, context, tmp_path, part
+    stack, keep, sweep, erase, run_ops, aws_calls, context, tmp_path, part
 ):
     for number in range(1 + part, 100, 4):
         caller = f"+120255501{number:02}"
         of_all_kinds(stack, keep, sweep, f"conv_{number}_", caller)
-        cut_off(wire, number)
-        code, _, _ = say("erase", caller, "--yes", "--certificate", f"{tmp_path}/{number}.json")
-        wire.calm()
+        cut_off(aws_calls, number)
+        code, _, _ = run_ops("erase", caller, "--yes", "--certificate", f"{tmp_path}/{number}.json")
+        aws_calls.reset()
         if code == 0:
             break
 
@@ -72,13 +72,15 @@ def test_an_erasure_that_fails_after_any_write_is_finished_by_a_second_run(
     assert number > 25
 
 
-def test_audio_is_found_again_after_the_transcript_with_its_caller_is_deleted(stack, keep, sweep, erase, failed, wire):
+def test_audio_is_found_again_after_the_transcript_with_its_caller_is_deleted(
+    stack, keep, sweep, erase, failed, aws_calls
+):
     keep(audio("conv_1"))
     named = staged_key(stage(stack, call("conv_1")))
     sweep()
-    wire.refuse("DeleteObject", "InternalError")
+    aws_calls.refuse("DeleteObject", "InternalError")
     failed(CALLER)
-    wire.calm()
+    aws_calls.reset()
     for version in stack.s3.list_object_versions(Bucket=stack.bucket, Prefix=named).get("Versions", []):
         stack.s3.delete_object(Bucket=stack.bucket, Key=named, VersionId=version["VersionId"])
 
@@ -92,11 +94,13 @@ def test_audio_is_found_again_after_the_transcript_with_its_caller_is_deleted(st
     [("UpdateItem", 1), ("DeleteMessage", 1), ("DeleteObject", 2), ("PutItem", 1)],
     ids=["tombstones", "messages", "objects", "records"],
 )
-def test_ctrl_c_leaves_no_certificate_and_the_next_run_finishes(stack, keep, erase, failed, wire, operation, number):
+def test_ctrl_c_leaves_no_certificate_and_the_next_run_finishes(
+    stack, keep, erase, failed, aws_calls, operation, number
+):
     keep(call("conv_1"), call("conv_2"), f"{CALLER} is no JSON".encode())
-    at(wire, operation, number, press_ctrl_c)
+    at(aws_calls, operation, number, press_ctrl_c)
     assert failed(CALLER) == (130, INTERRUPTED)
-    wire.calm()
+    aws_calls.reset()
 
     code, certificate = erase(CALLER)
 
@@ -109,18 +113,18 @@ def test_ctrl_c_leaves_no_certificate_and_the_next_run_finishes(stack, keep, era
     ids=["caller", "call"],
 )
 def test_status_names_an_interrupted_erasure_until_it_is_finished(
-    stack, keep, erase, failed, ask, wire, words, about, command
+    stack, keep, erase, failed, run_ops_json, aws_calls, words, about, command
 ):
     keep(call("conv_1"))
-    at(wire, "UpdateItem", 1, press_ctrl_c)
+    at(aws_calls, "UpdateItem", 1, press_ctrl_c)
     failed(*words)
-    wire.calm()
+    aws_calls.reset()
 
-    code, found = ask("status")
+    code, found = run_ops_json("status")
     (trouble,) = found["next"]
     finished, _ = erase(*words)
 
     assert (code, finished) == (1, 0)
     assert trouble["trouble"].startswith(f"An erasure of {about} began at 20")
     assert trouble["commands"] == [f"./scripts/ops {command} --yes --stack calls"]
-    assert ask("status")[1]["unfinished_erasures"] == []
+    assert run_ops_json("status")[1]["unfinished_erasures"] == []

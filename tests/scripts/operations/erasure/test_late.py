@@ -27,9 +27,9 @@ def notice_of_a_party() -> dict[str, Any]:
     return {"type": "voice_removed", "data": {"external_number": CALLER, "name": WORDS[CALLER]}}
 
 
-def began(event: dict[str, Any], moment: datetime) -> dict[str, Any]:
+def began(event: dict[str, Any], parse_time: datetime) -> dict[str, Any]:
     """The same call, begun at that time."""
-    metadata = event["data"]["metadata"] | {"start_time_unix_secs": int(moment.timestamp())}
+    metadata = event["data"]["metadata"] | {"start_time_unix_secs": int(parse_time.timestamp())}
     return event | {"data": event["data"] | {"metadata": metadata}}
 
 
@@ -48,8 +48,8 @@ def test_an_earlier_call_that_arrives_after_the_certificate_is_dropped_and_a_lat
     assert stack.object_keys() == {f"{CALLER[1:]}/conv_6.json"}
 
 
-def test_a_number_without_data_can_be_erased_too(stack, keep, ask, erase):
-    _, found = ask("erase", CALLER)
+def test_a_number_without_data_can_be_erased_too(stack, keep, run_ops_json, erase):
+    _, found = run_ops_json("erase", CALLER)
     code, certificate = erase(CALLER)
     keep(call("conv_1"))
 
@@ -69,7 +69,9 @@ def test_an_erasure_that_is_run_again_covers_the_calls_until_then(stack, keep, e
     assert (code, certificate["conversations"], traces(stack)) == (0, ["conv_1"], [])
 
 
-def test_the_erasure_of_a_number_that_keeps_calling_ends_and_keeps_the_later_calls(stack, keep, erase, hosted, wire):
+def test_the_erasure_of_a_number_that_keeps_calling_ends_and_keeps_the_later_calls(
+    stack, keep, erase, hosted, aws_calls
+):
     later = datetime.now(timezone.utc) + timedelta(minutes=1)
     keep(call("conv_1"), call("conv_2") | {"event_timestamp": 9})
     remembered(hosted, CALLER, "conv_1")
@@ -77,15 +79,15 @@ def test_the_erasure_of_a_number_that_keeps_calling_ends_and_keeps_the_later_cal
 
     def one_more() -> None:
         conversation_id = f"later_{next(numbers)}"
-        with wire.paused():
+        with aws_calls.paused():
             keep(began(call(conversation_id), later))
             remembered(hosted, CALLER, conversation_id)
 
-    wire.after("Query", one_more)
+    aws_calls.after("Query", one_more)
 
     code, certificate = erase(CALLER)
 
-    wire.calm()
+    aws_calls.reset()
     assert (code, certificate["complete"], certificate["conversations"]) == (0, True, ["conv_1", "conv_2"])
     kept_calls = {f"later_{number}" for number in range(1, next(numbers))}
     assert len(kept_calls) > 3
@@ -119,13 +121,13 @@ def test_a_message_about_a_later_call_stays(stack, keep, erase):
     assert [json.loads(each["Body"])["conversation_id"] for each in stack.take("MemoryDlqUrl")] == ["conv_2"]
 
 
-def test_an_event_that_an_archiver_has_read_is_not_written_after_the_erasure(stack, keep, erase, wire, context):
+def test_an_event_that_an_archiver_has_read_is_not_written_after_the_erasure(stack, keep, erase, aws_calls, context):
     keep(call("conv_1"))
     check = stage(stack, notice_of_a_party())
     archiver_client = archiver.handler.aws().bucket._s3
     watch(archiver_client)
     worker = Worker(lambda: archive_checks(context, check))
-    started = at(wire, "Query", 3, lambda: (worker.start(), worker.step(), worker.step()))
+    started = at(aws_calls, "Query", 3, lambda: (worker.start(), worker.step(), worker.step()))
 
     code, _ = erase(CALLER)
     while worker.alive:

@@ -56,13 +56,13 @@ def test_a_legal_hold_is_named(stack, lock, keep, erase):
     assert (code, kept_back["why"], kept_back["until"]) == (1, "Object Lock", "its legal hold is removed")
 
 
-def test_an_object_that_a_policy_protects_is_named_without_a_date(stack, keep, erase, wire):
+def test_an_object_that_a_policy_protects_is_named_without_a_date(stack, keep, erase, aws_calls):
     keep(call("conv_1"))
 
     def forbid() -> None:
         raise ClientError({"Error": {"Code": "AccessDenied"}}, "DeleteObject")
 
-    at(wire, "DeleteObject", 1, forbid)
+    at(aws_calls, "DeleteObject", 1, forbid)
 
     code, certificate = erase(CALLER)
 
@@ -70,9 +70,9 @@ def test_an_object_that_a_policy_protects_is_named_without_a_date(stack, keep, e
     assert (code, kept_back["until"]) == (1, "run this again then")
 
 
-def test_an_object_in_an_archive_class_is_named_before_anything_is_deleted(stack, keep, failed, wire):
+def test_an_object_in_an_archive_class_is_named_before_anything_is_deleted(stack, keep, failed, aws_calls):
     keep(call("conv_1"), notice(OTHER))
-    wire.refuse("GetObject", "InvalidObjectState")
+    aws_calls.refuse("GetObject", "InvalidObjectState")
 
     code, sentence = failed(CALLER)
 

@@ -92,10 +92,10 @@ def test_memories_that_mem0_does_not_delete_are_no_erasure(stack, keep, remember
     assert stack.object_keys() == {f"{CALLER[1:]}/conv_1.json"}  # by which they are found again
 
 
-def test_a_stack_without_mem0_says_that_it_cannot_look_there(keep, erase, ask):
+def test_a_stack_without_mem0_says_that_it_cannot_look_there(keep, erase, run_ops_json):
     keep(call("conv_1"))
 
-    _, found = ask("erase", CALLER)
+    _, found = run_ops_json("erase", CALLER)
     code, certificate = erase(CALLER)
 
     assert found["in_mem0"] == "the stack has no Mem0"

@@ -30,14 +30,14 @@ BAD = {
 
 
 @pytest.mark.parametrize(("words", "sentence"), BAD.values(), ids=BAD)
-def test_a_wrong_command_deletes_nothing(keep, stack, say, tmp_path, monkeypatch, words, sentence):
+def test_a_wrong_command_deletes_nothing(keep, stack, run_ops, tmp_path, monkeypatch, words, sentence):
     monkeypatch.chdir(tmp_path)
     Path("mine.json").write_text("mine")
     Path("other.txt").write_text("mine")
     keep(call("conv_1"))
     before = sorted(kept(stack))
 
-    code, out, err = say("erase", *words, "--yes")
+    code, out, err = run_ops("erase", *words, "--yes")
 
     assert (code, out) == (2, "")
     assert sentence in err
@@ -46,20 +46,20 @@ def test_a_wrong_command_deletes_nothing(keep, stack, say, tmp_path, monkeypatch
     assert {each.name: each.read_text() for each in tmp_path.iterdir()} == {"mine.json": "mine", "other.txt": "mine"}
 
 
-def test_the_help_explains_what_it_does_and_how_to_continue(say):
-    code, out, _ = say("erase", "--help")
+def test_the_help_explains_what_it_does_and_how_to_continue(run_ops):
+    code, out, _ = run_ops("erase", "--help")
 
     assert code == 0
     for text in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
         assert text in " ".join(out.split())
 
 
-def test_a_certificate_shows_control_characters_as_text(stack, say, keep, tmp_path):
+def test_a_certificate_shows_control_characters_as_text(stack, run_ops, keep, tmp_path):
     keep(call("conv_1"))
     deploy_outputs(stack.outputs | {"ReplicationBucketArn": "copy\u202e[red]\x9b2J"})
     file = tmp_path / "erasure.json"
 
-    code, out, err = say("erase", CALLER, "--yes", "--certificate", str(file))
+    code, out, err = run_ops("erase", CALLER, "--yes", "--certificate", str(file))
 
     assert code == 0, err
     for text in (out, file.with_suffix(".txt").read_text()):

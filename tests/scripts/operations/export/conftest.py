@@ -20,7 +20,7 @@ DAY = ("--since", "2026-11-21", "--until", "2026-11-22")
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Path:
+def destination(tmp_path: Path) -> Path:
     return tmp_path / "there"
 
 

@@ -20,49 +20,51 @@ def unpacked(archive: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_an_archive_file_holds_the_same_files_and_its_parts_are_removed(stack, ask, there, tmp_path, name):
+def test_an_archive_file_holds_the_same_files_and_its_parts_are_removed(
+    stack, run_ops_json, destination, tmp_path, name
+):
     put_call(stack, "conv_1")
     put_recording(stack, "conv_1")
     archive = tmp_path / name
 
-    code, _ = ask("export", str(archive), *DAY)
-    ask("export", str(there), *DAY)
+    code, _ = run_ops_json("export", str(archive), *DAY)
+    run_ops_json("export", str(destination), *DAY)
 
     assert code == 0
     assert sorted(each.name for each in tmp_path.iterdir()) == [name, "there"]
     assert {key: body for key, body in unpacked(archive).items() if key != "manifest.json"} == {
-        key: body for key, body in files(there).items() if key != "manifest.json"
+        key: body for key, body in files(destination).items() if key != "manifest.json"
     }
     assert archive.stat().st_mode & 0o777 == 0o600
-    assert ask("export", "--verify", str(archive))[0] == 0
+    assert run_ops_json("export", "--verify", str(archive))[0] == 0
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_an_archive_file_that_is_damaged_or_cut_off_does_not_pass(stack, ask, say, tmp_path, name):
+def test_an_archive_file_that_is_damaged_or_cut_off_does_not_pass(stack, run_ops_json, run_ops, tmp_path, name):
     put_call(stack, "conv_1")
     put_recording(stack, "conv_1", os.urandom(50_000))
     archive = tmp_path / name
-    ask("export", str(archive), *DAY)
+    run_ops_json("export", str(archive), *DAY)
     whole = bytearray(archive.read_bytes())
     verdicts = []
 
     for damaged in (whole[: len(whole) // 2], whole[:30_000] + b"1234" + whole[30_004:]):
         archive.write_bytes(damaged)
-        code, out, said = say("export", "--verify", str(archive))
+        code, out, said = run_ops("export", "--verify", str(archive))
         verdicts.append(code)
         assert "damaged" in out + said or "changed" in out
 
     assert verdicts == [1, 1]
 
 
-def test_an_archive_file_is_made_again_as_long_as_its_parts_are_there(stack, ask, tmp_path):
+def test_an_archive_file_is_made_again_as_long_as_its_parts_are_there(stack, run_ops_json, tmp_path):
     put_call(stack, "conv_1")
     frozen = put_recording(stack, "conv_1", StorageClass="GLACIER")
     archive = tmp_path / "calls.zip"
-    code, _ = ask("export", str(archive), *DAY)
+    code, _ = run_ops_json("export", str(archive), *DAY)
     stack.s3.restore_object(Bucket=stack.bucket, Key=frozen, RestoreRequest={"Days": 1})
 
-    again, shown = ask("export", str(archive), *DAY)
+    again, shown = run_ops_json("export", str(archive), *DAY)
 
     assert (code, again, shown["fetched"]) == (1, 0, 1)
     assert unpacked(archive)[frozen] == b"mp3"
@@ -77,13 +79,13 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "says"), DAMAGE.values(), ids=DAMAGE)
-def test_verify_names_each_file_that_differs_from_the_manifest(stack, ask, there, damage, says):
+def test_verify_names_each_file_that_differs_from_the_manifest(stack, run_ops_json, destination, damage, says):
     key = put_call(stack, "conv_1")
-    ask("export", str(there), *DAY)
-    damage(there / key)
-    (there / "more.txt").write_text("more")
+    run_ops_json("export", str(destination), *DAY)
+    damage(destination / key)
+    (destination / "more.txt").write_text("more")
 
-    code, found = ask("export", "--verify", str(there))
+    code, found = run_ops_json("export", "--verify", str(destination))
 
     assert (code, found["title"]) == (1, "2 files, 2 with a problem")
     assert found["rows"] == [
@@ -93,37 +95,40 @@ def test_verify_names_each_file_that_differs_from_the_manifest(stack, ask, there
 
 
 @pytest.mark.parametrize("manifest", ["{", "[]", '{"files": [{"key": 1}]}'], ids=["cut", "a list", "other"])
-def test_a_manifest_that_cannot_be_read_is_reported(say, there, manifest):
-    there.mkdir()
-    (there / "manifest.json").write_text(manifest)
+def test_a_manifest_that_cannot_be_read_is_reported(run_ops, destination, manifest):
+    destination.mkdir()
+    (destination / "manifest.json").write_text(manifest)
 
-    code, _, said = say("export", "--verify", str(there))
+    code, _, said = run_ops("export", "--verify", str(destination))
 
-    assert (code, said) == (1, f"The manifest.json of {there} cannot be read: it is damaged, or not from an export.\n")
+    assert (code, said) == (
+        1,
+        f"The manifest.json of {destination} cannot be read: it is damaged, or not from an export.\n",
+    )
 
 
-def test_an_unfinished_export_does_not_pass_as_complete(say, there):
-    there.mkdir()
-    (there / "records").mkdir()
+def test_an_unfinished_export_does_not_pass_as_complete(run_ops, destination):
+    destination.mkdir()
+    (destination / "records").mkdir()
 
-    code, _, said = say("export", "--verify", str(there))
+    code, _, said = run_ops("export", "--verify", str(destination))
 
     assert code == 1
-    assert f"{there} has no manifest.json: the export is not complete, or this is not an export. Repeat" in said
+    assert f"{destination} has no manifest.json: the export is not complete, or this is not an export. Repeat" in said
 
 
 WAYS_OUT = "Delete it and repeat the export command, or export to another name."
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_a_damaged_archive_file_has_two_ways_out_and_both_commands_name_them(stack, say, tmp_path, name):
+def test_a_damaged_archive_file_has_two_ways_out_and_both_commands_name_them(stack, run_ops, tmp_path, name):
     put_call(stack, "conv_1")
     archive = tmp_path / name
-    say("export", str(archive), *DAY)
+    run_ops("export", str(archive), *DAY)
     archive.write_bytes(archive.read_bytes()[:200])
 
-    checked, _, damage = say("export", "--verify", str(archive))
-    repeated, _, refusal = say("export", str(archive), *DAY)
+    checked, _, damage = run_ops("export", "--verify", str(archive))
+    repeated, _, refusal = run_ops("export", str(archive), *DAY)
 
     assert (checked, repeated) == (1, 2)
     assert damage.endswith(f"it is damaged, or not an archive file. {WAYS_OUT}\n")
@@ -131,25 +136,25 @@ def test_a_damaged_archive_file_has_two_ways_out_and_both_commands_name_them(sta
     assert refusal == f"{archive} exists. {verify} If it is damaged: {WAYS_OUT}\n"
 
 
-def test_a_damaged_file_in_an_archive_file_has_the_two_ways_out_too(stack, ask, tmp_path):
+def test_a_damaged_file_in_an_archive_file_has_the_two_ways_out_too(stack, run_ops_json, tmp_path):
     put_call(stack, "conv_1")
     archive = tmp_path / "calls.zip"
-    ask("export", str(archive), *DAY)
+    run_ops_json("export", str(archive), *DAY)
     whole = unpacked(archive)
     with zipfile.ZipFile(archive, "w") as zipped:
         for name, body in whole.items():
             zipped.writestr(name, body if name == "manifest.json" else b"changed")
 
-    code, found = ask("export", "--verify", str(archive))
+    code, found = run_ops_json("export", "--verify", str(archive))
 
     assert (code, found["next"]) == (1, WAYS_OUT)
 
 
-def test_a_damaged_folder_is_completed_by_the_same_command(stack, ask, there):
+def test_a_damaged_folder_is_completed_by_the_same_command(stack, run_ops_json, destination):
     key = put_call(stack, "conv_1")
-    ask("export", str(there), *DAY)
-    (there / key).unlink()
+    run_ops_json("export", str(destination), *DAY)
+    (destination / key).unlink()
 
-    _, found = ask("export", "--verify", str(there))
+    _, found = run_ops_json("export", "--verify", str(destination))
 
     assert found["next"] == "Delete the damaged files, then repeat the export command: it fetches them again."

@@ -21,20 +21,20 @@ from tests.scripts.operations.export.conftest import (
 )
 
 
-def test_a_call_is_exported_with_all_that_is_kept_of_it(stack, ask, archive, context, there):
+def test_a_call_is_exported_with_all_that_is_kept_of_it(stack, run_ops_json, archive, context, destination):
     archive("conv_1", has_audio=True)
     archive_checks(context, stage_recording(stack, "conv_1", b"mp3", now=NOON))
     put(stack, f"{FOLDER}/conv_1.call_initiation_failure.json", b'{"failure_reason":"busy"}')
     put(stack, f"{FOLDER}/conv_10.json")
     note(stack, "conv_1", "memory#factual", state="done", memories=1)
 
-    code, shown = ask("export", str(there), "--conversation", "conv_1")
+    code, shown = run_ops_json("export", str(destination), "--conversation", "conv_1")
 
     keys = [f"{FOLDER}/conv_1{end}" for end in (".call_initiation_failure.json", ".json", ".mp3")]
     assert (code, shown["calls"], shown["files"], shown["recordings"], shown["fetched"]) == (0, 1, 4, 1, 3)
-    assert exported(there) == {*keys, "records/conv_1.json"}
-    assert {key: files(there)[key] for key in keys} == {key: stack.body(key) for key in keys}
-    record = json.loads(files(there)["records/conv_1.json"])
+    assert exported(destination) == {*keys, "records/conv_1.json"}
+    assert {key: files(destination)[key] for key in keys} == {key: stack.body(key) for key in keys}
+    record = json.loads(files(destination)["records/conv_1.json"])
     assert record["memory#factual"] == {
         "conversation_id": "conv_1", "item": "memory#factual", "state": "done", "memories": 1,
     }  # fmt: skip
@@ -42,12 +42,12 @@ def test_a_call_is_exported_with_all_that_is_kept_of_it(stack, ask, archive, con
     assert len(record["call"]["staged_keys"]) == 2
 
 
-def test_the_manifest_names_each_file_and_its_object(stack, ask, there):
+def test_the_manifest_names_each_file_and_its_object(stack, run_ops_json, destination):
     key = put_call(stack, "conv_1")
 
-    ask("export", str(there), *DAY, "--agent", "")
+    run_ops_json("export", str(destination), *DAY, "--agent", "")
 
-    found, head, body = manifest(there), stack.head(key), files(there)
+    found, head, body = manifest(destination), stack.head(key), files(destination)
     size = sum(map(len, body.values())) - len(body["manifest.json"])
     assert found.pop("exported_at").endswith("Z")
     assert found == {
@@ -72,23 +72,23 @@ def test_the_manifest_names_each_file_and_its_object(stack, ask, there):
     }  # fmt: skip
 
 
-def test_an_event_that_came_before_its_call_is_exported_with_it(stack, ask, archive, context, there):
+def test_an_event_that_came_before_its_call_is_exported_with_it(stack, run_ops_json, archive, context, destination):
     event = {"type": "future", "data": {"conversation_id": "conv_1", "note": "Call back."}}
     archive_checks(context, stage(stack, event, now=NOON))
     archive("conv_1")
 
-    code, _ = ask("export", str(there), "--caller", CALLER)
+    code, _ = run_ops_json("export", str(destination), "--caller", CALLER)
 
     keys = {f"{FOLDER}/conv_1.json", "no-phone/conv_1.future.json"}
-    assert (code, exported(there)) == (0, {*keys, "records/conv_1.json"})
+    assert (code, exported(destination)) == (0, {*keys, "records/conv_1.json"})
 
 
-def test_an_event_in_the_record_that_s3_does_not_have_is_missing(stack, ask, there):
+def test_an_event_in_the_record_that_s3_does_not_have_is_missing(stack, run_ops_json, destination):
     put_call(stack, "conv_1", event_keys={"no-phone/conv_1.future.json"})
 
-    code, _ = ask("export", str(there), "--caller", CALLER)
+    code, _ = run_ops_json("export", str(destination), "--caller", CALLER)
 
-    assert (code, manifest(there)["missing"]) == (
+    assert (code, manifest(destination)["missing"]) == (
         1, [{"key": "no-phone/conv_1.future.json", "conversation_id": "conv_1"}],
     )  # fmt: skip
 
@@ -105,76 +105,76 @@ def test_an_event_in_the_record_that_s3_does_not_have_is_missing(stack, ask, the
     ],
     ids=["range", "open range", "caller", "agent", "no phone", "one"],
 )
-def test_only_the_chosen_calls_are_exported(stack, ask, there, choice, calls):
+def test_only_the_chosen_calls_are_exported(stack, run_ops_json, destination, choice, calls):
     put_call(stack, "conv_1")
     put_call(stack, "conv_1-a", agent_id="agent_2")
     put_call(stack, "conv_other", "no-phone")
     put_call(stack, "conv_late", archived_at="2026-11-23T12:00:00Z")
 
-    code, shown = ask("export", str(there), *choice)
+    code, shown = run_ops_json("export", str(destination), *choice)
 
     assert (code, shown["calls"]) == (0, len(calls))
-    assert {file["conversation_id"] for file in manifest(there)["files"]} == calls
-    assert {Path(name).stem for name in exported(there)} == calls
+    assert {file["conversation_id"] for file in manifest(destination)["files"]} == calls
+    assert {Path(name).stem for name in exported(destination)} == calls
 
 
-def test_recordings_can_be_left_out(stack, ask, there):
+def test_recordings_can_be_left_out(stack, run_ops_json, destination):
     key = put_call(stack, "conv_1")
     put_recording(stack, "conv_1")
 
-    code, _ = ask("export", str(there), *DAY, "--no-audio")
+    code, _ = run_ops_json("export", str(destination), *DAY, "--no-audio")
 
-    assert (code, exported(there)) == (0, {key, "records/conv_1.json"})
+    assert (code, exported(destination)) == (0, {key, "records/conv_1.json"})
 
 
-def test_a_compressed_object_is_exported_as_it_is_stored(stack, ask, there):
+def test_a_compressed_object_is_exported_as_it_is_stored(stack, run_ops_json, destination):
     key = put_call(stack, "conv_1")
     body = gzip.compress(b'{"conversation_id":"conv_1"}')
     put(stack, key, body, ContentEncoding="gzip")
 
-    ask("export", str(there), *DAY)
+    run_ops_json("export", str(destination), *DAY)
 
-    assert files(there)[key] == body
-    assert [file.get("content_encoding") for file in manifest(there)["files"]] == ["gzip", None]
+    assert files(destination)[key] == body
+    assert [file.get("content_encoding") for file in manifest(destination)["files"]] == ["gzip", None]
 
 
-def test_audio_that_waits_for_its_call_has_a_record_and_no_files(stack, ask, there):
+def test_audio_that_waits_for_its_call_has_a_record_and_no_files(stack, run_ops_json, destination):
     note(stack, "conv_1", parked={"staged_key": "staging/x", "order": "1"})
 
-    code, _ = ask("export", str(there), "--conversation", "conv_1")
+    code, _ = run_ops_json("export", str(destination), "--conversation", "conv_1")
 
-    assert (code, exported(there)) == (0, {"records/conv_1.json"})
+    assert (code, exported(destination)) == (0, {"records/conv_1.json"})
 
 
-def test_a_key_that_leads_elsewhere_is_not_exported(stack, ask, there):
+def test_a_key_that_leads_elsewhere_is_not_exported(stack, run_ops_json, destination):
     key = put_call(stack, "conv_1")
     put(stack, f"{FOLDER}/conv_1./../../../outside.json")
 
-    code, _ = ask("export", str(there), *DAY)
+    code, _ = run_ops_json("export", str(destination), *DAY)
 
-    assert (code, exported(there)) == (0, {key, "records/conv_1.json"})
-    assert [each.name for each in there.parent.iterdir()] == ["there"]
+    assert (code, exported(destination)) == (0, {key, "records/conv_1.json"})
+    assert [each.name for each in destination.parent.iterdir()] == ["there"]
 
 
-def test_an_erased_call_is_left_out_and_removed_from_an_export_that_has_it(stack, ask, there):
+def test_an_erased_call_is_left_out_and_removed_from_an_export_that_has_it(stack, run_ops_json, destination):
     key = put_call(stack, "conv_1")
     put_call(stack, "conv_2", "12025550124")
-    ask("export", str(there), *DAY)
+    run_ops_json("export", str(destination), *DAY)
     note(stack, "conv_2", erased_at="2026-11-22T12:00:00Z")
 
-    code, shown = ask("export", str(there), *DAY)
+    code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["calls"]) == (0, 1)
-    assert exported(there) == {key, "records/conv_1.json"}
-    assert not (there / "12025550124").exists()
-    assert "conv_2" not in (there / "manifest.json").read_text()
+    assert exported(destination) == {key, "records/conv_1.json"}
+    assert not (destination / "12025550124").exists()
+    assert "conv_2" not in (destination / "manifest.json").read_text()
 
 
-def test_after_a_choice_without_calls_the_folder_can_be_used_for_another_one(stack, say, there):
+def test_after_a_choice_without_calls_the_folder_can_be_used_for_another_one(stack, run_ops, destination):
     put_call(stack, "conv_1")
 
-    code, _, said = say("export", str(there), "--caller", "+12025550199")
-    again, _, _ = say("export", str(there), "--caller", CALLER)
+    code, _, said = run_ops("export", str(destination), "--caller", "+12025550199")
+    again, _, _ = run_ops("export", str(destination), "--caller", CALLER)
 
     assert (code, again) == (1, 0)
     assert said.endswith("There is nothing to export: no call fits the choice, or it was erased.\n")

@@ -70,43 +70,46 @@ KEY = "records/conv_1.json"
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_a_manifest_that_is_larger_than_its_archive_is_not_read(say, tmp_path, peak, name):
+def test_a_manifest_that_is_larger_than_its_archive_is_not_read(run_ops, tmp_path, peak, name):
     craft(tmp_path / name, [("manifest.json", 100 * MEGABYTE, b" ")])
 
-    code, _, said = say("export", "--verify", str(tmp_path / name))
+    code, _, said = run_ops("export", "--verify", str(tmp_path / name))
 
     assert code == 1
     assert said == f"The manifest.json of {tmp_path / name} cannot be read: it is damaged, or not from an export.\n"
     assert peak() < 50
 
 
-def test_a_manifest_with_holes_is_not_read(say, there, peak):
-    there.mkdir()
-    with (there / "manifest.json").open("wb") as file:
+def test_a_manifest_with_holes_is_not_read(run_ops, destination, peak):
+    destination.mkdir()
+    with (destination / "manifest.json").open("wb") as file:
         file.truncate(100 * MEGABYTE)
 
-    code, _, said = say("export", "--verify", str(there))
+    code, _, said = run_ops("export", "--verify", str(destination))
 
-    assert (code, said) == (1, f"The manifest.json of {there} cannot be read: it is damaged, or not from an export.\n")
+    assert (code, said) == (
+        1,
+        f"The manifest.json of {destination} cannot be read: it is damaged, or not from an export.\n",
+    )
     assert peak() < 50
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_a_file_is_read_no_further_than_the_manifest_says(ask, tmp_path, peak, name):
+def test_a_file_is_read_no_further_than_the_manifest_says(run_ops_json, tmp_path, peak, name):
     craft_export(tmp_path / name, KEY, 100 * MEGABYTE)
 
-    code, found = ask("export", "--verify", str(tmp_path / name))
+    code, found = run_ops_json("export", "--verify", str(tmp_path / name))
 
     assert (code, found["rows"]) == (1, [{"file": KEY, "problem": "it has more than 4 bytes"}])
     assert peak() < 50
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_the_check_ends_after_many_unknown_names(ask, tmp_path, peak, name):
+def test_the_check_ends_after_many_unknown_names(run_ops_json, tmp_path, peak, name):
     names = ("x" * 9 + str(number) for number in range(3_000))
     craft_export(tmp_path / name, KEY, 4, *((each, 0, b"1") for each in names))
 
-    code, found = ask("export", "--verify", str(tmp_path / name))
+    code, found = run_ops_json("export", "--verify", str(tmp_path / name))
 
     assert (code, len(found["rows"])) == (1, 1001)
     assert found["rows"][0] == {"file": "xxxxxxxxx0", "problem": "it is not in the manifest"}
@@ -124,26 +127,26 @@ def test_the_check_ends_after_many_unknown_names(ask, tmp_path, peak, name):
     ],
     ids=["a long name", "a long extended header", "global headers without end", "names without a file"],
 )
-def test_a_header_that_claims_too_much_is_reported_as_damage(say, tmp_path, peak, start, piece, size):
+def test_a_header_that_claims_too_much_is_reported_as_damage(run_ops, tmp_path, peak, start, piece, size):
     archive = tmp_path / "calls.tar.gz"
     with gzip.open(archive, "wb", compresslevel=1) as zipped:
         zipped.write(start)
         shutil.copyfileobj(Repeated(size, piece), zipped)
 
-    code, _, said = say("export", "--verify", str(archive))
+    code, _, said = run_ops("export", "--verify", str(archive))
 
     assert (code, "it is damaged, or not an archive file" in said) == (1, True)
     assert peak() < 50
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
-def test_a_name_that_comes_twice_or_leads_elsewhere_does_not_pass(ask, tmp_path, name):
+def test_a_name_that_comes_twice_or_leads_elsewhere_does_not_pass(run_ops_json, tmp_path, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # zipfile's, about names that come twice
         craft_export(tmp_path / name, KEY, 4, (KEY, 4, b"4321"))
         craft_export(tmp_path / f"out-{name}", "../conv_1.json", 4)
 
-    twice, out = (ask("export", "--verify", str(tmp_path / each)) for each in (name, f"out-{name}"))
+    twice, out = (run_ops_json("export", "--verify", str(tmp_path / each)) for each in (name, f"out-{name}"))
 
     assert [(code, found["rows"]) for code, found in (twice, out)] == [
         (1, [{"file": KEY, "problem": "it is there twice"}]),
@@ -151,7 +154,7 @@ def test_a_name_that_comes_twice_or_leads_elsewhere_does_not_pass(ask, tmp_path,
     ]
 
 
-def test_a_link_in_an_archive_file_does_not_pass(ask, tmp_path):
+def test_a_link_in_an_archive_file_does_not_pass(run_ops_json, tmp_path):
     craft_export(tmp_path / "calls.tar.gz", KEY, 4)
     with gzip.open(tmp_path / "calls.tar.gz") as zipped:
         plain = zipped.read().rstrip(b"\0")
@@ -160,12 +163,12 @@ def test_a_link_in_an_archive_file_does_not_pass(ask, tmp_path):
     padded = plain + b"\0" * (-len(plain) % 512) + link.tobuf() + b"\0" * 1024
     (tmp_path / "calls.tar.gz").write_bytes(gzip.compress(padded))
 
-    code, found = ask("export", "--verify", str(tmp_path / "calls.tar.gz"))
+    code, found = run_ops_json("export", "--verify", str(tmp_path / "calls.tar.gz"))
 
     assert (code, found["rows"]) == (1, [{"file": "records", "problem": "it is not in the manifest"}])
 
 
-def test_a_file_that_claims_more_than_it_holds_is_not_read(ask, tmp_path):
+def test_a_file_that_claims_more_than_it_holds_is_not_read(run_ops_json, tmp_path):
     """A sparse file of GNU tar: its 2^60 bytes of nothing would take years to read."""
     archive, size = tmp_path / "calls.tar.gz", 2**60
     sparse = bytearray(header(tarfile.GNUTYPE_SPARSE, 0))
@@ -179,18 +182,18 @@ def test_a_file_that_claims_more_than_it_holds_is_not_read(ask, tmp_path):
     padded = info.tobuf() + manifest + b"\0" * (-len(manifest) % 512) + bytes(sparse) + b"\0" * 1024
     archive.write_bytes(gzip.compress(padded))
 
-    code, found = ask("export", "--verify", str(archive))
+    code, found = run_ops_json("export", "--verify", str(archive))
 
     assert (code, [row["file"] for row in found["rows"]]) == (1, [KEY])
 
 
-def test_an_archive_file_that_was_packed_again_in_another_order_passes(stack, ask, there, tmp_path):
+def test_an_archive_file_that_was_packed_again_in_another_order_passes(stack, run_ops_json, destination, tmp_path):
     put_call(stack, "conv_1")
-    ask("export", str(there), *DAY)
+    run_ops_json("export", str(destination), *DAY)
     with tarfile.open(tmp_path / "calls.tar.gz", "w:gz") as tarred:
         for name in (FOLDER, "records", "manifest.json"):
-            tarred.add(there / name, name)
+            tarred.add(destination / name, name)
 
-    code, found = ask("export", "--verify", str(tmp_path / "calls.tar.gz"))
+    code, found = run_ops_json("export", "--verify", str(tmp_path / "calls.tar.gz"))
 
     assert (code, found["title"]) == (0, "2 files, 0 with a problem")

@@ -22,16 +22,16 @@ def outside(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("conversation_id", ["../../outside/conv_1", "../records/x", "/tmp/x", "a/b", "\x1b[2J", "x\n"])
 def test_a_record_whose_id_leads_elsewhere_is_reported_and_the_rest_is_exported(
-    stack, say, ask, there, outside, conversation_id
+    stack, run_ops, run_ops_json, destination, outside, conversation_id
 ):
     key = put_call(stack, "conv_1")
     note(stack, conversation_id, folder="../outside", json_key=["no", "key"], audio="none",
          archived_at="2026-11-21T12:00:00Z")  # fmt: skip
 
-    code, out, _ = say("export", str(there), *DAY)
-    found = manifest(there)
+    code, out, _ = run_ops("export", str(destination), *DAY)
+    found = manifest(destination)
 
-    assert (code, exported(there)) == (1, {key, "records/conv_1.json"})
+    assert (code, exported(destination)) == (1, {key, "records/conv_1.json"})
     assert found["unavailable"] == [
         {
             "key": f"records/{conversation_id}.json", "conversation_id": conversation_id,
@@ -41,62 +41,62 @@ def test_a_record_whose_id_leads_elsewhere_is_reported_and_the_rest_is_exported(
     assert found["totals"]["unavailable_calls"] == 1
     assert 'manifest.json lists them under "unavailable"' in " ".join(out.split())
     assert {each.name: each.read_text() for each in outside.iterdir()} == {"conv_1.json": "mine"}
-    assert sorted(each.name for each in there.parent.iterdir()) == ["outside", "there"]
+    assert sorted(each.name for each in destination.parent.iterdir()) == ["outside", "there"]
 
 
 @pytest.mark.parametrize(
     "name", ["../outside/conv_1.json", "records/../../x.json", "manifest.json", "/nowhere/x.json", ""]
 )
-def test_a_folder_refuses_a_file_name_that_no_export_has(there, outside, name):
-    with open_folder(there) as folder, pytest.raises(NameRefusedError):
+def test_a_folder_refuses_a_file_name_that_no_export_has(destination, outside, name):
+    with open_folder(destination) as folder, pytest.raises(NameRefusedError):
         folder.write(name, [b"{}"])
 
-    assert [each.name for each in there.rglob("*.json")] == []
+    assert [each.name for each in destination.rglob("*.json")] == []
     assert (outside / "conv_1.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", ["records", FOLDER, ".export", ".export/lock", ".export/journal.jsonl"])
-def test_a_link_in_the_folder_is_not_followed(stack, say, there, outside, name):
+def test_a_link_in_the_folder_is_not_followed(stack, run_ops, destination, outside, name):
     key = put_call(stack, "conv_1")
-    say("export", str(there), *DAY)
+    run_ops("export", str(destination), *DAY)
     victim = outside / "conv_1.json" if name.startswith(".export/") else outside
-    if (there / name).is_dir():
-        shutil.copytree(there / name, outside, dirs_exist_ok=True)
-        shutil.rmtree(there / name)
+    if (destination / name).is_dir():
+        shutil.copytree(destination / name, outside, dirs_exist_ok=True)
+        shutil.rmtree(destination / name)
     else:
-        (there / name).unlink()
-    (there / name).symlink_to(victim)
+        (destination / name).unlink()
+    (destination / name).symlink_to(victim)
     put(stack, key, b"changed")
     before = files(outside)
 
-    code, _, said = say("export", str(there), *DAY)
+    code, _, said = run_ops("export", str(destination), *DAY)
 
     assert (code, said) == (
-        2, f"{there / name} is a link, and an export has no links: name a new or an empty folder.\n",
+        2, f"{destination / name} is a link, and an export has no links: name a new or an empty folder.\n",
     )  # fmt: skip
     assert files(outside) == before
 
 
-def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(stack, ask, there, outside):
+def test_a_link_in_place_of_a_file_is_replaced_and_not_followed(stack, run_ops_json, destination, outside):
     key = put_call(stack, "mine_")
-    ask("export", str(there), *DAY)
-    (outside / "conv_1.json").write_text("1" * len(files(there)[key]))
-    (there / key).unlink()
-    (there / key).symlink_to(outside / "conv_1.json")
+    run_ops_json("export", str(destination), *DAY)
+    (outside / "conv_1.json").write_text("1" * len(files(destination)[key]))
+    (destination / key).unlink()
+    (destination / key).symlink_to(outside / "conv_1.json")
 
-    unchecked = ask("export", "--verify", str(there))
-    code, shown = ask("export", str(there), *DAY)
+    unchecked = run_ops_json("export", "--verify", str(destination))
+    code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (unchecked[0], unchecked[1]["rows"]) == (1, [{"file": key, "problem": "it is a link"}])
-    assert (code, shown["fetched"], (there / key).is_symlink()) == (0, 1, False)
-    assert files(there)[key] == b"mine_"
+    assert (code, shown["fetched"], (destination / key).is_symlink()) == (0, 1, False)
+    assert files(destination)[key] == b"mine_"
     assert (outside / "conv_1.json").read_text() == "11111"
 
 
-def test_foreign_lines_in_the_journal_are_ignored(stack, ask, there, outside):
+def test_foreign_lines_in_the_journal_are_ignored(stack, run_ops_json, destination, outside):
     put_call(stack, "conv_1")
-    ask("export", str(there), *DAY)
-    journal = there / ".export" / "journal.jsonl"
+    run_ops_json("export", str(destination), *DAY)
+    journal = destination / ".export" / "journal.jsonl"
     lines = [
         {"key": "../outside/conv_1.json", "conversation_id": "conv_1", "size": 4, "sha256": "0"},
         {"key": 5, "conversation_id": "conv_1", "size": 4, "sha256": "0"},
@@ -104,22 +104,22 @@ def test_foreign_lines_in_the_journal_are_ignored(stack, ask, there, outside):
     ]  # fmt: skip
     journal.write_text(journal.read_text() + "".join(f"{json.dumps(line)}\n" for line in lines))
 
-    code, shown = ask("export", str(there), *DAY)
+    code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["fetched"]) == (0, 0)
-    assert "outside" not in journal.read_text() + (there / "manifest.json").read_text()
+    assert "outside" not in journal.read_text() + (destination / "manifest.json").read_text()
     assert (outside / "conv_1.json").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
     "header", ["5", "[]", '{"asked": {}}', '{"version":1,"stack":"","asked":{},"since":5,"until":""}']
 )
-def test_a_journal_that_no_export_wrote_makes_no_export_of_a_folder(stack, say, there, header):
+def test_a_journal_that_no_export_wrote_makes_no_export_of_a_folder(stack, run_ops, destination, header):
     put_call(stack, "conv_1")
-    (there / ".export").mkdir(parents=True)
-    (there / ".export" / "journal.jsonl").write_text(header)
-    (there / "letter.txt").write_text("Dear …")
+    (destination / ".export").mkdir(parents=True)
+    (destination / ".export" / "journal.jsonl").write_text(header)
+    (destination / "letter.txt").write_text("Dear …")
 
-    code, _, said = say("export", str(there), *DAY)
+    code, _, said = run_ops("export", str(destination), *DAY)
 
-    assert (code, said) == (2, f"{there} holds something else: name a new or an empty folder.\n")
+    assert (code, said) == (2, f"{destination} holds something else: name a new or an empty folder.\n")

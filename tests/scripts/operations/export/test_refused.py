@@ -20,34 +20,34 @@ from tests.scripts.operations.export.conftest import (
 )
 
 
-def test_a_folder_that_holds_something_else_is_left_alone(stack, say, there):
+def test_a_folder_that_holds_something_else_is_left_alone(stack, run_ops, destination):
     put_call(stack, "conv_1")
-    there.mkdir()
-    (there / "letter.txt").write_text("Dear …")
+    destination.mkdir()
+    (destination / "letter.txt").write_text("Dear …")
 
-    code, _, said = say("export", str(there), *DAY)
+    code, _, said = run_ops("export", str(destination), *DAY)
 
-    assert (code, said) == (2, f"{there} holds something else: name a new or an empty folder.\n")
-    assert [each.name for each in there.iterdir()] == ["letter.txt"]
+    assert (code, said) == (2, f"{destination} holds something else: name a new or an empty folder.\n")
+    assert [each.name for each in destination.iterdir()] == ["letter.txt"]
 
 
-def test_an_export_of_another_choice_is_left_alone(stack, say, there):
+def test_an_export_of_another_choice_is_left_alone(stack, run_ops, destination):
     put_call(stack, "conv_1")
-    say("export", str(there), *DAY)
-    before = files(there)
+    run_ops("export", str(destination), *DAY)
+    before = files(destination)
 
-    code, _, said = say("export", str(there), *DAY, "--no-audio")
+    code, _, said = run_ops("export", str(destination), *DAY, "--no-audio")
 
-    assert (code, files(there)) == (2, before)
-    assert said == f"{there} holds an export of another choice: choose as before, or name another folder.\n"
+    assert (code, files(destination)) == (2, before)
+    assert said == f"{destination} holds an export of another choice: choose as before, or name another folder.\n"
 
 
-def test_two_runs_do_not_write_into_one_folder(stack, say, there):
+def test_two_runs_do_not_write_into_one_folder(stack, run_ops, destination):
     put_call(stack, "conv_1")
-    with open_folder(there):
-        code, _, said = say("export", str(there), *DAY)
+    with open_folder(destination):
+        code, _, said = run_ops("export", str(destination), *DAY)
 
-    assert (code, said) == (1, f"Another export to {there} is running.\n")
+    assert (code, said) == (1, f"Another export to {destination} is running.\n")
 
 
 UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a folder, a file.zip or a file.tar.gz."
@@ -86,12 +86,12 @@ UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a fold
         "verify a choice",
     ],
 )
-def test_what_cannot_be_done_is_explained_in_a_sentence(stack, say, tmp_path, monkeypatch, words, says):
+def test_what_cannot_be_done_is_explained_in_a_sentence(stack, run_ops, tmp_path, monkeypatch, words, says):
     monkeypatch.chdir(tmp_path)
     for name in ("file", "file.zip"):
         Path(name).write_text("a letter")
 
-    code, _, said = say("export", *words)
+    code, _, said = run_ops("export", *words)
 
     assert code in (1, 2)
     assert says in said
@@ -99,17 +99,17 @@ def test_what_cannot_be_done_is_explained_in_a_sentence(stack, say, tmp_path, mo
     assert sorted(each.name for each in tmp_path.iterdir()) == ["file", "file.zip"]
 
 
-def test_a_recording_in_an_archive_class_is_named_and_the_rest_is_exported(stack, ask, there):
+def test_a_recording_in_an_archive_class_is_named_and_the_rest_is_exported(stack, run_ops_json, destination):
     cold, warm = put_call(stack, "conv_cold"), put_call(stack, "conv_warm")
     frozen = put_recording(stack, "conv_cold", StorageClass="DEEP_ARCHIVE")
 
-    code, shown = ask("export", str(there), *DAY)
-    verified, checked = ask("export", "--verify", str(there))
+    code, shown = run_ops_json("export", str(destination), *DAY)
+    verified, checked = run_ops_json("export", "--verify", str(destination))
 
     assert (code, shown["unavailable_calls"], shown["calls"]) == (1, 1, 2)
     assert f"aws s3api restore-object --bucket {stack.bucket} --key KEY" in shown["next"]
-    assert exported(there) == {cold, warm, "records/conv_cold.json", "records/conv_warm.json"}
-    assert manifest(there)["unavailable"] == [
+    assert exported(destination) == {cold, warm, "records/conv_cold.json", "records/conv_warm.json"}
+    assert manifest(destination)["unavailable"] == [
         {"key": frozen, "conversation_id": "conv_cold", "storage_class": "DEEP_ARCHIVE"}
     ]
     assert (verified, checked["title"]) == (
@@ -118,51 +118,51 @@ def test_a_recording_in_an_archive_class_is_named_and_the_rest_is_exported(stack
     )
 
 
-def test_an_object_in_the_record_that_s3_does_not_have_is_named(stack, ask, there):
+def test_an_object_in_the_record_that_s3_does_not_have_is_named(stack, run_ops_json, destination):
     put_call(stack, "conv_1")
     key = put_recording(stack, "conv_1")
     stack.s3.delete_object(Bucket=stack.bucket, Key=key)
 
-    code, shown = ask("export", str(there), *DAY)
+    code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["missing"]) == (1, 1)
     assert "ops verify CONVERSATION" in shown["next"]
-    assert manifest(there)["missing"] == [{"key": key, "conversation_id": "conv_1"}]
+    assert manifest(destination)["missing"] == [{"key": key, "conversation_id": "conv_1"}]
 
 
-def test_a_full_disk_is_reported_and_with_space_the_export_continues(stack, say, ask, there):
+def test_a_full_disk_is_reported_and_with_space_the_export_continues(stack, run_ops, run_ops_json, destination):
     put_call(stack, "conv_1")
     key = put_recording(stack, "conv_1", os.urandom(3_000_000))
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
     try:
-        code, _, said = say("export", str(there), *DAY)
+        code, _, said = run_ops("export", str(destination), *DAY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    left = exported(there), sorted(each.name for each in (there / ".export").iterdir())
+    left = exported(destination), sorted(each.name for each in (destination / ".export").iterdir())
 
-    again, _ = ask("export", str(there), *DAY)
+    again, _ = run_ops_json("export", str(destination), *DAY)
 
-    why = f"{there} could not be written (File too large)."
+    why = f"{destination} could not be written (File too large)."
     assert (code, said.strip()) == (1, f"{why} The files so far stay: the same command continues.")
     assert left == ({f"{FOLDER}/conv_1.json"}, ["journal.jsonl", "lock"])
-    assert (again, files(there)[key]) == (0, stack.body(key))
+    assert (again, files(destination)[key]) == (0, stack.body(key))
 
 
-def test_a_missing_permission_is_named_and_the_export_is_no_longer_complete(stack, say, wire, there):
+def test_a_missing_permission_is_named_and_the_export_is_no_longer_complete(stack, run_ops, aws_calls, destination):
     key = put_call(stack, "conv_1")
-    say("export", str(there), *DAY)
+    run_ops("export", str(destination), *DAY)
     put(stack, key, b"changed")
-    wire.refuse("GetObject")
+    aws_calls.refuse("GetObject")
 
-    code, _, said = say("export", str(there), *DAY)
+    code, _, said = run_ops("export", str(destination), *DAY)
 
     assert code == 2
     assert said.endswith("AWS refused GetObject (AccessDenied): your credentials may not do this.\n")
-    assert not (there / "manifest.json").exists()
+    assert not (destination / "manifest.json").exists()
 
 
-def test_only_its_owner_may_read_an_export_with_any_umask(stack, ask, tmp_path, careless):
+def test_only_its_owner_may_read_an_export_with_any_umask(stack, run_ops_json, tmp_path, open_umask):
     put_call(stack, "conv_1")
     frozen = put_recording(stack, "conv_1", StorageClass="GLACIER")
     empty = tmp_path / "empty"
@@ -171,10 +171,10 @@ def test_only_its_owner_may_read_an_export_with_any_umask(stack, ask, tmp_path, 
     archive = tmp_path / "calls.zip"
 
     for destination in (empty, new, archive):
-        ask("export", str(destination), *DAY)
+        run_ops_json("export", str(destination), *DAY)
     archive_modes = modes(tmp_path / "calls.zip") | modes(tmp_path / "calls.zip.parts")
     stack.s3.restore_object(Bucket=stack.bucket, Key=frozen, RestoreRequest={"Days": 1})
-    ask("export", str(archive), *DAY)
+    run_ops_json("export", str(archive), *DAY)
 
     folders = {"export": "700", ".export": "700", FOLDER: "700", "records": "700"}
     inside = {"manifest.json": "600", "conv_1.json": "600", "journal.jsonl": "600", "lock": "600"}

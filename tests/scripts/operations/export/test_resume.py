@@ -49,77 +49,80 @@ def noted(path: Path) -> list[bytes]:
     return journal.read_bytes().split(b"\n")[1:-1] if journal.exists() else []
 
 
-def test_an_export_that_is_killed_half_way_continues(stack, ask, many, wire, there, monkeypatch):
+def test_an_export_that_is_killed_half_way_continues(stack, run_ops_json, many, aws_calls, destination, monkeypatch):
     monkeypatch.setattr("shared.bucket.LISTED", 7)  # several pages, and several groups, for each caller
     monkeypatch.setattr("scripts.operations.exports.download.TOGETHER", 5)
-    process = start("export", str(there), *DAY)
+    process = start("export", str(destination), *DAY)
     with at_most(LONGEST, lambda: os.kill(process, signal.SIGKILL)):
-        while len(noted(there)) < COUNT and os.waitpid(process, os.WNOHANG) == (0, 0):
+        while len(noted(destination)) < COUNT and os.waitpid(process, os.WNOHANG) == (0, 0):
             time.sleep(0.01)
     os.kill(process, signal.SIGKILL)
     _, status = os.waitpid(process, 0)
-    kept, complete = {json.loads(line)["key"] for line in noted(there)}, (there / "manifest.json").exists()
-    whole = all(body == many[name] for name, body in files(there).items() if name in many)
+    kept, complete = {json.loads(line)["key"] for line in noted(destination)}, (destination / "manifest.json").exists()
+    whole = all(body == many[name] for name, body in files(destination).items() if name in many)
     gets: list[None] = []
-    wire.after("GetObject", lambda: gets.append(None))
+    aws_calls.after("GetObject", lambda: gets.append(None))
 
-    code, shown = ask("export", str(there), *DAY)
+    code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (os.WTERMSIG(status), complete, whole) == (signal.SIGKILL, False, True)
     assert (code, shown["calls"], shown["files"]) == (0, COUNT, 2 * COUNT)
     assert len(gets) == shown["fetched"] == COUNT - len(kept & many.keys())
-    assert {name: body for name, body in files(there).items() if name in many} == many
-    assert ask("export", "--verify", str(there)) == (0, {"title": f"{2 * COUNT} files, 0 with a problem", "rows": []})
-    assert sorted(each.name for each in (there / ".export").iterdir()) == ["journal.jsonl", "lock"]
+    assert {name: body for name, body in files(destination).items() if name in many} == many
+    assert run_ops_json("export", "--verify", str(destination)) == (
+        0,
+        {"title": f"{2 * COUNT} files, 0 with a problem", "rows": []},
+    )
+    assert sorted(each.name for each in (destination / ".export").iterdir()) == ["journal.jsonl", "lock"]
 
 
-def test_only_what_is_missing_or_changed_is_fetched_again(stack, ask, wire, there):
+def test_only_what_is_missing_or_changed_is_fetched_again(stack, run_ops_json, aws_calls, destination):
     same, changed, lost, cut = (put_call(stack, f"conv_{name}") for name in ("same", "changed", "lost", "cut"))
-    ask("export", str(there), *DAY)
+    run_ops_json("export", str(destination), *DAY)
     put(stack, changed, b"CONV_changed")
-    (there / lost).unlink()
-    (there / cut).write_bytes(b"c")
+    (destination / lost).unlink()
+    (destination / cut).write_bytes(b"c")
     gets: list[None] = []
-    wire.after("GetObject", lambda: gets.append(None))
+    aws_calls.after("GetObject", lambda: gets.append(None))
 
-    code, shown = ask("export", str(there), *DAY)
+    code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["fetched"], len(gets)) == (0, 3, 3)
-    assert [files(there)[key] for key in (same, changed, lost, cut)] == [
+    assert [files(destination)[key] for key in (same, changed, lost, cut)] == [
         b"conv_same", b"CONV_changed", b"conv_lost", b"conv_cut",
     ]  # fmt: skip
-    assert ask("export", "--verify", str(there))[0] == 0
+    assert run_ops_json("export", "--verify", str(destination))[0] == 0
 
 
-def test_hours_ago_count_from_the_first_run(stack, ask, there):
+def test_hours_ago_count_from_the_first_run(stack, run_ops_json, destination):
     put_call(stack, "conv_1")
-    ask("export", str(there), "--since", "900000h")
-    first = manifest(there)["choice"]
+    run_ops_json("export", str(destination), "--since", "900000h")
+    first = manifest(destination)["choice"]
 
-    ask("export", str(there), "--since", "900000h")
+    run_ops_json("export", str(destination), "--since", "900000h")
 
-    assert manifest(there)["choice"] == first
+    assert manifest(destination)["choice"] == first
     assert first["since"] != "900000h"
 
 
-def test_a_journal_that_ends_within_a_line_loses_only_that_line(stack, ask, there):
+def test_a_journal_that_ends_within_a_line_loses_only_that_line(stack, run_ops_json, destination):
     put_call(stack, "conv_1")
     put_call(stack, "conv_2", "12025550124")
-    ask("export", str(there), *DAY)
-    journal = there / ".export" / "journal.jsonl"
+    run_ops_json("export", str(destination), *DAY)
+    journal = destination / ".export" / "journal.jsonl"
     whole = [line for line in journal.read_text().splitlines(keepends=True) if "records/" not in line]
     journal.write_text("".join(whole)[:-9])
-    (there / ".export" / "tmp123").write_text("half a rec")
+    (destination / ".export" / "tmp123").write_text("half a rec")
 
-    code, shown = ask("export", str(there), *DAY)
-    again = ask("export", str(there), *DAY)
+    code, shown = run_ops_json("export", str(destination), *DAY)
+    again = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["fetched"], shown["files"]) == (0, 1, 4)
     assert again[1]["fetched"] == 0
-    assert sorted(each.name for each in (there / ".export").iterdir()) == ["journal.jsonl", "lock"]
+    assert sorted(each.name for each in (destination / ".export").iterdir()) == ["journal.jsonl", "lock"]
 
 
-def test_after_ctrl_c_the_same_command_continues(stack, say, ask, wire, there):
+def test_after_ctrl_c_the_same_command_continues(stack, run_ops, run_ops_json, aws_calls, destination):
     for number in range(20):
         put_call(stack, f"conv_{number}")
     gets: list[None] = []
@@ -131,26 +134,26 @@ def test_after_ctrl_c_the_same_command_continues(stack, say, ask, wire, there):
         elif len(gets) > 5:
             time.sleep(0.2)  # so that they are not all through before Ctrl-C is heard
 
-    wire.after("GetObject", press)
+    aws_calls.after("GetObject", press)
 
-    code, _, said = say("export", str(there), *DAY)
-    complete = (there / "manifest.json").exists()
-    wire.calm()
-    again, shown = ask("export", str(there), *DAY)
+    code, _, said = run_ops("export", str(destination), *DAY)
+    complete = (destination / "manifest.json").exists()
+    aws_calls.reset()
+    again, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, complete, again, shown["files"]) == (130, False, 0, 40)
     assert said.endswith(f"{INTERRUPTED}\n")
     assert 0 < shown["fetched"] < 20
 
 
-def test_a_connection_that_breaks_is_tried_again(stack, ask, wire, there):
+def test_a_connection_that_breaks_is_tried_again(stack, run_ops_json, aws_calls, destination):
     key = put_call(stack, "conv_1")
     broken = stack.s3.get_object(Bucket=stack.bucket, Key=key) | {"Body": StreamingBody(BytesIO(b"co"), 6)}
-    wire.answer("GetObject", broken)
+    aws_calls.answer("GetObject", broken)
 
-    code, _ = ask("export", str(there), *DAY)
+    code, _ = run_ops_json("export", str(destination), *DAY)
 
-    assert (code, files(there)[key]) == (0, b"conv_1")
+    assert (code, files(destination)[key]) == (0, b"conv_1")
 
 
 def test_the_items_of_a_group_of_calls_fit_into_one_request():

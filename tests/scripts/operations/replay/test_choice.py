@@ -8,10 +8,10 @@ from tests.scripts.operations.conftest import CALLER, NOON, table
 from tests.scripts.operations.replay.conftest import FAST, claimed, staged
 
 
-def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, ask):
+def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, run_ops_json):
     key = staged(stack, "conv_1", NOON)
 
-    code, found = ask("replay", "--since", "2026-11-21", "--yes")
+    code, found = run_ops_json("replay", "--since", "2026-11-21", "--yes")
 
     (message,) = stack.take("ArchiveQueueUrl")
     expected = ClaimCheck(key[-69:-5], key, "2026-11-21T12:00:00Z", "replay", force=False)
@@ -19,15 +19,15 @@ def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, ask):
     assert json.loads(message["Body"]) == json.loads(expected.to_json())
 
 
-def test_force_is_in_the_claim_check(stack, ask):
+def test_force_is_in_the_claim_check(stack, run_ops_json):
     staged(stack, "conv_1", NOON)
 
-    ask("replay", "--since", "2026-11-21", "--force", "--yes")
+    run_ops_json("replay", "--since", "2026-11-21", "--force", "--yes")
 
     assert [json.loads(message["Body"])["force"] for message in stack.take("ArchiveQueueUrl")] == [True]
 
 
-def test_staged_bodies_are_chosen_by_when_they_came(stack, ask, subtests):
+def test_staged_bodies_are_chosen_by_when_they_came(stack, run_ops_json, subtests):
     times = [NOON, NOON + timedelta(minutes=40), NOON + timedelta(minutes=80), NOON + timedelta(days=1)]
     keys = [staged(stack, f"conv_{number}", at) for number, at in enumerate(times)]
 
@@ -41,41 +41,41 @@ def test_staged_bodies_are_chosen_by_when_they_came(stack, ask, subtests):
         ("--since 2026-11-22 --until 2026-11-23", [3]),
     ):
         with subtests.test(choice):
-            ask("replay", *choice.split(), *FAST, "--yes")
+            run_ops_json("replay", *choice.split(), *FAST, "--yes")
 
             assert claimed(stack) == sorted(keys[number] for number in chosen)
 
 
-def test_an_object_under_staging_that_is_no_staged_body_is_not_sent(stack, ask):
+def test_an_object_under_staging_that_is_no_staged_body_is_not_sent(stack, run_ops_json):
     stack.s3.put_object(Bucket=stack.bucket, Key="staging/2026/11/21/12/notes.txt", Body=b"")
 
-    _, found = ask("replay", "--since", "2020-01-01")
+    _, found = run_ops_json("replay", "--since", "2020-01-01")
 
     assert found["staged_bodies"] == 0
 
 
-def test_with_unarchived_only_unfinished_bodies_are_chosen(stack, ask):
+def test_with_unarchived_only_unfinished_bodies_are_chosen(stack, run_ops_json):
     staged(stack, "conv_1", NOON, archived=True)
     left = staged(stack, "conv_2", NOON)
 
-    ask("replay", "--since", "2026-11-21", "--unarchived", "--yes")
+    run_ops_json("replay", "--since", "2026-11-21", "--unarchived", "--yes")
 
     assert claimed(stack) == [left]
 
 
-def test_a_callers_bodies_are_chosen_however_the_number_is_written(stack, ask, archive, subtests):
+def test_a_callers_bodies_are_chosen_however_the_number_is_written(stack, run_ops_json, archive, subtests):
     anonymous = archive("conv_1", number="anonymous")
     mine = sorted([archive("conv_2"), archive("conv_3")])
     archive("conv_4", number="+12025550199")
 
     for caller in (CALLER, "12025550123", "+1 (202) 555-0123", "no-phone"):
         with subtests.test(caller):
-            ask("replay", "--caller", caller, *FAST, "--yes")
+            run_ops_json("replay", "--caller", caller, *FAST, "--yes")
 
             assert claimed(stack) == ([anonymous] if caller == "no-phone" else mine)
 
 
-def test_choices_narrow_each_other(stack, ask, archive, subtests):
+def test_choices_narrow_each_other(stack, run_ops_json, archive, subtests):
     later = NOON + timedelta(hours=1)
     keys = [
         archive("conv_0"),
@@ -96,12 +96,12 @@ def test_choices_narrow_each_other(stack, ask, archive, subtests):
         ("--conversation conv_2 --until 2026-11-21T13:00", []),
     ):
         with subtests.test(choice):
-            ask("replay", *choice.split(), *FAST, "--yes")
+            run_ops_json("replay", *choice.split(), *FAST, "--yes")
 
             assert claimed(stack) == sorted(keys[number] for number in chosen)
 
 
-def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, ask, archive, subtests):
+def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, run_ops_json, archive, subtests):
     """By the digits of a SIP URI; and by the number of a later transcript, whose call stays in its folder."""
     sip = archive("conv_sip", number="sip:+12025550144@example.com")
     first = archive("conv_late", number="anonymous")
@@ -109,7 +109,7 @@ def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, ask, 
 
     for caller, chosen in (("+12025550144", [sip]), ("12025550155", [first, later]), ("no-phone", [sip, first, later])):
         with subtests.test(caller):
-            ask("replay", "--caller", caller, *FAST, "--yes")
+            run_ops_json("replay", "--caller", caller, *FAST, "--yes")
 
             assert claimed(stack) == sorted(chosen)
 
@@ -117,7 +117,7 @@ def test_a_caller_is_found_by_every_number_that_a_call_came_to_name(stack, ask, 
 CALLS = 101  # one more than DynamoDB reads in a batch
 
 
-def test_a_caller_with_more_calls_than_a_batch_is_complete(stack, ask, monkeypatch):
+def test_a_caller_with_more_calls_than_a_batch_is_complete(stack, run_ops_json, monkeypatch):
     monkeypatch.setattr("shared.bucket.LISTED", 7)
     keys = []
     with table(stack).batch_writer() as batch:
@@ -139,37 +139,37 @@ def test_a_caller_with_more_calls_than_a_batch_is_complete(stack, ask, monkeypat
                 }
             )
 
-    _, found = ask("replay", "--caller", CALLER, *FAST, "--yes")
+    _, found = run_ops_json("replay", "--caller", CALLER, *FAST, "--yes")
 
     assert found["sent"] == CALLS
     assert claimed(stack) == keys
 
 
-def test_bodies_that_have_expired_are_left_out(stack, ask, archive):
+def test_bodies_that_have_expired_are_left_out(stack, run_ops_json, archive):
     gone, there = archive("conv_1"), archive("conv_2")
     stack.s3.delete_object(Bucket=stack.bucket, Key=gone)
 
-    ask("replay", "--caller", CALLER, "--yes")
+    run_ops_json("replay", "--caller", CALLER, "--yes")
 
     assert claimed(stack) == [there]
 
 
-def test_one_staged_body_is_chosen_by_its_key(stack, ask):
+def test_one_staged_body_is_chosen_by_its_key(stack, run_ops_json):
     key = staged(stack, "conv_1", NOON)
     staged(stack, "conv_2", NOON)
 
-    ask("replay", "--key", key, "--yes")
+    run_ops_json("replay", "--key", key, "--yes")
 
     (message,) = stack.take("ArchiveQueueUrl")
     assert json.loads(message["Body"])["staged_key"] == key
     assert json.loads(message["Body"])["received_at"] == "2026-11-21T12:00:00Z"
 
 
-def test_a_body_without_a_record_is_chosen_by_its_time(stack, ask):
+def test_a_body_without_a_record_is_chosen_by_its_time(stack, run_ops_json):
     staged(stack, "conv_1", NOON)
 
-    code, by_call = ask("replay", "--conversation", "conv_1")
-    _, by_time = ask("replay", "--since", "2026-11-22", "--until", "2026-11-23")
+    code, by_call = run_ops_json("replay", "--conversation", "conv_1")
+    _, by_time = run_ops_json("replay", "--since", "2026-11-22", "--until", "2026-11-23")
 
     assert (code, by_call["staged_bodies"]) == (0, 0)
     assert by_call["next"] == (

@@ -23,54 +23,54 @@ def set_aside(stack: Stack, key: str, **attributes: str) -> None:
     stack.sqs.send_message(QueueUrl=stack.outputs["ArchiveDlqUrl"], MessageBody=body, MessageAttributes=values)
 
 
-def test_a_dropped_body_stays_out_of_a_replay(stack, ask):
+def test_a_dropped_body_stays_out_of_a_replay(stack, run_ops_json):
     dropped, other = staged(stack, "conv_1", NOON), staged(stack, "conv_2", NOON)
     drop(stack, dropped)
 
     for choice in ((), ("--unarchived",)):
-        _, found = ask("replay", *RANGE, *choice, "--yes")
+        _, found = run_ops_json("replay", *RANGE, *choice, "--yes")
 
         assert (found["sent"], found["dropped"], claimed(stack)) == (1, 1, [other])
 
 
-def test_a_dropped_body_is_replayed_if_it_is_asked_for(stack, ask):
+def test_a_dropped_body_is_replayed_if_it_is_asked_for(stack, run_ops_json):
     dropped, other = staged(stack, "conv_1", NOON), staged(stack, "conv_2", NOON)
     drop(stack, dropped)
 
-    ask("replay", *RANGE, "--unarchived", "--dropped", "--yes")
+    run_ops_json("replay", *RANGE, "--unarchived", "--dropped", "--yes")
     assert claimed(stack) == sorted([dropped, other])
 
-    ask("replay", "--key", dropped, "--yes")
+    run_ops_json("replay", "--key", dropped, "--yes")
     assert claimed(stack) == [dropped]
 
 
-def test_a_body_that_was_archived_after_its_drop_is_replayed_as_any_other(stack, ask):
+def test_a_body_that_was_archived_after_its_drop_is_replayed_as_any_other(stack, run_ops_json):
     key = staged(stack, "conv_1", NOON)
     drop(stack, key)
     tag(stack, key)
 
-    _, found = ask("replay", *RANGE, "--yes")
+    _, found = run_ops_json("replay", *RANGE, "--yes")
 
     assert (found["dropped"], claimed(stack)) == (0, [key])
 
 
-def test_a_poison_body_whose_message_waits_in_the_dead_letter_queue_stays_out(stack, ask):
+def test_a_poison_body_whose_message_waits_in_the_dead_letter_queue_stays_out(stack, run_ops_json):
     poison, failed = staged(stack, "conv_1", NOON), staged(stack, "conv_2", NOON)
     set_aside(stack, poison, step="webhook", error="The body is not JSON.")
     set_aside(stack, failed)
 
-    _, found = ask("replay", *RANGE, "--unarchived", "--yes")
+    _, found = run_ops_json("replay", *RANGE, "--unarchived", "--yes")
 
     assert (found["poison"], claimed(stack)) == (1, [failed])
     assert len(stack.take("ArchiveDlqUrl")) == 2
 
 
-def test_left_out_bodies_are_reported_with_the_command_that_shows_or_sends_them(stack, ask):
+def test_left_out_bodies_are_reported_with_the_command_that_shows_or_sends_them(stack, run_ops_json):
     dropped, poison = staged(stack, "conv_1", NOON), staged(stack, "conv_2", NOON)
     drop(stack, dropped)
     set_aside(stack, poison, step="webhook", error="The body is not JSON.")
 
-    _, found = ask("replay", *RANGE, "--unarchived")
+    _, found = run_ops_json("replay", *RANGE, "--unarchived")
 
     assert found["staged_bodies"] == 0
     assert found["next"].splitlines() == [
@@ -80,22 +80,22 @@ def test_left_out_bodies_are_reported_with_the_command_that_shows_or_sends_them(
     ]
 
 
-def test_a_replay_of_memories_alone_does_not_read_the_dead_letters(stack, ask, archive, wire):
+def test_a_replay_of_memories_alone_does_not_read_the_dead_letters(stack, run_ops_json, archive, aws_calls):
     archive("conv_1")
 
-    _, found = ask("replay", "--caller", CALLER, "--only", "memory")
+    _, found = run_ops_json("replay", "--caller", CALLER, "--only", "memory")
 
     assert found["calls"] == 1
     assert "dropped" not in found
-    assert wire.seen["ReceiveMessage"] == 0
+    assert aws_calls.seen["ReceiveMessage"] == 0
 
 
-def test_the_record_of_a_call_names_a_dropped_body_too(stack, ask, archive):
+def test_the_record_of_a_call_names_a_dropped_body_too(stack, run_ops_json, archive):
     key = archive("conv_1")
     newer = staged(stack, "conv_2", NOON)
     note(stack, "conv_1", staged_keys={key, newer})
     drop(stack, newer)
 
-    ask("replay", "--conversation", "conv_1", "--yes")
+    run_ops_json("replay", "--conversation", "conv_1", "--yes")
 
     assert claimed(stack) == [key]

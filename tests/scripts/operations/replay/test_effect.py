@@ -13,30 +13,30 @@ from tests.scripts.operations.conftest import (
 from tests.scripts.operations.replay.conftest import FAST, announced, claimed
 
 
-def test_force_repairs_what_an_older_archiver_wrote_wrongly(stack, ask, archive, context):
+def test_force_repairs_what_an_older_archiver_wrote_wrongly(stack, run_ops_json, archive, context):
     archive("conv_1")
     key = f"{CALLER[1:]}/conv_1.json"
     right, metadata = stack.body(key), stack.head(key)["Metadata"]
     stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=b"wrong", Metadata=metadata)
 
-    ask("replay", "--conversation", "conv_1", "--yes")
+    run_ops_json("replay", "--conversation", "conv_1", "--yes")
     archive_checks(context, *(each["Body"] for each in stack.take("ArchiveQueueUrl")))
     kept = stack.body(key)
-    ask("replay", "--conversation", "conv_1", "--force", "--yes")
+    run_ops_json("replay", "--conversation", "conv_1", "--force", "--yes")
     archive_checks(context, *(each["Body"] for each in stack.take("ArchiveQueueUrl")))
 
     assert (kept, stack.body(key)) == (b"wrong", right)
 
 
-def test_with_only_memory_calls_are_sent_to_the_memory_writer_alone(stack, ask, archive):
+def test_with_only_memory_calls_are_sent_to_the_memory_writer_alone(stack, run_ops_json, archive):
     for number in range(4):
         archive(f"conv_{number}")
     stack.take("Announcements")
     note(stack, "conv_2", erased_at="2026-11-21T12:00:00Z")
     table(stack).update_item(Key={"conversation_id": "conv_3", "item": "call"}, UpdateExpression="REMOVE t_order")
 
-    _, preview = ask("replay", "--caller", CALLER, "--only", "memory")
-    ask("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
+    _, preview = run_ops_json("replay", "--caller", CALLER, "--only", "memory")
+    run_ops_json("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
 
     assert preview["calls"] == 2
     assert announced(stack) == ["conv_0", "conv_1"]
@@ -44,16 +44,16 @@ def test_with_only_memory_calls_are_sent_to_the_memory_writer_alone(stack, ask, 
     assert stack.announcements() == []
 
 
-def test_with_only_memory_the_memory_writer_gets_the_archivers_announcement(stack, ask, archive):
+def test_with_only_memory_the_memory_writer_gets_the_archivers_announcement(stack, run_ops_json, archive):
     archive("conv_1")
 
-    ask("replay", "--conversation", "conv_1", "--only", "memory", "--yes")
+    run_ops_json("replay", "--conversation", "conv_1", "--only", "memory", "--yes")
 
     (message,) = stack.take("MemoryQueueUrl")
     assert [json.loads(message["Body"])] == stack.announcements()
 
 
-def test_with_force_a_memory_that_mem0_lost_is_written_again_and_no_other(stack, ask, mem0, archive, remember):
+def test_with_force_a_memory_that_mem0_lost_is_written_again_and_no_other(stack, run_ops_json, mem0, archive, remember):
     archive("conv_1")
     archive("conv_2")
     remember("Announcements")
@@ -61,13 +61,13 @@ def test_with_force_a_memory_that_mem0_lost_is_written_again_and_no_other(stack,
     mem0.delete(before[0])
     kept = mem0.memories()
 
-    ask("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
+    run_ops_json("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
     remember("MemoryQueueUrl")
     unforced = mem0.memories()
     for item in ("memory#factual", "memory#semantic"):
         for conversation_id in ("conv_1", "conv_2"):
             note(stack, conversation_id, item, started=utc(NOON))  # long ago
-    ask("replay", "--caller", CALLER, "--only", "memory", "--force", *FAST, "--yes")
+    run_ops_json("replay", "--caller", CALLER, "--only", "memory", "--force", *FAST, "--yes")
     remember("MemoryQueueUrl")
 
     after = mem0.memories()

@@ -31,16 +31,18 @@ def six(stack: Stack, archive: Callable[..., str]) -> list[str]:
         pytest.param("SendMessage", ["--since", "9999d", "--only", "memory"], id="only memories"),
     ],
 )
-def test_an_interrupted_run_continues_and_sends_nothing_twice(stack, six, say, ask, wire, operation, words):
+def test_an_interrupted_run_continues_and_sends_nothing_twice(
+    stack, six, run_ops, run_ops_json, aws_calls, operation, words
+):
     for number, key in enumerate(six):
         receive_at(stack, key, NOON + timedelta(hours=number))
-    wire.interrupt(operation, 2)
+    aws_calls.interrupt(operation, 2)
 
-    code, out, err = say("replay", *words, *FAST, "--yes")
-    wire.calm()
+    code, out, err = run_ops("replay", *words, *FAST, "--yes")
+    aws_calls.reset()
     first = len(sent(stack))
-    _, preview = ask("replay", *words)
-    again, found = ask("replay", *words, "--per-second", "500", "--yes")
+    _, preview = run_ops_json("replay", *words)
+    again, found = run_ops_json("replay", *words, "--per-second", "500", "--yes")
 
     assert (code, out, err.splitlines()[-1]) == (130, "", INTERRUPTED)
     assert (first, preview["sent_before"]) == (2, 2)
@@ -52,52 +54,52 @@ def sent(stack: Stack) -> list[str]:
     return claimed(stack) + announced(stack)
 
 
-def test_both_parts_of_an_interrupted_run_together_send_everything(stack, six, say, wire):
-    wire.interrupt("SendMessage", 3)
+def test_both_parts_of_an_interrupted_run_together_send_everything(stack, six, run_ops, aws_calls):
+    aws_calls.interrupt("SendMessage", 3)
 
-    say("replay", "--caller", CALLER, *FAST, "--yes")
-    say("replay", "--caller", CALLER, *FAST, "--yes")
+    run_ops("replay", "--caller", CALLER, *FAST, "--yes")
+    run_ops("replay", "--caller", CALLER, *FAST, "--yes")
 
     assert claimed(stack) == sorted(six)
 
 
-def test_a_call_that_arrives_after_the_interruption_is_sent_too(stack, six, say, ask, wire, archive):
-    wire.interrupt("SendMessage", 6)
-    say("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
+def test_a_call_that_arrives_after_the_interruption_is_sent_too(stack, six, run_ops, run_ops_json, aws_calls, archive):
+    aws_calls.interrupt("SendMessage", 6)
+    run_ops("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
     announced(stack)
     archive("conv_0", at=NOON + timedelta(hours=7))
 
-    ask("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
+    run_ops_json("replay", "--caller", CALLER, "--only", "memory", *FAST, "--yes")
 
     assert announced(stack) == ["conv_0"]
 
 
-def test_other_options_start_a_separate_run(stack, six, say, ask, wire, subtests):
-    wire.interrupt("SendMessage", 2)
-    say("replay", "--caller", CALLER, *FAST, "--yes")
+def test_other_options_start_a_separate_run(stack, six, run_ops, run_ops_json, aws_calls, subtests):
+    aws_calls.interrupt("SendMessage", 2)
+    run_ops("replay", "--caller", CALLER, *FAST, "--yes")
 
     for other in ("--force", "--agent agent_1", "--since 2026-11-21", "--unarchived", "--only memory"):
         with subtests.test(other):
-            _, found = ask("replay", "--caller", CALLER, *other.split())
+            _, found = run_ops_json("replay", "--caller", CALLER, *other.split())
 
             assert found["sent_before"] == 0
 
 
-def test_after_a_finished_run_the_same_command_starts_from_the_beginning(stack, six, say, ask, wire):
-    wire.interrupt("SendMessage", 2)
-    say("replay", "--caller", CALLER, *FAST, "--yes")
-    say("replay", "--caller", CALLER, *FAST, "--yes")
+def test_after_a_finished_run_the_same_command_starts_from_the_beginning(stack, six, run_ops, run_ops_json, aws_calls):
+    aws_calls.interrupt("SendMessage", 2)
+    run_ops("replay", "--caller", CALLER, *FAST, "--yes")
+    run_ops("replay", "--caller", CALLER, *FAST, "--yes")
     claimed(stack)
 
-    _, found = ask("replay", "--caller", CALLER, *FAST, "--yes")
+    _, found = run_ops_json("replay", "--caller", CALLER, *FAST, "--yes")
 
     assert (found["sent_before"], found["sent"]) == (0, 6)
     assert claimed(stack) == sorted(six)
 
 
-def test_a_replay_keeps_to_its_rate(stack, six, ask):
+def test_a_replay_keeps_to_its_rate(stack, six, run_ops_json):
     begun = time.monotonic()
 
-    ask("replay", "--caller", CALLER, "--per-second", "12", "--yes")
+    run_ops_json("replay", "--caller", CALLER, "--per-second", "12", "--yes")
 
     assert 0.5 <= time.monotonic() - begun < 10

@@ -7,11 +7,11 @@ from tests.scripts.operations.conftest import CALLER, NOON, receive_at
 from tests.scripts.operations.replay.conftest import claimed, staged
 
 
-def test_a_preview_lists_each_body_and_sends_none(stack, ask):
+def test_a_preview_lists_each_body_and_sends_none(stack, run_ops_json):
     keys = [staged(stack, f"conv_{hours}", NOON + timedelta(hours=hours)) for hours in (2, 0, 1)]
     size = stack.head(keys[0])["ContentLength"]
 
-    code, found = ask("replay", "--since", "2026-11-21")
+    code, found = run_ops_json("replay", "--since", "2026-11-21")
 
     assert (code, found["staged_bodies"], found["sent_before"]) == (0, 3, 0)
     assert (found["more"], found["next"]) == (0, "the same command with --yes")
@@ -24,46 +24,46 @@ def test_a_preview_lists_each_body_and_sends_none(stack, ask):
     assert claimed(stack) == []
 
 
-def test_a_preview_lists_at_most_two_dozen_and_counts_the_rest(stack, ask, say):
+def test_a_preview_lists_at_most_two_dozen_and_counts_the_rest(stack, run_ops_json, run_ops):
     for number in range(26):
         staged(stack, f"conv_{number}", NOON + timedelta(seconds=number))
 
-    _, found = ask("replay", "--since", "2026-11-21")
-    _, out, _ = say("replay", "--since", "2026-11-21")
+    _, found = run_ops_json("replay", "--since", "2026-11-21")
+    _, out, _ = run_ops("replay", "--since", "2026-11-21")
 
     assert (len(found["listed"]), found["more"]) == (24, 2)
     assert found["listed"][0]["calls"] == ["conv_0"]
     assert "26 staged bodies would be replayed: the first 24, and 2 more" in out
 
 
-def test_a_body_that_nobody_can_read_and_a_recording_are_listed_too(stack, ask):
+def test_a_body_that_nobody_can_read_and_a_recording_are_listed_too(stack, run_ops_json):
     poison = staged_key(stage(stack, b"not json", now=NOON))
     recording = staged_key(stage_recording(stack, "conv_1", b"mp3", now=NOON))
     for key in (poison, recording):
         receive_at(stack, key, NOON)
 
-    _, found = ask("replay", "--since", "2026-11-21")
+    _, found = run_ops_json("replay", "--since", "2026-11-21")
 
     assert {each["key"]: (each["calls"], each["bytes"]) for each in found["listed"]} == {
         poison: ([], 8), recording: (["conv_1"], 3),
     }  # fmt: skip
 
 
-def test_what_was_sent_before_is_not_listed_again(stack, ask, say, wire):
+def test_what_was_sent_before_is_not_listed_again(stack, run_ops_json, run_ops, aws_calls):
     for hours in range(3):
         staged(stack, f"conv_{hours}", NOON + timedelta(hours=hours))
-    wire.interrupt("SendMessage", 2)
-    say("replay", "--since", "2026-11-21", "--yes")
-    wire.calm()
+    aws_calls.interrupt("SendMessage", 2)
+    run_ops("replay", "--since", "2026-11-21", "--yes")
+    aws_calls.reset()
 
-    _, found = ask("replay", "--since", "2026-11-21")
+    _, found = run_ops_json("replay", "--since", "2026-11-21")
 
     assert (found["sent_before"], [each["calls"] for each in found["listed"]]) == (2, [["conv_2"]])
 
 
-def test_calls_to_be_remembered_again_are_listed(stack, ask, archive):
+def test_calls_to_be_remembered_again_are_listed(stack, run_ops_json, archive):
     archive("conv_1")
 
-    _, found = ask("replay", "--caller", CALLER, "--only", "memory")
+    _, found = run_ops_json("replay", "--caller", CALLER, "--only", "memory")
 
     assert found["listed"] == [{"call": "conv_1", "archived_at": "2026-11-21T12:00:00Z"}]

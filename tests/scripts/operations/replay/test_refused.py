@@ -5,7 +5,7 @@ from tests.scripts.operations.conftest import (
 )
 
 
-def test_an_impossible_choice_is_explained(say, subtests):
+def test_an_impossible_choice_is_explained(run_ops, subtests):
     for choice, said in (
         ("", "Which calls? Choose them with --since or --caller, or name one conversation."),
         ("--agent agent_1", "or name one conversation; --agent and --until only narrow that."),
@@ -24,13 +24,13 @@ def test_an_impossible_choice_is_explained(say, subtests):
         ("--since 1h --per-second 0", "--per-second"),
     ):
         with subtests.test(choice):
-            code, out, err = say("replay", *choice.split(), "--yes")
+            code, out, err = run_ops("replay", *choice.split(), "--yes")
 
             assert (code, out) == (2, "")
             assert said in " ".join(err.split())
 
 
-def test_a_missing_permission_is_named(stack, archive, say, wire, subtests):
+def test_a_missing_permission_is_named(stack, archive, run_ops, aws_calls, subtests):
     archive("conv_1")
 
     for operation, choice in (
@@ -45,30 +45,30 @@ def test_a_missing_permission_is_named(stack, archive, say, wire, subtests):
         ("UpdateItem", f"--caller {CALLER} --only memory --force"),
     ):
         with subtests.test(operation):
-            wire.calm()
-            wire.refuse(operation)
+            aws_calls.reset()
+            aws_calls.refuse(operation)
 
-            code, out, err = say("replay", *choice.split(), "--yes")
+            code, out, err = run_ops("replay", *choice.split(), "--yes")
 
             assert (code, out) == (2, "")
             assert err.splitlines()[-1] == f"AWS refused {operation} (AccessDenied): your credentials may not do this."
 
 
-def test_no_number_is_shown_but_the_given_one(stack, say, archive):
+def test_no_number_is_shown_but_the_given_one(stack, run_ops, archive):
     archive("conv_1")
     archive("conv_2", number="+12025550199")
 
     for words in (["--since", "2026-11-21"], ["--since", "2026-11-21", "--only", "memory", "--yes"]):
-        _, out, err = say("replay", *words)
+        _, out, err = run_ops("replay", *words)
 
         assert "2025550" not in out + err
 
 
-def test_people_see_what_to_do_next(stack, say, archive):
+def test_people_see_what_to_do_next(stack, run_ops, archive):
     archive("conv_1")
 
-    _, preview, _ = say("replay", "--caller", CALLER)
-    _, done, _ = say("replay", "--caller", CALLER, "--yes")
+    _, preview, _ = run_ops("replay", "--caller", CALLER)
+    _, done, _ = run_ops("replay", "--caller", CALLER, "--yes")
 
     assert preview.startswith("1 staged bodies would be replayed")
     assert preview.endswith("Next: the same command with --yes\n")

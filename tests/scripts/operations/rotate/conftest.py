@@ -20,8 +20,8 @@ from tests.scripts.operations.conftest import deploy_outputs
 
 HOUR = timedelta(hours=1)
 NEW = "wsec_new_0123456789"
-Ask = Callable[..., tuple[int, Any]]
-Say = Callable[..., tuple[int, str, str]]
+RunOpsJson = Callable[..., tuple[int, Any]]
+RunOps = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def deploy(stack: Stack, cache: int = 0, overlap: int = 86400) -> None:
 
 
 @pytest.fixture
-def give(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
+def type_key(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
     """Put a key into stdin."""
 
     def run(key: str | bytes) -> None:
@@ -47,12 +47,12 @@ def give(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | bytes], None]:
 
 
 @pytest.fixture
-def rotate(say: Say, give: Callable[[str | bytes], None]) -> Say:
+def rotate(run_ops: RunOps, type_key: Callable[[str | bytes], None]) -> RunOps:
     """Exit code, document, and progress of a step that is given a key; an error stands with the progress."""
 
     def run(key: str | bytes, *words: str) -> tuple[int, str, str]:
-        give(key)
-        code, out, err = say("--json", "rotate-secret", *words)
+        type_key(key)
+        code, out, err = run_ops("--json", "rotate-secret", *words)
         error = json.loads(out).get("error")
         return (code, "", f"{err}{error}\n") if error else (code, out, err)
 
@@ -60,9 +60,9 @@ def rotate(say: Say, give: Callable[[str | bytes], None]) -> Say:
 
 
 @pytest.fixture
-def step(ask: Ask) -> Ask:
+def step(run_ops_json: RunOpsJson) -> RunOpsJson:
     """Exit code and document of a step that needs no key."""
-    return lambda *words: ask("rotate-secret", *words)
+    return lambda *words: run_ops_json("rotate-secret", *words)
 
 
 def versions(stack: Stack) -> dict[str, Any]:

@@ -58,11 +58,11 @@ def test_a_random_key_is_shown_when_it_may_be_used(stack, step):
     assert accepted(said["key"], SECRET) == [said["key"], SECRET]
 
 
-def test_a_random_key_that_nobody_used_yet_is_not_replaced_by_another(stack, step, wire, say):
-    wire.interrupt("PutSecretValue", 1)
-    code, out, _ = say("--json", "rotate-secret", "--generate", "--yes")
+def test_a_random_key_that_nobody_used_yet_is_not_replaced_by_another(stack, step, aws_calls, run_ops):
+    aws_calls.interrupt("PutSecretValue", 1)
+    code, out, _ = run_ops("--json", "rotate-secret", "--generate", "--yes")
     assert (code, json.loads(out)["error"]) == (130, INTERRUPTED)
-    wire.calm()
+    aws_calls.reset()
 
     (_, first), (_, again) = step("--generate", "--yes"), step("--generate", "--yes")
 

@@ -32,26 +32,26 @@ def test_the_status_tells_whether_the_previous_key_is_still_used(stack, step):
     assert found["next"].startswith(f"switch ElevenLabs by {found['previous_accepted_until']}: the previous key still")
 
 
-def test_the_status_shows_test_webhooks_apart_because_they_say_nothing_about_elevenlabs(stack, step, say):
+def test_the_status_shows_test_webhooks_apart_because_they_say_nothing_about_elevenlabs(stack, step, run_ops):
     put(stack, NEW, ago=5 * HOUR)
     test = {"MetricName": "TestWebhookStaged", "Value": 3, "Timestamp": datetime.now(timezone.utc) - HOUR,
             "Dimensions": [{"Name": "service", "Value": "ingest"}]}  # fmt: skip
     boto3.client("cloudwatch").put_metric_data(Namespace="AgenticMemory/calls", MetricData=[test])
 
     code, found = step("--status")
-    _, out, _ = say("rotate-secret", "--status")
+    _, out, _ = run_ops("rotate-secret", "--status")
 
     assert (code, found["signed_with_current"], found["test_webhooks_not_counted"]) == (1, 0, 3)
     assert "test webhooks not counted" in out
 
 
-def test_a_previous_key_that_nobody_uses_any_more_can_be_given_up(stack, step, say):
+def test_a_previous_key_that_nobody_uses_any_more_can_be_given_up(stack, step, run_ops):
     put(stack, NEW, ago=5 * HOUR)
     sign("previous", datetime.now(timezone.utc) - 2 * HOUR)
     sign("current", datetime.now(timezone.utc) - HOUR)
 
     code, found = step("--status")
-    _, out, _ = say("rotate-secret", "--status")
+    _, out, _ = run_ops("rotate-secret", "--status")
 
     assert (code, found["next"].split(",")[0]) == (0, "ops rotate-secret --finish")
     assert "Next: ops rotate-secret --finish" in out
@@ -84,10 +84,10 @@ def test_where_there_are_no_metrics_the_log_tells(stack, step):
     assert found["test_webhooks_not_counted"] == 1
 
 
-def test_a_stack_of_an_older_version_is_named(stack, say):
+def test_a_stack_of_an_older_version_is_named(stack, run_ops):
     deploy_outputs(stack.outputs)
 
-    code, out, err = say("rotate-secret", "--status")
+    code, out, err = run_ops("rotate-secret", "--status")
 
     assert (code, out) == (2, "")
     assert err.startswith("The stack does not say how long it keeps the secret")

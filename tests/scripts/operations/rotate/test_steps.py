@@ -8,7 +8,7 @@ import pytest
 from scripts.operations.secret import put_key, read_secret
 from scripts.operations.stack import find_stack
 from tests.conftest import SECRET, Stack
-from tests.scripts.operations.conftest import Wire
+from tests.scripts.operations.conftest import AwsCalls
 from tests.scripts.operations.rotate.conftest import HOUR, NEW, accepted, deploy, put, sign, versions
 
 
@@ -31,11 +31,11 @@ def test_without_yes_nothing_is_put(stack, rotate):
     assert accepted(NEW, SECRET) == [SECRET]
 
 
-def test_an_interrupted_wait_goes_on_and_puts_nothing_again(stack, rotate, wire):
+def test_an_interrupted_wait_goes_on_and_puts_nothing_again(stack, rotate, aws_calls):
     deploy(stack, cache=1)
-    wire.interrupt("PutSecretValue", 1)
+    aws_calls.interrupt("PutSecretValue", 1)
     assert rotate(NEW, "--yes")[0] == 130
-    wire.calm()
+    aws_calls.reset()
 
     code, out, _ = rotate(NEW, "--yes")
 
@@ -45,11 +45,11 @@ def test_an_interrupted_wait_goes_on_and_puts_nothing_again(stack, rotate, wire)
 
 
 @pytest.fixture
-def warm_ingest(stack: Stack, wire: Wire, monkeypatch: pytest.MonkeyPatch) -> None:
+def warm_ingest(stack: Stack, aws_calls: AwsCalls, monkeypatch: pytest.MonkeyPatch) -> None:
     """An ingest that read the secret just before a step changes it, and keeps it for a second."""
     deploy(stack, cache=1)
     monkeypatch.setenv("SECRET_CACHE_SECONDS", "1")
-    wire.after("GetMetricData", lambda: accepted(SECRET))
+    aws_calls.after("GetMetricData", lambda: accepted(SECRET))
 
 
 @pytest.mark.usefixtures("warm_ingest")
@@ -79,11 +79,11 @@ def test_what_is_over_of_the_wait_is_not_waited_for_again(stack, rotate):
     assert "Do not switch ElevenLabs yet" not in err
 
 
-def test_of_two_rotations_at_the_same_moment_one_is_refused(stack, rotate, wire):
+def test_of_two_rotations_at_the_same_moment_one_is_refused(stack, rotate, aws_calls):
     put(stack, "wsec_second", ago=5 * HOUR)
     sign("current", datetime.now(timezone.utc) - timedelta(minutes=50))
     others = read_secret(find_stack("calls", local=False))
-    wire.after("GetMetricData", lambda: put_key(find_stack("calls", local=False), others, "wsec_others"))
+    aws_calls.after("GetMetricData", lambda: put_key(find_stack("calls", local=False), others, "wsec_others"))
 
     code, out, err = rotate(NEW, "--yes")
 
@@ -146,13 +146,13 @@ def test_the_overlap_ends_when_it_is_finished(stack, step):
     assert step("--finish", "--yes")[0] == 0
 
 
-def test_an_overlap_whose_key_was_used_lately_goes_on(stack, say, step):
+def test_an_overlap_whose_key_was_used_lately_goes_on(stack, run_ops, step):
     put(stack, NEW, ago=2 * HOUR)
     sign("current", datetime.now(timezone.utc))
     last = datetime.now(timezone.utc) - timedelta(minutes=58)
     sign("previous", last)
 
-    code, out, err = say("rotate-secret", "--finish", "--yes")
+    code, out, err = run_ops("rotate-secret", "--finish", "--yes")
 
     assert (code, out) == (2, "")
     assert err.startswith(
@@ -180,15 +180,15 @@ def test_a_key_may_follow_once_the_overlap_is_over(stack, rotate):
     assert accepted(SECRET, "wsec_second", NEW) == ["wsec_second", NEW]
 
 
-def test_two_steps_at_once_are_refused(say):
-    code, out, err = say("rotate-secret", "--status", "--finish")
+def test_two_steps_at_once_are_refused(run_ops):
+    code, out, err = run_ops("rotate-secret", "--status", "--finish")
 
     assert (code, out) == (2, "")
     assert err == "Choose one of --generate, --status and --finish: each is a step of its own.\n"
 
 
-def test_a_missing_permission_is_named(rotate, wire):
-    wire.refuse("PutSecretValue")
+def test_a_missing_permission_is_named(rotate, aws_calls):
+    aws_calls.refuse("PutSecretValue")
 
     code, out, err = rotate(NEW, "--yes")
 

@@ -13,7 +13,7 @@ from tests.mem0_stand_in import HostedMem0
 from tests.scripts.operations.conftest import CALLER, deploy_outputs, note
 
 
-def test_memories_and_their_receipts_must_agree(stack, ask, mem0, archive, remember):
+def test_memories_and_their_receipts_must_agree(stack, run_ops_json, mem0, archive, remember):
     for name in ("conv_1", "conv_2", "conv_3"):
         archive(name)
     remember("Announcements")
@@ -21,8 +21,8 @@ def test_memories_and_their_receipts_must_agree(stack, ask, mem0, archive, remem
     mem0.delete(memories["conv_1", "factual"])
     mem0.add_again(memories["conv_2", "semantic"])
 
-    code, found = ask("verify", "--caller", CALLER)
-    believed, _ = ask("verify", "--caller", CALLER, "--no-mem0")
+    code, found = run_ops_json("verify", "--caller", CALLER)
+    believed, _ = run_ops_json("verify", "--caller", CALLER, "--no-mem0")
 
     assert (code, believed) == (1, 0)
     assert {row["call"]: row["problems"] for row in found["rows"]} == {
@@ -32,12 +32,12 @@ def test_memories_and_their_receipts_must_agree(stack, ask, mem0, archive, remem
     }
 
 
-def test_memories_are_looked_for_under_the_number_that_the_json_names(stack, ask, mem0, archive, remember):
+def test_memories_are_looked_for_under_the_number_that_the_json_names(stack, run_ops_json, mem0, archive, remember):
     archive("conv_1")
     remember("Announcements")
     note(stack, "conv_1", external_number="+12025550199")
 
-    code, found = ask("verify", "conv_1")
+    code, found = run_ops_json("verify", "conv_1")
 
     assert (code, found["rows"][0]["problems"]) == (0, [])
 
@@ -64,21 +64,21 @@ def hosted(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[PlatformBa
         Kept.all.clear()
 
 
-def test_the_hosted_mem0_is_asked_in_the_same_way(stack, ask, hosted, whole):
+def test_the_hosted_mem0_is_asked_in_the_same_way(stack, run_ops_json, hosted, whole):
     metadata = {"conversation_id": "conv_1", "type": "semantic"}
     memory = Memory(CALLER, "semantic", [{"role": "user", "content": "A boat."}], metadata, infer=False)
     answer = hosted.add(memory, again=False)
     while answer.status == "PENDING":
-        answer = hosted.look(answer.event_id)
+        answer = hosted.check_event(answer.event_id)
     whole("conv_1")
     note(stack, "conv_1", "memory#semantic", state="done", memory_ids=[*answer.memory_ids, "lost"])
 
-    _, found = ask("verify", "conv_1")
+    _, found = run_ops_json("verify", "conv_1")
 
     assert found["rows"][0]["problems"] == ["Mem0 does not have 1 of the 2 semantic memories that it took"]
 
 
-def test_a_mem0_that_cannot_be_asked_ends_in_a_sentence(stack, say, whole, subtests):
+def test_a_mem0_that_cannot_be_asked_ends_in_a_sentence(stack, run_ops, whole, subtests):
     whole("conv_1")
     note(stack, "conv_1", "memory#semantic", state="done", memory_ids=["1"])
     secret = boto3.client("secretsmanager").create_secret(Name="mem0", SecretString="no JSON")["ARN"]
@@ -92,6 +92,6 @@ def test_a_mem0_that_cannot_be_asked_ends_in_a_sentence(stack, say, whole, subte
         with subtests.test(said):
             deploy_outputs(stack.outputs | outputs)
 
-            code, out, err = say("verify", "conv_1")
+            code, out, err = run_ops("verify", "conv_1")
 
             assert (code in (1, 2), out, err.endswith(said)) == (True, "", True)

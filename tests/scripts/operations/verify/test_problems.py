@@ -77,11 +77,11 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
 }  # fmt: skip
 
 
-def test_each_disagreement_is_named(stack, ask, whole):
+def test_each_disagreement_is_named(stack, run_ops_json, whole):
     for name, (break_, _) in BROKEN.items():
         break_(stack, name, whole(name))
 
-    code, found = ask("verify", "--since", "2026-11-21")
+    code, found = run_ops_json("verify", "--since", "2026-11-21")
 
     assert code == 1
     assert {row["call"]: row["problems"] for row in found["rows"]} == {
@@ -92,41 +92,41 @@ def test_each_disagreement_is_named(stack, ask, whole):
     assert found["next"] == f"ops dlq list: fix the cause and redrive what is there; if a problem stays: {replay}"
 
 
-def test_only_calls_with_a_problem_are_shown_if_asked_for(stack, ask, whole):
+def test_only_calls_with_a_problem_are_shown_if_asked_for(stack, run_ops_json, whole):
     whole("conv_1")
     delete(stack, mp3_key("conv_1"))
     whole("conv_2")
 
-    code, found = ask("verify", "--caller", CALLER, "--problems")
+    code, found = run_ops_json("verify", "--caller", CALLER, "--problems")
 
     assert (code, found["title"]) == (1, "2 calls, 1 with a problem")
     assert [row["call"] for row in found["rows"]] == ["conv_1"]
 
 
-def test_audio_that_waits_for_its_transcript_is_named(stack, ask, context):
+def test_audio_that_waits_for_its_transcript_is_named(stack, run_ops_json, context):
     check = stage_recording(stack, "conv_1", b"mp3", now=NOON)
     archive_checks(context, check)
 
-    code, found = ask("verify", "conv_1")
+    code, found = run_ops_json("verify", "conv_1")
 
     assert (code, found["rows"][0]["mp3"], found["rows"][0]["json"]) == (1, "parked", "missing")
     assert found["rows"][0]["problems"] == ["its audio is parked, and no transcript came"]
 
 
-def test_all_versions_of_audio_that_waits_for_its_call_may_be_unfinished(stack, ask, context):
+def test_all_versions_of_audio_that_waits_for_its_call_may_be_unfinished(stack, run_ops_json, context):
     for at in (1, 2):
         audio = {"conversation_id": "conv_1", "full_audio": "SUQz"}
         body = {"type": "post_call_audio", "event_timestamp": 1772550278 + at, "data": audio}
         archive_checks(context, stage(stack, body, now=NOON))
 
-    _, found = ask("verify", "conv_1")
+    _, found = run_ops_json("verify", "conv_1")
 
     assert found["rows"][0]["problems"] == ["its audio is parked, and no transcript came"]
 
 
-def test_a_call_without_a_transcript_is_named(stack, ask):
+def test_a_call_without_a_transcript_is_named(stack, run_ops_json):
     note(stack, "conv_1", fetches=1)
 
-    code, found = ask("verify", "conv_1")
+    code, found = run_ops_json("verify", "conv_1")
 
     assert (code, found["rows"][0]["problems"]) == (1, ["no transcript came"])
