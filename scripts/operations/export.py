@@ -38,7 +38,7 @@ def export(
     choice = {"since": since, "until": until, "caller": caller, "agent": agent, "conversation": conversation}
     if check_only:
         if any(choice.values()) or not audio:
-            raise OpsError("--verify checks an existing export: leave the choice out.")
+            raise OpsError("--verify checks an existing export: leave out the options that select calls.")
         return verify_export(view, destination)
     chosen, parts = Chosen(view.stack, **choice), folder_of(destination)
     with open_folder(parts) as folder:
@@ -88,7 +88,9 @@ def read_header(folder: Folder, stack: str, asked: dict[str, Any]) -> dict[str, 
         "since": since and parse_time(since).isoformat(), "until": until and parse_time(until).isoformat(),
     }  # fmt: skip
     if (header["version"], header["stack"], header["asked"]) != (VERSION, stack, asked):
-        raise OpsError(f"{folder.path} holds an export of another choice: choose as before, or name another folder.")
+        raise OpsError(
+            f"{folder.path} holds an export of another selection: use the same options, or name another folder."
+        )
     return header
 
 

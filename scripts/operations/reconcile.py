@@ -25,28 +25,28 @@ NO_KEY = (
     "The stack has no key of ElevenLabs' API, so it fetches nothing: deploy it with the parameter ElevenLabsApiKey."
 )
 LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls that are still missing
-# A pass takes up to 15 minutes. A second attempt of the request would start a second pass.
+# A run takes up to 15 minutes. A second attempt of the request would start a second run.
 _ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
 
 _TIME = typer.Option(parser=parse_time, metavar="TIME", help=f"{TIMES}.")
 
 
 def reconcile(context: typer.Context) -> int:
-    """Run one scheduled pass now: sweep staging, and fetch what ElevenLabs has and the archive lacks.
+    """Start the hourly run now: process unfinished payloads, and fetch what is missing in the archive.
 
     Example: ops --local reconcile
     """
     view: View = context.obj
     function = view.stack.output("ReconcilerFunctionName")
-    with view.progress.status("The pass is running; it ends within 15 minutes ..."):
+    with view.progress.status("The run has started; it ends within 15 minutes ..."):
         answer = view.stack.client("lambda", _ONCE).invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
-        raise OpsError(f"The pass failed. The log of the function {function} says why.", code=1)
+        raise OpsError(f"The run failed. The log of the function {function} says why.", code=1)
     report = json.loads(answer["Payload"].read())
     for internal in ("settled_until", "reached"):
         report.pop(internal, None)
     advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
-    view.show(without_nesting(report), "One pass of the reconciler", report.get("error") or advice)
+    view.show(without_nesting(report), "One run of the reconciler", report.get("error") or advice)
     return 1 if "error" in report or LEFT & set(report.get("outcomes", {})) else 0
 
 

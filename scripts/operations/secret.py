@@ -139,7 +139,7 @@ class Use:
         last = self.last_with_previous
         if last and now - last < HOUR:
             return f"the previous key still signs webhooks, the last time at {last:%H:%M:%S}Z"
-        return "" if self.with_current else "no webhook that the new key signed has come yet"
+        return "" if self.with_current else "no webhook signed with the new key has arrived yet"
 
 
 def read_use(stack: Stack, secret: WebhookSecret) -> Use:

@@ -42,9 +42,9 @@ class Chosen:
             narrowing = "; --agent and --until only narrow that" if self.agent or self.until else ""
             raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
         if self.conversation and not is_id(self.conversation):
-            raise OpsError(f"{self.conversation!r} is no conversation id: letters, digits, _ and - only.")
+            raise OpsError(f"{self.conversation!r} is not a conversation id: letters, digits, _ and - only.")
         if self.caller not in ("", NO_PHONE) and not self._digits:
-            raise OpsError(f"{self.caller!r} is no phone number: write it as +12025550123, or no-phone.")
+            raise OpsError(f"{self.caller!r} is not a phone number: write it as +12025550123, or no-phone.")
         since, until = self._range
         if since >= until:
             raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")

@@ -21,7 +21,7 @@ MEANINGS = {
     429: "refused, nothing is stored: the endpoint gets more webhooks than its limit allows; send it again later",
     503: "not acknowledged: ingest could not reach S3, SQS or the secret; send it again",
 }
-NO_ANSWER_OF_OURS = "not an answer of ingest: look into its log, and into the access log of the API"
+NO_ANSWER_OF_OURS = "not an answer of ingest: look at its log, and at the access log of the API"
 
 
 def send(
@@ -83,7 +83,7 @@ def deliver(url: str, secret: str, body: bytes, timestamp: int) -> httpx.Respons
     try:
         return post(url, secret, body, timestamp, is_test=True)
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-        text = f"The endpoint {url} is out of reach: {error}."
+        text = f"The endpoint {url} cannot be reached: {error}."
     except httpx.TransportError as error:
         text = f"No answer from {url}: {error}. The webhook may be stored all the same; sent again it does no harm."
     raise OpsError(text, code=1)

@@ -148,7 +148,7 @@ def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Ite
 
 def _of_the_last_pass(last: Row) -> Iterator[Trouble]:
     if last.get("error"):
-        yield Trouble(f"The last pass failed: {last['error']}", "ReconcileFailedAlarm", ("reconcile",))
+        yield Trouble(f"The last hourly run failed: {last['error']}", "ReconcileFailedAlarm", ("reconcile",))
     missing = last.get("missing_calls", 0) - last.get("outcomes", {}).get("fetched", 0)
     if missing > 0:
         text = _several(missing, "call is still missing.", "calls are still missing.")

@@ -205,4 +205,4 @@ def parse_time(text: str) -> datetime:
         read = datetime.fromisoformat(text)
         return read.astimezone(timezone.utc) if read.tzinfo else read.replace(tzinfo=timezone.utc)
     except (ValueError, OverflowError):
-        raise typer.BadParameter(f"{text!r} is no time: write {TIMES}.") from None
+        raise typer.BadParameter(f"{text!r} is not a time: write {TIMES}.") from None

@@ -27,7 +27,7 @@ ROOT = Path(__file__).parents[3]
     ("words", "said"),
     [
         pytest.param(["backfill"], "Missing option '--since'", id="no range"),
-        pytest.param(["backfill", "--since", "yesterday"], "'yesterday' is no time: write 2026-11-22", id="no time"),
+        pytest.param(["backfill", "--since", "yesterday"], "'yesterday' is not a time: write 2026-11-22", id="no time"),
         pytest.param(["backfill", "--since", "1h", "--until", "2h"], "the first must be the earlier", id="backwards"),
         pytest.param(["backfill", "--since", "1h", "--per-second", "0"], "--per-second", id="no pace"),
         pytest.param(["bakfill"], "Did you mean 'backfill'?", id="no such command"),

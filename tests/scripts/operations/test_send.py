@@ -165,7 +165,7 @@ def test_an_endpoint_out_of_reach_is_named(stack, file, send):
     code, out, err = send(file)
 
     assert (code, out) == (1, "")
-    assert err.startswith("The endpoint http://127.0.0.1:9/post-call is out of reach: [Errno ")
+    assert err.startswith("The endpoint http://127.0.0.1:9/post-call cannot be reached: [Errno ")
 
 
 def test_without_an_answer_nobody_knows_whether_it_is_stored(endpoint, file, send):

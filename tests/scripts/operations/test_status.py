@@ -99,7 +99,7 @@ def test_memories_that_are_not_written_are_counted(stack, run_ops_json):
         ({"missing_calls": 1}, "1 call is still missing."),
         (
             {"error": "ElevenLabs: the key is refused (401)"},
-            "The last pass failed: ElevenLabs: the key is refused (401)",
+            "The last hourly run failed: ElevenLabs: the key is refused (401)",
         ),
     ],
 )

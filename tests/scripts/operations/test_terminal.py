@@ -91,7 +91,7 @@ def test_alarms_errors_and_the_last_pass_are_shown_as_text(stack, run_ops):
 
     assert code == 1
     check(out, err)
-    check(out, shown=f"The last pass failed: {SHOWN}")
+    check(out, shown=f"The last hourly run failed: {SHOWN}")
     check(out, shown=r"Calls [red]wait[/red].\u202e See ArchiveDlqAlarm in docs/operate.md.")
     check(out, shown=f"1 x archive: {SHOWN}")
 

@@ -39,7 +39,9 @@ def test_an_export_of_another_choice_is_left_alone(stack, run_ops, destination):
     code, _, said = run_ops("export", str(destination), *DAY, "--no-audio")
 
     assert (code, files(destination)) == (2, before)
-    assert said == f"{destination} holds an export of another choice: choose as before, or name another folder.\n"
+    assert (
+        said == f"{destination} holds an export of another selection: use the same options, or name another folder.\n"
+    )
 
 
 def test_two_runs_do_not_write_into_one_folder(stack, run_ops, destination):
@@ -57,7 +59,7 @@ UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a fold
     ("words", "says"),
     [
         (("there",), "Which calls? Choose them with --since or --caller, or name one conversation."),
-        (("there", "--since", "soon"), "'soon' is no time"),
+        (("there", "--since", "soon"), "'soon' is not a time"),
         (("file", *DAY), "file is a file: name a folder, or a file that ends in .zip or .tar.gz."),
         (("file/there", *DAY), "file/there could not be written (Not a directory)."),
         (("file.zip", *DAY), "file.zip exists. `ops export --verify file.zip` shows whether it is complete."),
@@ -68,7 +70,10 @@ UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a fold
         (("calls.7z", "--conversation", "conv_1"), UNKNOWN.format("calls.7z")),
         (("--verify", "there"), "there does not exist."),
         (("--verify", "file"), "file has no manifest.json: it is damaged, or not an archive file."),
-        (("--verify", "file.zip", *DAY), "--verify checks an existing export: leave the choice out."),
+        (
+            ("--verify", "file.zip", *DAY),
+            "--verify checks an existing export: leave out the options that select calls.",
+        ),
     ],
     ids=[
         "no choice",

@@ -96,7 +96,7 @@ def test_of_two_rotations_at_the_same_moment_one_is_refused(stack, rotate, aws_c
     ("signed_with", "doubt"),
     [
         (["current", "previous"], "the previous key still signs webhooks, the last time at"),
-        ([], "no webhook that the new key signed has come yet"),
+        ([], "no webhook signed with the new key has arrived yet"),
     ],
     ids=["used", "nobody knows"],
 )
