@@ -20,13 +20,14 @@ from archiver.recordings import Recordings
 from archiver.staged import decode_audio, discard
 from shared import keys
 from shared.bucket import Bucket
+from shared.call import Call, Parked
 from shared.caller import Caller, find_caller
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError, StorageError
 from shared.messages import Announcement
 from shared.observability import count, logger
 from shared.parts import restore, without
-from shared.record import MOST_STAGED, Call, Parked, Records
+from shared.record import MOST_STAGED, Records
 from shared.selection import Selection
 from shared.times import utc
 from shared.tombstones import Tombstones

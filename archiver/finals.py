@@ -6,9 +6,9 @@ from typing import BinaryIO, Literal
 
 from shared import keys
 from shared.bucket import Bucket, PutOutcome
+from shared.call import Call
 from shared.errors import StorageError
 from shared.observability import logger, mask_key
-from shared.record import Call
 from shared.webhooks import WebhookEvent
 
 Kind = Literal["JSON", "MP3"]

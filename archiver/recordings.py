@@ -8,9 +8,10 @@ from archiver.finals import Finals
 from archiver.staged import discard, open_staged
 from shared import keys
 from shared.bucket import Bucket
+from shared.call import Call, Parked
 from shared.messages import Announcement
 from shared.observability import count, logger
-from shared.record import Call, Parked, Records
+from shared.record import Records
 from shared.webhooks import WebhookEvent
 
 

@@ -5,9 +5,9 @@ from typing import Literal
 from urllib.parse import quote
 
 from memory_writer.memory import Memory, Message
+from shared.call import Call
 from shared.conversation import Conversation, Criterion
 from shared.messages import Announcement
-from shared.record import Call
 from shared.times import utc
 
 _SPACE = re.compile(r"\s")

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
+from shared.call import Call
 from shared.errors import ElevenLabsError, NotFoundError
 from shared.messages import Audio
 from shared.observability import logger
-from shared.record import Call, Records
+from shared.record import Records
 from shared.times import utc
 
 RETRY_FOR = timedelta(days=1)  # since the first failed request for a recording

@@ -12,9 +12,10 @@ from datetime import datetime, timedelta
 
 from reconciler.elevenlabs import ElevenLabs, Listed
 from reconciler.staging import Staging
+from shared.call import Call
 from shared.errors import ElevenLabsError
 from shared.observability import logger
-from shared.record import Call, Records
+from shared.record import Records
 from shared.selection import Selection
 from shared.times import utc
 

@@ -34,10 +34,10 @@ from shared.announcements import read_announcement
 from shared.aws import Aws
 from shared.aws_errors import AwsError
 from shared.batch import process_batch
+from shared.call import Call
 from shared.errors import ElevenLabsError, KeyRefusedError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
-from shared.record import Call
 from shared.selection import read_selection
 from shared.settings import at_start, read_settings
 from shared.times import utc

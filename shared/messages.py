@@ -3,10 +3,9 @@
 import dataclasses
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, cast
+from typing import Any, ClassVar, Literal, Self, cast
 
-if TYPE_CHECKING:
-    from shared.record import Call
+from shared.call import Call
 
 Event = Literal["transcript_archived", "audio_archived"]
 Audio = Literal["none", "pending", "archived", "unavailable"]
@@ -57,7 +56,7 @@ class Announcement:
     version: Literal[2] = 2
 
     @classmethod
-    def of(cls, call: "Call", event: Event = "transcript_archived", source_key: str | None = None) -> Self:
+    def of(cls, call: Call, event: Event = "transcript_archived", source_key: str | None = None) -> Self:
         """The announcement of a call, from its record. `source_key` replaces the final JSON's key."""
         return cls(
             event, call.conversation_id, call.agent_id, call.external_number, order=str(call.t_order),

@@ -16,8 +16,8 @@ from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from scripts.aws_session import OpsError
 from scripts.operations.view import TIMES, View, parse_time
+from shared.call import Call
 from shared.messages import Announcement
-from shared.record import Call
 from shared.selection import read_selection
 from shared.times import utc
 

@@ -17,8 +17,8 @@ from scripts.operations.dead_letters import DeadLetterQueue
 from scripts.operations.selection import Agent, Caller, CallId, Chosen, Since, Until, is_staged, received_at
 from scripts.operations.staged import describe
 from scripts.operations.view import View
+from shared.call import Call
 from shared.messages import Announcement
-from shared.record import Call
 from shared.times import utc
 from shared.unnamed import Unnamed
 

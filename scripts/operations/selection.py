@@ -11,10 +11,10 @@ import typer
 from scripts.aws_session import OpsError
 from scripts.operations.stack import Stack
 from scripts.operations.view import TIMES, parse_time
+from shared.call import Call
 from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
-from shared.record import Call
 from shared.times import utc
 
 Since = Annotated[str, typer.Option(metavar="TIME", help=f"Only what came since then: {TIMES}.")]

@@ -16,10 +16,10 @@ from scripts.operations.stack import Stack, memory_backend
 from scripts.operations.unfinished import PARKED, Unfinished, UnfinishedBodies
 from scripts.operations.view import View
 from shared import keys
+from shared.call import Call
 from shared.conversation import Conversation
 from shared.errors import AgenticMemoryError
 from shared.keys import staged_delivery_id
-from shared.record import Call
 from shared.webhooks import read_archived
 
 KINDS = ("factual", "semantic")

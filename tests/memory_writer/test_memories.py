@@ -3,7 +3,7 @@
 import pytest
 
 from memory_writer.memories import facts, find_user, turns
-from shared.record import Call
+from shared.call import Call
 from tests.memory_writer.conftest import conversation
 
 

@@ -10,7 +10,7 @@ from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import Stack
 from shared import keys
 from shared.bucket import Version
-from shared.record import Call
+from shared.call import Call
 from shared.times import utc
 from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed

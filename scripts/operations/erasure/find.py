@@ -16,7 +16,7 @@ from scripts.operations.selection import is_staged, received_at
 from scripts.operations.stack import Stack
 from shared import keys
 from shared.bucket import Version
-from shared.record import Call
+from shared.call import Call
 from shared.unnamed import Unnamed
 
 AT_ONCE = 10  # requests to S3

@@ -13,10 +13,10 @@ from scripts.operations.erasure.find import Found, digits
 from scripts.operations.erasure.reading import Subject, users_of
 from scripts.operations.stack import Stack, memory_backend
 from shared import keys
+from shared.call import Call
 from shared.conversation import read_conversation
 from shared.errors import EventUnknownError, StorageError
 from shared.parts import read_json
-from shared.record import Call
 
 MEM0_SECONDS = 60  # for Mem0 to finish an add, or to delete memories
 KINDS: tuple[Literal["factual"], Literal["semantic"]] = ("factual", "semantic")

@@ -19,7 +19,8 @@ from scripts.operations.stack import Stack
 from scripts.operations.view import View
 from shared.aws_errors import error_code
 from shared.bucket import PIECE
-from shared.record import ITEM, MEMORIES, Call, Records
+from shared.call import Call
+from shared.record import ITEM, MEMORIES, Records
 from shared.times import utc
 
 WORKERS = 8  # S3 and DynamoDB allow far more; the operator's connection does not
