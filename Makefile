@@ -83,6 +83,7 @@ clean:  ## removes everything that the other targets made
 
 .PHONY: environment
 environment:
+	@test ! -L $(FOLDER) || { echo "$(FOLDER) is a link, and what it points to is older than $(REQUIREMENTS). Remove the link." >&2; exit 1; }
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found. With pyenv: pyenv install 3.13" >&2; exit 1; }
 	@echo "Setting up $(FOLDER) with $$($(PYTHON) --version), once; this takes a minute or two ..."
 	@$(PYTHON) -m venv --clear $(FOLDER) || { echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }

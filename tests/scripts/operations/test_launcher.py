@@ -115,3 +115,17 @@ def test_the_tool_finds_its_project_whatever_cdpath_says(project, tmp_path):
 
     assert done.returncode == 2
     assert "Missing argument" in done.stderr
+
+
+def test_an_environment_behind_a_link_is_not_cleared(tmp_path):
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    (tmp_path / "requirements-dev.txt").touch()
+    (tmp_path / "shared-environment").mkdir()
+    (tmp_path / "shared-environment" / "kept").touch()
+    (tmp_path / ".venv").symlink_to("shared-environment")
+
+    done = subprocess.run(["make", ".venv/ready"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode != 0
+    assert ".venv is a link" in done.stderr
+    assert (tmp_path / "shared-environment" / "kept").exists()
