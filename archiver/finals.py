@@ -1,4 +1,4 @@
-"""Writes the final objects of a call, and the log lines that README.md lists for operators."""
+"""Writes the final objects of a call, and the log lines that docs/operate.md lists for operators."""
 
 import os
 from io import BytesIO

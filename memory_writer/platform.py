@@ -44,6 +44,7 @@ class PlatformBackend:
             )
         self._longest_wait = timeout / 3
         limits = httpx.Timeout(timeout, connect=min(timeout, 5))
+        self._address = _named(host)
         self._http = open_client(host, headers={"Authorization": f"Token {key}"}, timeout=limits)
 
     def add(self, memory: Memory, *, again: bool) -> Answer:  # noqa: ARG002 (hosted Mem0 stores all or nothing)
@@ -110,11 +111,17 @@ class PlatformBackend:
             with self._http.stream(method, path, **options) as response:
                 return response, read_json(response) if response.is_success else None
         except _NOT_SENT as error:
-            raise NotSentError(f"Mem0 could not be reached: {type(error).__name__}") from None
+            raise NotSentError(f"{self._address} could not be reached ({type(error).__name__})") from None
         except httpx.RequestError as error:
             raise MemoryBackendError(f"Mem0 did not answer: {type(error).__name__}") from None
         except AnswerError as error:
             raise MemoryBackendError(f"Mem0: {error}") from None
+
+
+def _named(host: str) -> str:
+    """How errors name an address: without a user, path or query, which may be secret."""
+    url = httpx.URL(host)
+    return f"Mem0 at {url.scheme}://{url.netloc.decode()}"
 
 
 def _raise_for(response: httpx.Response) -> None:

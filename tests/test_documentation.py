@@ -80,6 +80,26 @@ def test_every_page_that_code_and_template_name_exists() -> None:
     assert {path.name: found for path in SPEAKS if (found := list(broken_mentions(path.read_text())))} == {}
 
 
+def missing_files(text: str) -> Iterator[str]:
+    """The paths of tests and scripts in backticks that do not exist, and tests, as `tests/a.py::test_b`, likewise."""
+    for mention in re.finditer(r"`((?:tests|scripts)/[a-z0-9_/-]+\.py)(?:::(\w+))?`", text):
+        path = ROOT / mention[1]
+        if not path.exists() or (mention[2] and f"def {mention[2]}(" not in path.read_text()):
+            yield mention[0].strip("`")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_test_and_script_that_a_page_names_exists(page: Path) -> None:
+    assert list(missing_files(page.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "name", ["tests/test_nothing.py", "scripts/operations/nothing.py", "tests/test_layout.py::test_nothing"]
+)
+def test_a_file_that_does_not_exist_is_found(name: str) -> None:
+    assert list(missing_files(f"See `{name}`, `tests/test_layout.py` and `scripts/operations/app.py`.")) == [name]
+
+
 def test_the_readme_links_to_every_page() -> None:
     linked = set(re.findall(r"\]\((docs/[\w-]+\.md)", (ROOT / "README.md").read_text()))
 

@@ -1,4 +1,4 @@
-"""Who may import whom: DESIGN's layout, held against every import statement."""
+"""Who may import whom: the rules about imports in docs/develop.md, compared with every import statement."""
 
 import ast
 from collections.abc import Iterator

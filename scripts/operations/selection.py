@@ -42,7 +42,8 @@ class Chosen:
             narrowing = "; --agent and --until only narrow that" if self.agent or self.until else ""
             raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
         if self.conversation and not is_id(self.conversation):
-            raise OpsError(f"{self.conversation!r} is not a conversation id: letters, digits, _ and - only.")
+            hint = f" For a caller: --caller {self.conversation}." if normalise(self.conversation) else ""
+            raise OpsError(f"{self.conversation!r} is not a conversation id: letters, digits, _ and - only.{hint}")
         if self.caller not in ("", NO_PHONE) and not self._digits:
             raise OpsError(f"{self.caller!r} is not a phone number: write it as +12025550123, or no-phone.")
         since, until = self._range

@@ -22,6 +22,7 @@ from shared.unnamed import Unnamed
 RECENT_HOURS = 3  # the hourly run notes unfinished bodies of the hours before; all attempts end within two hours
 MOST_RECENT = 5000  # bodies of these hours that are looked at
 AT_ONCE = 10  # requests to S3
+NOT_ERASED = "erasure not finished"
 PARKED = "its audio is parked, and no transcript came"
 
 
@@ -73,13 +74,15 @@ class UnfinishedBodies:
                 left -= len(bodies[:left])
 
     def _examine(self, key: str, at: datetime, calls: list[str]) -> Unfinished:
+        is_late = self._now - at > self._attempt
+        if self._are_erased(calls):
+            return Unfinished(key, calls, "still there", NOT_ERASED) if is_late else Unfinished(key, calls, "staged")
         if letter := self._dead.get(key):
             return Unfinished(key, calls, "in ArchiveDlq", ": ".join(letter.fault), _cure(letter))
         if key in self._dropped:
             return Unfinished(key, calls, "dropped")
         if self._is_parked(key, calls):
             return Unfinished(key, calls, "parked", PARKED, "ops reconcile")
-        is_late = self._now - at > self._attempt
         if is_late and self._queue_is_empty:
             problem = "not archived, and ArchiveQueue has no message: the hourly run sends one"
             return Unfinished(key, calls, "staged, without a message", problem, f"ops replay --key {key} --yes")
@@ -90,6 +93,11 @@ class UnfinishedBodies:
             problem = f"not archived after more than one attempt ({self._attempt.seconds} s)"
             return Unfinished(key, calls, "staged, waiting", problem, "ops status")
         return Unfinished(key, calls, "staged")
+
+    def _are_erased(self, calls: list[str]) -> bool:
+        """Whether all calls of a body are erased: the archiver discards it, or else an erasure must delete it."""
+        records = [self._stack.records.get(call) for call in calls]
+        return bool(records) and all(record and record.erased_at for record in records)
 
     def _is_parked(self, key: str, calls: list[str]) -> bool:
         found = [call for call in map(self._stack.records.get, calls) if call and call.t_order is None]

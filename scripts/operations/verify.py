@@ -1,6 +1,6 @@
 """`ops verify`: whether all data about a call agrees, and which staged bodies are not archived."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
 from functools import cached_property
@@ -11,9 +11,10 @@ import typer
 from memory_writer.memories import build_memories, find_user
 from memory_writer.memory import Memory, MemoryBackend
 from scripts.aws_session import OpsError
+from scripts.operations.erasure.journal import Journal
 from scripts.operations.selection import Agent, Caller, Chosen, Since, Until
 from scripts.operations.stack import Stack, memory_backend
-from scripts.operations.unfinished import PARKED, Unfinished, UnfinishedBodies
+from scripts.operations.unfinished import NOT_ERASED, PARKED, Unfinished, UnfinishedBodies
 from scripts.operations.view import View
 from shared import keys
 from shared.call import Call
@@ -59,12 +60,16 @@ def verify(
     bodies = unfinished_bodies(view, chosen, calls)
     with view.bar() as bar:
         rows = [inspect.row(call) for call in bar.track(calls, description="Verifying")]
-    bad_calls, bad_bodies = [row for row in rows if row["problems"]], [each for each in bodies if each.problem]
+    not_erased = [[row["call"]] for row in rows if row["problems"] == [NOT_ERASED]]
+    not_erased += [each.calls for each in bodies if each.problem == NOT_ERASED]
+    bad_calls = [row for row in rows if row["problems"] not in ([], [NOT_ERASED])]
+    bad_bodies = [each for each in bodies if each.cure]
     rows += map(body_row, bodies)
     wrong = [row for row in rows if row["problems"]]
     what = f"{len(calls)} calls{f' and {len(bodies)} unfinished staged bodies' if bodies else ''}"
     title = f"{what}, {len(wrong)} with a problem"
-    advice = "\n".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies))
+    finish = erasures(Journal(view.stack), sorted({call for calls in not_erased for call in calls}))
+    advice = "\n".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies) + finish)
     view.table(wrong if problems else rows, COLUMNS, title, advice, empty=f"{title}.")
     return 1 if wrong else 0
 
@@ -105,6 +110,19 @@ def cures(bodies: list[Unfinished]) -> list[str]:
     return others + (replays if len(replays) < 2 else ["ops replay --since TIME --unarchived --yes"])
 
 
+def erasures(journal: Journal, calls: list[str]) -> list[str]:
+    """The commands that finish the erasures of these calls, each once: first those that were interrupted."""
+    begun = journal.unfinished() if calls else []
+    of_calls = [each["conversation"] for each in begun if each.get("conversation") in calls]
+    callers = [each["caller"] for each in begun if "caller" in each]
+    commands = [f"ops erase --conversation {each} --yes (it was interrupted)" for each in of_calls]
+    commands += [f"ops erase NUMBER --yes (it was interrupted; NUMBER is {each})" for each in callers]
+    others = [] if callers else [each for each in calls if each not in of_calls]
+    if len(others) > 1:
+        return [*commands, "ops erase NUMBER --yes for all calls of a caller, or ops erase --conversation ID --yes"]
+    return commands + [f"ops erase --conversation {each} --yes" for each in others]
+
+
 class Inspection:
     """Reads all data about a call. Each problem is a sentence that says what does not agree."""
 
@@ -113,9 +131,9 @@ class Inspection:
 
     def row(self, call: Call) -> dict[str, Any]:
         if call.erased_at:
-            again = f"its erasure is not finished: ops erase --conversation {call.conversation_id} --yes"
-            return {"call": call.conversation_id, "json": "erased", "mp3": "erased", "factual": "-", "semantic": "-",
-                    "problems": [again] if call.is_known else []}  # fmt: skip
+            return {"call": call.conversation_id, "json": self._left(call, keys.call_json),
+                    "mp3": self._left(call, keys.call_mp3), "factual": "-", "semantic": "-",
+                    "problems": [NOT_ERASED] if call.is_known else []}  # fmt: skip
         if call.left_out:
             return {"call": call.conversation_id, "json": f"left out: {call.left_out}", "mp3": "left out",
                     "factual": "-", "semantic": "-", "problems": []}  # fmt: skip
@@ -130,6 +148,11 @@ class Inspection:
             **{kind: _standing(entry) for kind, entry in states.items()},
             "problems": problems,
         }
+
+    def _left(self, call: Call, key_of: Callable[[str, str], str]) -> str:
+        """Whether an erasure has deleted an object. It clears the record, and with it the folder, afterwards."""
+        is_there = call.folder and self._stack.metadata(key_of(call.folder, call.conversation_id)) is not None
+        return "still there" if is_there else "erased"
 
     def _json(self, call: Call) -> tuple[Call, Conversation | None, list[str]]:
         """The call with the number and agent of its JSON, the conversation in it, and what does not agree."""

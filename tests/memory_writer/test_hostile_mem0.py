@@ -44,6 +44,13 @@ def listing(*items: Any, more: bool = False) -> bytes:
     return json.dumps({"results": items, "next": "another page" if more else None}).encode()
 
 
+def test_an_error_of_the_connection_names_the_host_and_nothing_else_of_the_address():
+    with pytest.raises(NotSentError) as error:
+        PlatformBackend("http://user:word@127.0.0.1:9/path?key=m0-test", "m0-test", 5).find(MEMORY)
+
+    assert str(error.value) == "Mem0 at http://127.0.0.1:9 could not be reached (ConnectError)"
+
+
 @pytest.mark.parametrize("address", ["http://api.mem0.ai", "ftp://127.0.0.1", "none"])
 def test_a_key_is_never_sent_unencrypted(address):
     with pytest.raises(RefusedError, match="Mem0Host"):

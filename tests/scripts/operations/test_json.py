@@ -33,7 +33,9 @@ def busy(stack, archive, tmp_path, monkeypatch) -> None:
     send(stack, "ArchiveDlqUrl")
     send(stack, "MemoryQueueUrl")
     receive(stack, "MemoryQueueUrl")
-    write_log("memory", failure("shared.errors.NotSentError: Mem0 could not be reached"))
+    write_log(
+        "memory", failure("shared.errors.NotSentError: Mem0 at https://api.mem0.ai could not be reached (ConnectError)")
+    )
     count("SignatureRejected", reason="mismatch")
     deploy_outputs(stack.outputs | {"SecretCacheSeconds": "1", "SecretOverlapSeconds": "86400"})
 

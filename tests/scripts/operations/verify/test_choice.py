@@ -32,6 +32,13 @@ def test_no_choice_is_explained(run_ops):
     assert (code, err) == (2, "Which calls? Choose them with --since or --caller, or name one conversation.\n")
 
 
+def test_a_number_in_the_place_of_an_id_is_told_the_option_for_callers(run_ops):
+    code, _, err = run_ops("verify", CALLER)
+
+    sentence = f"{CALLER!r} is not a conversation id: letters, digits, _ and - only. For a caller: --caller {CALLER}.\n"
+    assert (code, err) == (2, sentence)
+
+
 def test_a_missing_permission_is_named(stack, run_ops, whole, aws_calls, subtests):
     whole("conv_1")
     note(stack, "conv_1", "memory#semantic", state="done", memory_ids=["1"])

@@ -47,8 +47,8 @@ def test_an_unfinished_erasure_is_a_problem(stack, run_ops_json):
 
     code, found = run_ops_json("verify", "conv_1")
 
-    sentence = "its erasure is not finished: ops erase --conversation conv_1 --yes"
-    assert (code, found["rows"][0]["problems"]) == (1, [sentence])
+    assert (code, found["rows"][0]["json"], found["rows"][0]["problems"]) == (1, "erased", ["erasure not finished"])
+    assert found["next"] == "ops erase --conversation conv_1 --yes"
 
 
 def test_an_erased_call_without_any_data_is_complete(stack, run_ops_json):

@@ -87,7 +87,7 @@ def test_a_mem0_that_cannot_be_asked_ends_in_a_sentence(stack, run_ops, whole, s
     for outputs, said in (
         ({}, "The stack does not remember: give it Mem0ApiKey or MemoryConfig, or verify with --no-mem0.\n"),
         ({"MemorySecretArn": secret, "MemoryBackend": "oss"}, "The stack's parameter MemoryConfig is not JSON.\n"),
-        (platform, "Mem0 could not be reached: ConnectError.\n"),
+        (platform, "Mem0 at http://127.0.0.1:9 could not be reached (ConnectError).\n"),
     ):
         with subtests.test(said):
             deploy_outputs(stack.outputs | outputs)
