@@ -48,7 +48,17 @@ def find_failures(stack: Stack, since: datetime) -> list[Failures]:
         for entry in failures(stack, function, since):
             entries[function, reason(entry)].append(entry)
     found = [_summarise(function, error, each) for (function, error), each in entries.items()]
-    return sorted(found, key=lambda each: each.times, reverse=True)
+    once = [each for each in found if not _is_told_by_another(each, found)]
+    return sorted(once, key=lambda each: each.times, reverse=True)
+
+
+def _is_told_by_another(mine: Failures, found: list[Failures]) -> bool:
+    """Whether it is only the log line of a failure that was also raised: `Error saving to S3: X`, `StorageError: X`."""
+    said = mine.error.partition(": ")[2]
+    return mine.retried_at is None and any(
+        said and each.retried_at and each.function == mine.function and each.error.partition(": ")[2] == said
+        for each in found
+    )
 
 
 def _summarise(function: str, error: str, entries: list[Row]) -> Failures:
@@ -80,18 +90,22 @@ def _is_open(failed_at: datetime, queue: Row, now: datetime) -> bool:
 
 
 def error_rows(found: list[Failures], queues: list[Row], now: datetime) -> list[Row]:
-    """The most frequent failures, and where their messages are now."""
-    return [each.row(_standing(each, queues, now)) for each in found[:MOST_ERRORS]]
+    """The most frequent failures, and what their queues tell about them."""
+    waiting = {(each["queue"], each["error"]) for each in find_retries(found, queues, now)}
+    return [each.row(_standing(each, queues, waiting)) for each in found[:MOST_ERRORS]]
 
 
-def _standing(found: Failures, queues: list[Row], now: datetime) -> str | None:
-    """waiting, dead letters or past; None for a function without a queue."""
-    mine = {queue["kind"]: queue for queue in queues if queue["name"] == found.function}
-    if not mine:
+def _standing(found: Failures, queues: list[Row], waiting: set[tuple[str, str]]) -> str | None:
+    """waiting, messages or past; None if it failed no message of a queue.
+
+    A queue does not say why a message waits. So only its last failure is known to wait.
+    """
+    mine = [queue for queue in queues if queue["name"] == found.function]
+    if not mine or not found.retried_at:
         return None
-    if found.retried_at and _is_open(found.retried_at, mine["queue"], now):
+    if (found.function, found.error) in waiting:
         return "waiting"
-    return "dead letters" if is_dead(mine["dead letters"]) else "past"
+    return "messages" if any(queue["waiting"] + queue["at_work"] + queue["delayed"] for queue in mine) else "past"
 
 
 def is_dead(queue: Row) -> bool:
