@@ -24,8 +24,8 @@ from shared.webhooks import read_archived
 
 KINDS = ("factual", "semantic")
 FIX_CALLS = (
-    "ops dlq list: fix the cause and redrive what is there; if a problem stays: "
-    "ops replay --conversation ID --force --yes"
+    "Fix the cause, and redrive what is in the dead-letter queues: ops dlq list\n"
+    "If a problem stays: ops replay --conversation ID --force --yes"
 )
 COLUMNS = {
     "call": "Call",
@@ -60,6 +60,7 @@ def verify(
     with view.bar() as bar:
         rows = [inspect.row(call) for call in bar.track(calls, description="Verifying")]
     bad_calls, bad_bodies = [row for row in rows if row["problems"]], [each for each in bodies if each.problem]
+    rows = [row | {"problems": list(map(view.complete, row["problems"]))} for row in rows]
     rows += map(body_row, bodies)
     wrong = [row for row in rows if row["problems"]]
     what = f"{len(calls)} calls{f' and {len(bodies)} unfinished staged bodies' if bodies else ''}"

@@ -47,7 +47,7 @@ def test_an_unfinished_erasure_is_a_problem(stack, run_ops_json):
 
     code, found = run_ops_json("verify", "conv_1")
 
-    sentence = "its erasure is not finished: ops erase --conversation conv_1 --yes"
+    sentence = "its erasure is not finished: ./scripts/ops erase --conversation conv_1 --yes --stack calls"
     assert (code, found["rows"][0]["problems"]) == (1, [sentence])
 
 
