@@ -10,6 +10,7 @@ from scripts.concurrency import nearly_used_up
 from scripts.operations.alarms import Alarm
 from scripts.operations.logs import failures, functions_of, reason
 from scripts.operations.stack import Stack
+from scripts.operations.view import several
 from shared.times import utc
 
 DELAY = timedelta(minutes=1)  # between the end of a visibility timeout and what the next attempt logs
@@ -134,7 +135,7 @@ def _of_retries(found: Row, alarms: list[Alarm]) -> Iterator[Trouble]:
     for retry in found["retries"]:
         queue = names[retry["queue"]]
         alarm = next((each for each in alarms if each.watches("ApproximateAgeOfOldestMessage", queue)), None)
-        messages = _several(retry["messages"], "message waits", "messages wait")
+        messages = several(retry["messages"], "message waits", "messages wait")
         yield Trouble(
             f"{messages} in the {retry['queue']} queue; the last attempt failed at {retry['failed_at']}, and the next "
             f"one comes by {retry['next_attempt_by']} at the latest: {retry['error'].rstrip('.')}.",
@@ -151,7 +152,7 @@ def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Ite
         alarm = next((each for each in alarms if each.watches(metric, "ingest")), None)
         if mine and alarm not in firing:
             reasons = ", ".join(f"{reason} {number}" for reason, number in mine.items())
-            refused = _several(sum(mine.values()), "webhook was refused", "webhooks were refused")
+            refused = several(sum(mine.values()), "webhook was refused", "webhooks were refused")
             yield Trouble(
                 f"{refused} in the last hour, and none was accepted since: {reasons}. This is over when a webhook is "
                 "accepted, or an hour after the last refusal.",
@@ -165,7 +166,7 @@ def _of_the_last_pass(last: Row) -> Iterator[Trouble]:
         yield Trouble(f"The last hourly run failed: {last['error']}", "ReconcileFailedAlarm", ("reconcile",))
     missing = last.get("missing_calls", 0) - last.get("outcomes", {}).get("fetched", 0)
     if missing > 0:
-        text = _several(missing, "call is still missing.", "calls are still missing.")
+        text = several(missing, "call is still missing.", "calls are still missing.")
         yield Trouble(text, "MissingCallsAlarm", ("reconcile",))
 
 
@@ -178,7 +179,3 @@ def _of_erasures(unfinished: list[Row]) -> Iterator[Trouble]:
             "run it again: it continues.",
             commands=(f"erase {words} --yes",),
         )
-
-
-def _several(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

@@ -14,7 +14,7 @@ from scripts.aws_session import OpsError
 from scripts.operations.selection import Agent, Caller, Chosen, Since, Until
 from scripts.operations.stack import Stack, memory_backend
 from scripts.operations.unfinished import PARKED, Unfinished, UnfinishedBodies
-from scripts.operations.view import View
+from scripts.operations.view import View, several
 from shared import keys
 from shared.conversation import Conversation
 from shared.errors import AgenticMemoryError
@@ -63,7 +63,8 @@ def verify(
     rows = [row | {"problems": list(map(view.complete, row["problems"]))} for row in rows]
     rows += map(body_row, bodies)
     wrong = [row for row in rows if row["problems"]]
-    what = f"{len(calls)} calls{f' and {len(bodies)} unfinished staged bodies' if bodies else ''}"
+    staged = several(len(bodies), "unfinished staged body", "unfinished staged bodies")
+    what = f"{several(len(calls), 'call', 'calls')}{f' and {staged}' if bodies else ''}"
     title = f"{what}, {len(wrong)} with a problem"
     advice = "\n".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies))
     view.table(wrong if problems else rows, COLUMNS, title, advice, empty=f"{title}.")

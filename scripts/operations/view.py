@@ -190,6 +190,10 @@ def split_command(text: str) -> tuple[str, str]:
     return (text[: found.start()].rstrip(), found[0].strip()) if found else (text, "")
 
 
+def several(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
+
+
 def shown(value: Any) -> str:
     """A value as people read it: times in UTC to the second, lists in a line."""
     if isinstance(value, bool):

@@ -13,7 +13,7 @@ def test_a_complete_call_has_no_problem(stack, run_ops_json, mem0, whole, rememb
 
     code, found = run_ops_json("verify", "conv_1")
 
-    assert (code, found["title"]) == (0, "1 calls, 0 with a problem")
+    assert (code, found["title"]) == (0, "1 call, 0 with a problem")
     assert "next" not in found
     assert found["rows"] == [
         {

@@ -154,7 +154,7 @@ def test_bodies_without_a_record_are_counted_in_a_time_range(stack, run_ops_json
     code, found = run_ops_json("verify", *RANGE, "--no-mem0")
     _, out, _ = run_ops("verify", *RANGE, "--no-mem0", "--problems")
 
-    assert (code, found["title"]) == (1, "1 calls and 3 unfinished staged bodies, 3 with a problem")
+    assert (code, found["title"]) == (1, "1 call and 3 unfinished staged bodies, 3 with a problem")
     assert found["next"] == "./scripts/ops replay --since TIME --unarchived --yes --stack calls"
     assert sorted(each["call"] for each in found["rows"] if each["problems"]) == ["conv_2", "conv_3", "conv_4"]
     assert "conv_4" in out
