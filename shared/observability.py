@@ -8,7 +8,9 @@ from aws_lambda_powertools import Logger, Metrics, single_metric
 from aws_lambda_powertools.metrics import MetricUnit
 
 _FOLDER = re.compile(r"^(\d{7,15})(?=/)")
-_NUMBER = re.compile(r"(?<![0-9A-Za-z])\+?[0-9]{7,15}(?![0-9A-Za-z])")
+# An ARN up to its account: partition, service, region, and the account's 12 digits.
+_ARN = r"(?<![0-9A-Za-z])arn:aws[a-z-]{0,16}:[a-z][a-z-]{0,31}:(?:[a-z-]{2,24}-[0-9])?:[0-9]{12}(?=:)"
+_ARN_OR_NUMBER = re.compile(rf"({_ARN})|(?<![0-9A-Za-z])\+?[0-9]{{7,15}}(?![0-9A-Za-z])")
 
 
 def to_line(entry: dict[str, Any]) -> str:
@@ -19,8 +21,8 @@ def to_line(entry: dict[str, Any]) -> str:
 
 
 def mask_numbers(text: str) -> str:
-    """Text in which everything that may be a phone number is masked."""
-    return _NUMBER.sub(lambda number: mask(number[0]), text)
+    """Text in which everything that may be a phone number is masked; the account in an ARN is none."""
+    return _ARN_OR_NUMBER.sub(lambda found: found[1] or mask(found[0]), text)
 
 
 def count(metric: str, reason: str | None = None) -> None:

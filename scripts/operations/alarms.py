@@ -38,8 +38,12 @@ class Alarm:
 
     @property
     def commands(self) -> list[str]:
-        """The commands that its text names; `ops status` is what the reader has just used."""
-        return [each for each in dict.fromkeys(_COMMAND.findall(self.text)) if each != "status"]
+        """The commands that its text names, without `status` and `dlq redrive`.
+
+        The reader has just used `ops status`. A redrive does not help with each message: `ops dlq show` says when.
+        """
+        named = dict.fromkeys(_COMMAND.findall(self.text))
+        return [each for each in named if each != "status" and not each.startswith("dlq redrive")]
 
     def watches(self, metric: str, dimension: str) -> bool:
         """Whether it is about this metric, of the queue or function with this name."""

@@ -48,7 +48,7 @@ def canary(
             raise OpsError(clean_up(view, test_call), INTERRUPTED) from None
     total = sum(each["seconds"] for each in rows)
     title = fault or f"The canary passed in {total:.1f} s"
-    view.table(rows, COLUMNS, title, "ops status: what is wrong" if fault else "", empty=title)
+    view.table(rows, COLUMNS, title, "ops status" if fault else "", empty=title)
     return 1 if fault else 0
 
 

@@ -13,7 +13,7 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.dead_letters import QUEUES, DeadLetter, DeadLetterQueue
-from scripts.operations.view import TIMES, View, parse_time
+from scripts.operations.view import TIMES, View, parse_time, several
 from scripts.private_files import open_private
 
 app = typer.Typer(help="Look into the dead-letter queues, and redrive or drop their messages.", no_args_is_help=True)
@@ -130,7 +130,7 @@ def drop(
         if yes and chosen:
             path = save or Path(f"dropped-{queue}-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.jsonl")
             save_all(chosen, path)
-            view.progress.print(f"Saved {len(chosen)} messages to {path}")
+            view.progress.print(f"Saved {several(len(chosen), 'message', 'messages')} to {path}")
             view.each(chosen, letters.drop, 100, "Dropping")
     done = f"{len(chosen)} of {total} messages {'dropped' if yes else 'would be dropped'}"
     view.table(

@@ -169,7 +169,7 @@ def advise(secret: WebhookSecret, need: str, now: datetime) -> str:
         return f"wait until {utc(secret.known_at)}, then switch ElevenLabs to the new key"
     if need:
         return f"switch ElevenLabs by {utc(secret.overlap_ends)}: {need}"
-    return f"ops rotate-secret --finish, or let the overlap end by itself at {utc(secret.overlap_ends)}"
+    return f"let the overlap end by itself at {utc(secret.overlap_ends)}, or end it now: ops rotate-secret --finish"
 
 
 def facts(secret: WebhookSecret, now: datetime) -> dict[str, Any]:

@@ -27,8 +27,8 @@ TOGETHER = 10  # of them at a time
 _STATES = {"waiting": "", "at_work": "NotVisible", "delayed": "Delayed"}
 STANDINGS = {
     "waiting": "its next attempt is still to come",
-    "dead letters": "in the dead-letter queue",
-    "past": "was fixed: nothing waits any more",
+    "messages": "its queue or its dead-letter queue still has messages",
+    "past": "nothing waits in this queue any more",
 }
 
 

@@ -10,6 +10,7 @@ from scripts.concurrency import nearly_used_up
 from scripts.operations.alarms import Alarm
 from scripts.operations.logs import failures, functions_of, reason
 from scripts.operations.stack import Stack
+from scripts.operations.view import several
 from shared.times import utc
 
 DELAY = timedelta(minutes=1)  # between the end of a visibility timeout and what the next attempt logs
@@ -48,7 +49,17 @@ def find_failures(stack: Stack, since: datetime) -> list[Failures]:
         for entry in failures(stack, function, since):
             entries[function, reason(entry)].append(entry)
     found = [_summarise(function, error, each) for (function, error), each in entries.items()]
-    return sorted(found, key=lambda each: each.times, reverse=True)
+    once = [each for each in found if not _is_told_by_another(each, found)]
+    return sorted(once, key=lambda each: each.times, reverse=True)
+
+
+def _is_told_by_another(mine: Failures, found: list[Failures]) -> bool:
+    """Whether it is only the log line of a failure that was also raised: `Error saving to S3: X`, `StorageError: X`."""
+    said = mine.error.partition(": ")[2]
+    return mine.retried_at is None and any(
+        said and each.retried_at and each.function == mine.function and each.error.partition(": ")[2] == said
+        for each in found
+    )
 
 
 def _summarise(function: str, error: str, entries: list[Row]) -> Failures:
@@ -80,18 +91,22 @@ def _is_open(failed_at: datetime, queue: Row, now: datetime) -> bool:
 
 
 def error_rows(found: list[Failures], queues: list[Row], now: datetime) -> list[Row]:
-    """The most frequent failures, and where their messages are now."""
-    return [each.row(_standing(each, queues, now)) for each in found[:MOST_ERRORS]]
+    """The most frequent failures, and what their queues tell about them."""
+    waiting = {(each["queue"], each["error"]) for each in find_retries(found, queues, now)}
+    return [each.row(_standing(each, queues, waiting)) for each in found[:MOST_ERRORS]]
 
 
-def _standing(found: Failures, queues: list[Row], now: datetime) -> str | None:
-    """waiting, dead letters or past; None for a function without a queue."""
-    mine = {queue["kind"]: queue for queue in queues if queue["name"] == found.function}
-    if not mine:
+def _standing(found: Failures, queues: list[Row], waiting: set[tuple[str, str]]) -> str | None:
+    """waiting, messages or past; None if it failed no message of a queue.
+
+    A queue does not say why a message waits. So only its last failure is known to wait.
+    """
+    mine = [queue for queue in queues if queue["name"] == found.function]
+    if not mine or not found.retried_at:
         return None
-    if found.retried_at and _is_open(found.retried_at, mine["queue"], now):
+    if (found.function, found.error) in waiting:
         return "waiting"
-    return "dead letters" if is_dead(mine["dead letters"]) else "past"
+    return "messages" if any(queue["waiting"] + queue["at_work"] + queue["delayed"] for queue in mine) else "past"
 
 
 def is_dead(queue: Row) -> bool:
@@ -120,7 +135,7 @@ def _of_retries(found: Row, alarms: list[Alarm]) -> Iterator[Trouble]:
     for retry in found["retries"]:
         queue = names[retry["queue"]]
         alarm = next((each for each in alarms if each.watches("ApproximateAgeOfOldestMessage", queue)), None)
-        messages = _several(retry["messages"], "message waits", "messages wait")
+        messages = several(retry["messages"], "message waits", "messages wait")
         yield Trouble(
             f"{messages} in the {retry['queue']} queue; the last attempt failed at {retry['failed_at']}, and the next "
             f"one comes by {retry['next_attempt_by']} at the latest: {retry['error'].rstrip('.')}.",
@@ -137,7 +152,7 @@ def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Ite
         alarm = next((each for each in alarms if each.watches(metric, "ingest")), None)
         if mine and alarm not in firing:
             reasons = ", ".join(f"{reason} {number}" for reason, number in mine.items())
-            refused = _several(sum(mine.values()), "webhook was refused", "webhooks were refused")
+            refused = several(sum(mine.values()), "webhook was refused", "webhooks were refused")
             yield Trouble(
                 f"{refused} in the last hour, and none was accepted since: {reasons}. This is over when a webhook is "
                 "accepted, or an hour after the last refusal.",
@@ -151,7 +166,7 @@ def _of_the_last_pass(last: Row) -> Iterator[Trouble]:
         yield Trouble(f"The last hourly run failed: {last['error']}", "ReconcileFailedAlarm", ("reconcile",))
     missing = last.get("missing_calls", 0) - last.get("outcomes", {}).get("fetched", 0)
     if missing > 0:
-        text = _several(missing, "call is still missing.", "calls are still missing.")
+        text = several(missing, "call is still missing.", "calls are still missing.")
         yield Trouble(text, "MissingCallsAlarm", ("reconcile",))
 
 
@@ -164,7 +179,3 @@ def _of_erasures(unfinished: list[Row]) -> Iterator[Trouble]:
             "run it again: it continues.",
             commands=(f"erase {words} --yes",),
         )
-
-
-def _several(number: int, one: str, many: str) -> str:
-    return f"{number} {one if number == 1 else many}"

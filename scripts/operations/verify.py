@@ -15,7 +15,7 @@ from scripts.operations.erasure.journal import Journal
 from scripts.operations.selection import Agent, Caller, Chosen, Since, Until
 from scripts.operations.stack import Stack, memory_backend
 from scripts.operations.unfinished import NOT_ERASED, PARKED, Unfinished, UnfinishedBodies
-from scripts.operations.view import View
+from scripts.operations.view import View, several
 from shared import keys
 from shared.call import Call
 from shared.conversation import Conversation
@@ -25,8 +25,8 @@ from shared.webhooks import read_archived
 
 KINDS = ("factual", "semantic")
 FIX_CALLS = (
-    "ops dlq list: fix the cause and redrive what is there; if a problem stays: "
-    "ops replay --conversation ID --force --yes"
+    "Fix the cause, and redrive what is in the dead-letter queues: ops dlq list\n"
+    "If a problem stays: ops replay --conversation ID --force --yes"
 )
 COLUMNS = {
     "call": "Call",
@@ -66,7 +66,8 @@ def verify(
     bad_bodies = [each for each in bodies if each.cure]
     rows += map(body_row, bodies)
     wrong = [row for row in rows if row["problems"]]
-    what = f"{len(calls)} calls{f' and {len(bodies)} unfinished staged bodies' if bodies else ''}"
+    staged = several(len(bodies), "unfinished staged body", "unfinished staged bodies")
+    what = f"{several(len(calls), 'call', 'calls')}{f' and {staged}' if bodies else ''}"
     title = f"{what}, {len(wrong)} with a problem"
     finish = erasures(Journal(view.stack), sorted({call for calls in not_erased for call in calls}))
     advice = "\n".join([FIX_CALLS] * bool(bad_calls) + cures(bad_bodies) + finish)
@@ -115,12 +116,12 @@ def erasures(journal: Journal, calls: list[str]) -> list[str]:
     begun = journal.unfinished() if calls else []
     of_calls = [each["conversation"] for each in begun if each.get("conversation") in calls]
     callers = [each["caller"] for each in begun if "caller" in each]
-    commands = [f"ops erase --conversation {each} --yes (it was interrupted)" for each in of_calls]
-    commands += [f"ops erase NUMBER --yes (it was interrupted; NUMBER is {each})" for each in callers]
+    commands = [f"This erasure was interrupted: ops erase --conversation {each} --yes" for each in of_calls]
+    commands += [f"The erasure of {each} was interrupted: ops erase NUMBER --yes" for each in callers]
     others = [] if callers else [each for each in calls if each not in of_calls]
     if len(others) > 1:
-        return [*commands, "ops erase NUMBER --yes for all calls of a caller, or ops erase --conversation ID --yes"]
-    return commands + [f"ops erase --conversation {each} --yes" for each in others]
+        return [*commands, "Erase the caller of these calls: ops erase NUMBER --yes"]
+    return commands + [f"Finish this erasure: ops erase --conversation {each} --yes" for each in others]
 
 
 class Inspection:

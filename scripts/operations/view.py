@@ -26,7 +26,10 @@ _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 INTERRUPTED = 130  # the exit code
 TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago"
-_COMMAND = re.compile(r"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws) [a-z][^:;]*$")
+# A command at the end of a line. Only in its quotes may be a colon.
+_WORDS = r'[a-z](?:"[^"\n]*"|[^:;"\n])*'
+_COMMAND = re.compile(rf"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws) {_WORDS}$")
+_SHORT = re.compile(rf"(?:(?<=: )|^)ops ({_WORDS})$", re.MULTILINE)
 Item = TypeVar("Item")
 
 
@@ -55,13 +58,17 @@ class View:
         where = "--local" if self.local else f"--stack {self.stack.name}" if self.stack.name != STACK_NAME else ""
         return f"./scripts/ops {words} {where}".strip()
 
+    def complete(self, advice: str) -> str:
+        """Advice whose commands, each written as `ops ...` at the end of its line, can be copied."""
+        return _SHORT.sub(lambda found: self.command(found[1]), advice)
+
     def print_json(self, data: Any) -> None:
         print(json.dumps(data, indent=2, default=for_machines))
 
     def show(self, data: dict[str, Any], title: str, advice: str = "") -> None:
         """Show names and values; `advice` says what to do next."""
         if self.as_json:
-            self.print_json(data | ({"next": advice} if advice else {}))
+            self.print_json(data | self._next(advice))
             return
         self.console.print(title, style="bold", soft_wrap=True)
         self._pairs({name.replace("_", " "): value for name, value in data.items()})
@@ -75,7 +82,7 @@ class View:
         Columns that do not fit the screen stand below their row, so that nothing is broken that may be copied.
         """
         if self.as_json:
-            self.print_json({"title": title, "rows": rows} | ({"next": advice} if advice else {}))
+            self.print_json({"title": title, "rows": rows} | self._next(advice))
             return
         self.console.print(title if rows else empty, style="bold" if rows else "", soft_wrap=True)
         if rows:
@@ -114,11 +121,18 @@ class View:
         if command:
             self.console.print(f"{first}{command}", soft_wrap=True)
 
+    def _next(self, advice: str) -> dict[str, str]:
+        return {"next": self.complete(advice)} if advice else {}
+
     def _advise(self, advice: str) -> None:
+        """Each advice, and its command on a line of its own, which is not folded: so it can be copied."""
         if advice:
             self.console.print()
-        for line in advice.splitlines():
-            self.console.print(f"Next: {line}", soft_wrap=True)  # so that a command in it can be copied
+        for line in self.complete(advice).splitlines():
+            sentence, command = split_command(plain(line))
+            self.console.print(f"Next: {sentence}".rstrip(), soft_wrap=True)
+            if command:
+                self.console.print(f"      {command}", soft_wrap=True)
 
     def bar(self) -> Progress:
         """A progress bar on stderr, for work whose length is known."""
@@ -174,6 +188,10 @@ def split_command(text: str) -> tuple[str, str]:
     """A sentence, and the command at its end if there is one."""
     found = _COMMAND.search(text)
     return (text[: found.start()].rstrip(), found[0].strip()) if found else (text, "")
+
+
+def several(number: int, one: str, many: str) -> str:
+    return f"{number} {one if number == 1 else many}"
 
 
 def shown(value: Any) -> str:

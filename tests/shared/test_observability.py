@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from shared.observability import mask, mask_key, to_line
+from shared.observability import mask, mask_key, mask_numbers, to_line
 
 DIGITS = "120255501234567"
 
@@ -43,3 +43,12 @@ def test_a_number_that_an_exception_quotes_is_masked():
     line = to_line({"message": "Record failed", "exception": "ValueError: +12025550123 is no id (line 1202555)"})
 
     assert json.loads(line)["exception"] == "ValueError: +120…123 is no id (line 12…5)"
+
+
+def test_the_account_in_an_arn_stays_readable_and_a_phone_number_never():
+    arn = "arn:aws:sts::123456789012:assumed-role/archiver"
+
+    assert mask_numbers(f"User: {arn} is refused") == f"User: {arn} is refused"
+    assert mask_numbers("arn:aws:s3:::bucket/120255501234/a.json") == "arn:aws:s3:::bucket/1202…234/a.json"
+    assert mask_numbers("arn:aws:sqs:us-east-1:+12025550123:q") == "arn:aws:sqs:us-east-1:+120…123:q"
+    assert mask_numbers("caller:123456789012:x") == "caller:1234…012:x"

@@ -97,9 +97,9 @@ class Download:
             return 'records have ids that would lead out of the export: manifest.json lists them under "unavailable"'
         if self.outcome.unavailable:
             return (
-                'the objects under "unavailable" in manifest.json are in an archive class of S3. Restore them: '
-                f"aws s3api restore-object --bucket {self._bucket.name} --key KEY --restore-request Days=7; "
-                "hours later, when S3 has restored them, run the same command again"
+                'the objects under "unavailable" in manifest.json are in an archive class of S3. '
+                "Restore each, and run the same command again when S3 has restored them, hours later: "
+                f"aws s3api restore-object --bucket {self._bucket.name} --key KEY --restore-request Days=7"
             )
         if self.outcome.missing:
             return 'records name objects that S3 does not have ("missing" in manifest.json): ops verify CONVERSATION'

@@ -56,7 +56,7 @@ def test_failures_are_past_when_nothing_waits_any_more(stack, run_ops, run_ops_j
 
     (error,) = found["errors_in_the_last_hour"]
     assert (code, found["retries"], error["standing"]) == (0, [], "past")
-    assert "(was fixed: nothing waits any more)" in out
+    assert "(nothing waits in this queue any more)" in out
     assert out.endswith("All is well.\n")
 
 
@@ -68,13 +68,47 @@ def test_a_busy_queue_is_well_when_the_retry_is_over(stack, run_ops_json):
     assert (code, found["retries"]) == (0, [])
 
 
-def test_what_ended_in_the_dead_letter_queue_is_shown_so(stack, run_ops_json):
-    send(stack, "ArchiveDlqUrl")
+@pytest.mark.parametrize("output", ["ArchiveDlqUrl", "ArchiveQueueUrl"])
+def test_an_error_is_not_said_to_be_past_while_its_queue_or_dead_letter_queue_has_messages(
+    stack, run_ops, run_ops_json, output
+):
+    send(stack, output)
     write_log("archive", failure(REFUSED), at=ago(minutes=30))
 
     _, found = run_ops_json("status")
+    _, out, _ = run_ops("status")
 
-    assert [each["standing"] for each in found["errors_in_the_last_hour"]] == ["dead letters"]
+    assert [each["standing"] for each in found["errors_in_the_last_hour"]] == ["messages"]
+    assert "(its queue or its dead-letter queue still has messages)" in " ".join(out.split())
+
+
+def test_only_the_last_error_of_a_queue_is_the_one_that_waits_for_an_attempt(stack, run_ops_json):
+    write_log("archive", failure("KeyError: 'cured'"), at=ago(minutes=6))
+    fail(stack, ago(minutes=5))
+
+    _, found = run_ops_json("status")
+
+    standings = {each["error"]: each["standing"] for each in found["errors_in_the_last_hour"]}
+    assert standings == {SHOWN: "waiting", "KeyError: 'cured'": "messages"}
+
+
+def test_an_error_that_is_not_of_a_retry_has_no_standing(run_ops_json):
+    error = {"level": "ERROR", "message": "Message sent to the dead-letter queue", "error": "The body is not JSON."}
+    write_log("archive", error, at=ago(minutes=5))
+
+    _, found = run_ops_json("status")
+
+    shown = [(each["error"], each["standing"]) for each in found["errors_in_the_last_hour"]]
+    assert shown == [("The body is not JSON.", None)]
+
+
+def test_a_failure_that_is_logged_twice_is_shown_once(run_ops_json):
+    first = {"level": "ERROR", "message": "Error saving to S3: PutObject: AccessDenied"}
+    write_log("archive", first, failure(REFUSED), at=ago(minutes=5))
+
+    _, found = run_ops_json("status")
+
+    assert [(each["error"], each["times"]) for each in found["errors_in_the_last_hour"]] == [(SHOWN, 1)]
 
 
 def test_a_warning_that_fails_no_message_opens_no_retry(stack, run_ops_json):

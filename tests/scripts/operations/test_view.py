@@ -30,7 +30,7 @@ def test_rows_that_fit_are_a_table(capsys):
 
 
 def test_what_does_not_fit_stands_below_its_row_and_no_id_and_no_command_is_broken(capsys):
-    view = View("calls", local=False, as_json=False)
+    view = View(None, local=True, as_json=False)
     problems = [f"its erasure is not complete: {COMMAND}", SENTENCE]
     rows = [
         {"call": ID, "json": "missing", "problems": problems},
@@ -48,7 +48,8 @@ def test_what_does_not_fit_stands_below_its_row_and_no_id_and_no_command_is_brok
         "            because nobody was allowed to write it",
         f"conv_2{' ' * (len(ID) - 4)}archived",
         "",
-        "Next: ops status",
+        "Next:",
+        "      ./scripts/ops status --local",
     ]
 
 

@@ -71,7 +71,7 @@ def test_without_a_name_the_file_is_written_to_the_current_folder(stack, run_ops
 
     (file,) = tmp_path.iterdir()
     assert file.name.startswith("dropped-archive-2")
-    assert f"Saved 1 messages to {file.name}\n" in err
+    assert f"Saved 1 message to {file.name}\n" in err
 
 
 @pytest.mark.parametrize(("path", "why"), [("taken", "File exists"), ("nowhere/dropped", "No such file or directory")])

@@ -33,7 +33,11 @@ def test_redriven_messages_are_back_in_the_queue_that_they_came_from(stack, run_
 
     code, found = run_ops_json("dlq", "redrive", queue, "--per-second", "1000", "--yes")
 
-    assert (code, found["title"], found["next"]) == (0, "12 of 12 messages redriven", "ops status")
+    assert (code, found["title"], found["next"]) == (
+        0,
+        "12 of 12 messages redriven",
+        "./scripts/ops status --stack calls",
+    )
     assert aws_calls.seen["ChangeMessageVisibilityBatch"] == 0
     assert sorted(bodies(stack, SOURCE[queue])) == sent
     assert bodies(stack, DEAD[queue]) == []

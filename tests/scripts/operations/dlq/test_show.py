@@ -36,7 +36,7 @@ def test_a_message_that_a_function_set_aside_has_its_call_and_its_step(stack, ru
     code, found = run_ops_json("dlq", "show", "archive")
 
     (row,) = found["rows"]
-    assert (code, "ops dlq drop archive" in found["next"]) == (0, True)
+    assert (code, "./scripts/ops dlq drop archive" in found["next"]) == (0, True)
     assert (row["delivery"], row["calls"]) == (json.loads(check)["delivery_id"], ["conv_1"])
     assert (row["step"], row["error"]) == ("audio", "full_audio is missing, empty or not base64.")
     assert datetime.now(timezone.utc) - datetime.fromisoformat(row["oldest"]) < timedelta(minutes=1)
@@ -169,4 +169,4 @@ def test_people_get_a_table_and_what_to_do_next(stack, run_ops):
     assert out.startswith("Dead letters of the archive queue")
     assert "conv_1" in out.replace("\n", "")
     assert "[brackets]" in out
-    assert out.splitlines()[-1].startswith("Next: A redrive cannot help")
+    assert out.splitlines()[-1].startswith("      ./scripts/ops dlq drop")

@@ -131,7 +131,7 @@ def test_an_object_in_the_record_that_s3_does_not_have_is_named(stack, run_ops_j
     code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["missing"]) == (1, 1)
-    assert "ops verify CONVERSATION" in shown["next"]
+    assert "./scripts/ops verify CONVERSATION --stack calls" in shown["next"]
     assert manifest(destination)["missing"] == [{"key": key, "conversation_id": "conv_1"}]
 
 

@@ -15,7 +15,12 @@ def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, run_ops_json
 
     (message,) = stack.take("ArchiveQueueUrl")
     expected = ClaimCheck(key[-69:-5], key, "2026-11-21T12:00:00Z", "replay", force=False)
-    assert (code, found["staged_bodies"], found["sent"], found["next"]) == (0, 1, 1, "ops status")
+    assert (code, found["staged_bodies"], found["sent"], found["next"]) == (
+        0,
+        1,
+        1,
+        "./scripts/ops status --stack calls",
+    )
     assert json.loads(message["Body"]) == json.loads(expected.to_json())
 
 

@@ -76,7 +76,7 @@ def test_left_out_bodies_are_reported_with_the_command_that_shows_or_sends_them(
     assert found["next"].splitlines() == [
         "There is nothing to do",
         "Left out: 1 that an operator dropped (--dropped sends them too)",
-        "Left out: 1 that the archiver cannot process: ops dlq show archive",
+        "Left out: 1 that the archiver cannot process: ./scripts/ops dlq show archive --stack calls",
     ]
 
 

@@ -72,4 +72,4 @@ def test_people_see_what_to_do_next(stack, run_ops, archive):
 
     assert preview.startswith("1 staged bodies would be replayed")
     assert preview.endswith("Next: the same command with --yes\n")
-    assert done.endswith("Next: ops status\n")
+    assert done.endswith("Next:\n      ./scripts/ops status --stack calls\n")

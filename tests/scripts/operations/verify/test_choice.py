@@ -82,11 +82,11 @@ def test_people_get_a_table(stack, run_ops, whole):
     _, none, _ = run_ops("verify", "conv_1", "--problems")
 
     assert [line.split() for line in out.splitlines()] == [
-        ["1", "calls,", "0", "with", "a", "problem"],
+        ["1", "call,", "0", "with", "a", "problem"],
         ["Call", "JSON", "MP3", "Factual", "Semantic", "Problems"],
         ["conv_1", "archived", "archived", "done,", "1", "in", "Mem0", "done,", "1", "in", "Mem0", "-"],
     ]
-    assert none == "1 calls, 0 with a problem.\n"
+    assert none == "1 call, 0 with a problem.\n"
 
 
 def test_a_call_that_is_left_out_is_no_problem(stack, run_ops_json):
@@ -94,7 +94,7 @@ def test_a_call_that_is_left_out_is_no_problem(stack, run_ops_json):
 
     code, found = run_ops_json("verify", "conv_1")
 
-    assert (code, found["title"]) == (0, "1 calls, 0 with a problem")
+    assert (code, found["title"]) == (0, "1 call, 0 with a problem")
     assert found["rows"][0]["json"] == "left out: too_short"
 
 

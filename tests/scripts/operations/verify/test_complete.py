@@ -13,7 +13,7 @@ def test_a_complete_call_has_no_problem(stack, run_ops_json, mem0, whole, rememb
 
     code, found = run_ops_json("verify", "conv_1")
 
-    assert (code, found["title"]) == (0, "1 calls, 0 with a problem")
+    assert (code, found["title"]) == (0, "1 call, 0 with a problem")
     assert "next" not in found
     assert found["rows"] == [
         {
@@ -48,7 +48,7 @@ def test_an_unfinished_erasure_is_a_problem(stack, run_ops_json):
     code, found = run_ops_json("verify", "conv_1")
 
     assert (code, found["rows"][0]["json"], found["rows"][0]["problems"]) == (1, "erased", ["erasure not finished"])
-    assert found["next"] == "ops erase --conversation conv_1 --yes"
+    assert found["next"] == "Finish this erasure: ./scripts/ops erase --conversation conv_1 --yes --stack calls"
 
 
 def test_an_erased_call_without_any_data_is_complete(stack, run_ops_json):

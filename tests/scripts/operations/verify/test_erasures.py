@@ -12,7 +12,7 @@ from tests.scripts.operations.conftest import CALLER, AwsCalls, note, receive_at
 from tests.scripts.operations.verify.conftest import delete, json_key
 
 RANGE = ("--since", "2026-11-21", "--no-mem0")
-OF_THE_CALLER = "ops erase NUMBER --yes (it was interrupted; NUMBER is +120…123)"
+OF_THE_CALLER = "The erasure of +120…123 was interrupted: ./scripts/ops erase NUMBER --yes --stack calls"
 
 
 @pytest.fixture
@@ -67,7 +67,9 @@ def test_the_cure_for_the_erasure_of_one_call_names_the_call(stack, run_ops, run
 
     _, found = run_ops_json("verify", *RANGE)
 
-    assert found["next"] == "ops erase --conversation conv_1 --yes (it was interrupted)"
+    assert (
+        found["next"] == "This erasure was interrupted: ./scripts/ops erase --conversation conv_1 --yes --stack calls"
+    )
 
 
 def test_several_calls_without_an_interrupted_erasure_have_one_cure(stack, run_ops_json):
@@ -77,7 +79,7 @@ def test_several_calls_without_an_interrupted_erasure_have_one_cure(stack, run_o
     code, found = run_ops_json("verify", *RANGE)
 
     assert (code, len(found["rows"])) == (1, 2)
-    assert found["next"] == "ops erase NUMBER --yes for all calls of a caller, or ops erase --conversation ID --yes"
+    assert found["next"] == "Erase the caller of these calls: ./scripts/ops erase NUMBER --yes --stack calls"
 
 
 def late(stack: Stack) -> None:
@@ -95,7 +97,7 @@ def test_no_replay_is_proposed_for_a_body_of_an_erased_call(stack, run_ops_json)
 
     (row,) = found["rows"]
     assert (code, row["json"], row["problems"]) == (1, "still there", ["erasure not finished"])
-    assert found["next"] == "ops erase --conversation conv_1 --yes"
+    assert found["next"] == "Finish this erasure: ./scripts/ops erase --conversation conv_1 --yes --stack calls"
 
 
 def test_other_calls_with_a_problem_still_have_their_cure(stack, run_ops, run_ops_json, whole, aws_calls, tmp_path):
@@ -106,6 +108,6 @@ def test_other_calls_with_a_problem_still_have_their_cure(stack, run_ops, run_op
 
     _, found = run_ops_json("verify", *RANGE)
 
-    redrive, erase = found["next"].splitlines()
-    assert redrive.startswith("ops dlq list")
-    assert erase.startswith("ops erase --conversation conv_1")
+    first, *_, last = found["next"].splitlines()
+    assert "./scripts/ops dlq list" in first
+    assert "./scripts/ops erase --conversation conv_1" in last

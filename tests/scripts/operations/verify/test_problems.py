@@ -88,8 +88,11 @@ def test_each_disagreement_is_named(stack, run_ops_json, whole):
         name: problems for name, (_, problems) in BROKEN.items()
     }
     assert found["title"] == f"{len(BROKEN)} calls, {len(BROKEN) - 1} with a problem"
-    replay = "ops replay --conversation ID --force --yes"
-    assert found["next"] == f"ops dlq list: fix the cause and redrive what is there; if a problem stays: {replay}"
+    replay = "./scripts/ops replay --conversation ID --force --yes --stack calls"
+    assert found["next"].splitlines() == [
+        "Fix the cause, and redrive what is in the dead-letter queues: ./scripts/ops dlq list --stack calls",
+        f"If a problem stays: {replay}",
+    ]
 
 
 def test_only_calls_with_a_problem_are_shown_if_asked_for(stack, run_ops_json, whole):

@@ -69,7 +69,7 @@ def test_a_call_whose_attempts_fail_is_being_retried_and_says_why(stack, run_ops
 
     assert (code, found["json"]) == (1, "staged, being retried")
     assert found["problems"] == ["not archived, the last attempt failed: StorageError: PutObject: AccessDenied"]
-    assert found["next"] == "ops status"
+    assert found["next"] == "./scripts/ops status --stack calls"
 
 
 def test_a_call_that_waits_longer_than_one_attempt_is_a_problem(stack, run_ops_json):
@@ -80,7 +80,7 @@ def test_a_call_that_waits_longer_than_one_attempt_is_a_problem(stack, run_ops_j
 
     assert (code, found["json"]) == (1, "staged, waiting")
     assert found["problems"] == ["not archived after more than one attempt (30 s)"]
-    assert found["next"] == "ops status"
+    assert found["next"] == "./scripts/ops status --stack calls"
 
 
 def test_a_body_without_any_message_is_sent_again_by_a_replay(stack, run_ops_json):
@@ -90,7 +90,7 @@ def test_a_body_without_any_message_is_sent_again_by_a_replay(stack, run_ops_jso
 
     assert (code, found["json"]) == (1, "staged, without a message")
     assert found["problems"] == ["not archived, and ArchiveQueue has no message: the hourly run sends one"]
-    assert found["next"] == f"ops replay --key {staged_key(check)} --yes"
+    assert found["next"] == f"./scripts/ops replay --key {staged_key(check)} --yes --stack calls"
 
 
 def test_a_call_in_the_dead_letter_queue_is_named_with_its_reason_and_its_cure(stack, run_ops_json):
@@ -109,7 +109,10 @@ def test_a_call_in_the_dead_letter_queue_is_named_with_its_reason_and_its_cure(s
             ["all attempts failed: StorageError: PutObject: AccessDenied"],
         ),
     }  # fmt: skip
-    assert found["next"].splitlines() == ["Fix the cause, then: ops dlq redrive archive --yes", "ops dlq show archive"]
+    assert found["next"].splitlines() == [
+        "Fix the cause, then: ./scripts/ops dlq redrive archive --yes --stack calls",
+        "./scripts/ops dlq show archive --stack calls",
+    ]  # fmt: skip
     assert len(stack.take("ArchiveDlqUrl")) == 2
 
 
@@ -151,8 +154,8 @@ def test_bodies_without_a_record_are_counted_in_a_time_range(stack, run_ops_json
     code, found = run_ops_json("verify", *RANGE, "--no-mem0")
     _, out, _ = run_ops("verify", *RANGE, "--no-mem0", "--problems")
 
-    assert (code, found["title"]) == (1, "1 calls and 3 unfinished staged bodies, 3 with a problem")
-    assert found["next"] == "ops replay --since TIME --unarchived --yes"
+    assert (code, found["title"]) == (1, "1 call and 3 unfinished staged bodies, 3 with a problem")
+    assert found["next"] == "./scripts/ops replay --since TIME --unarchived --yes --stack calls"
     assert sorted(each["call"] for each in found["rows"] if each["problems"]) == ["conv_2", "conv_3", "conv_4"]
     assert "conv_4" in out
 
@@ -179,7 +182,7 @@ def test_audio_that_waits_for_its_transcript_is_named_as_such(stack, run_ops_jso
 
     assert (code, found["json"]) == (1, "parked")
     assert found["problems"] == ["its audio is parked, and no transcript came"]
-    assert found["next"] == "ops reconcile"
+    assert found["next"] == "./scripts/ops reconcile --stack calls"
 
 
 @pytest.mark.parametrize("words", [("--caller", "+12025550123"), ("--since", "2026-11-21", "--agent", "agent_1")])
