@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import FOLDER, LONGEST
+
 ROOT = Path(__file__).parent.parent
 FUNCTIONS = sorted(handler.parent.name for handler in ROOT.glob("*/handler.py"))
 # A room, and what its modules may import of the project besides themselves.
@@ -43,6 +45,10 @@ def test_every_folder_of_scripts_is_a_room() -> None:
     ]
 
     assert {room_of(file.relative_to(ROOT).with_suffix("").parts) for file in sources} == set(MAY_IMPORT)
+
+
+def test_each_of_the_longest_test_files_exists() -> None:
+    assert [name for name in LONGEST if not (FOLDER / name).exists()] == []
 
 
 def forbidden(root: Path, room: str, allowed: set[str]) -> Iterator[str]:
