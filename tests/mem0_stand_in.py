@@ -7,21 +7,19 @@ side that is harder on a client: newest first, 404 for a page too far and for an
 import json
 import re
 import socket
-import sys
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from http.server import ThreadingHTTPServer
 from threading import Event as Signal
 from threading import Lock, Thread
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from uuid import uuid4
 
-from scripts.embedded.loopback import ProgramsOnlyHandler
+from scripts.embedded.loopback import ProgramsOnlyHandler, StandInServer
 
 ROUTES = {
     "ping": ("GET", "/v1/ping/"),
@@ -465,14 +463,8 @@ class _Handler(ProgramsOnlyHandler):
         self.end_headers()
         self.wfile.write(content)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # server_close waits for them
-    request_queue_size = 128
-
+class _Server(StandInServer):
     def __init__(self, mem0: HostedMem0) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.mem0 = mem0
@@ -487,8 +479,3 @@ class _Server(ThreadingHTTPServer):
         for connection in self.connections.copy():
             with suppress(OSError):  # the client was faster
                 connection.shutdown(socket.SHUT_RDWR)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep silent about clients that went away; print any other error, which is one of this file."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)

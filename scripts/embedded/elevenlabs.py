@@ -15,12 +15,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from http.server import ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from scripts.embedded.loopback import ProgramsOnlyHandler
+from scripts.embedded.loopback import ProgramsOnlyHandler, StandInServer
 
 ROUTES = {
     "list": "GET /v1/convai/conversations",
@@ -314,14 +313,8 @@ class _Handler(ProgramsOnlyHandler):
                 self.wfile.flush()
                 time.sleep(float(pause or SLOW_PAUSE))
 
-    def log_message(self, format: str, *args: Any) -> None:
-        pass
 
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = False  # server_close waits for them
-    request_queue_size = 128
-
+class _Server(StandInServer):
     def __init__(self, api: ElevenLabs, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.api = api
@@ -336,8 +329,3 @@ class _Server(ThreadingHTTPServer):
             with suppress(OSError):  # it is closed
                 connection.shutdown(socket.SHUT_RDWR)
         super().server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Print nothing when a client closed the connection. Any other error is a fault of this file: print it."""
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)

@@ -1,8 +1,9 @@
 """Servers on loopback are for programs only: no web page may read or change anything through the user's browser."""
 
 import re
+import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from http.server import BaseHTTPRequestHandler
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]*)?", re.IGNORECASE)
@@ -92,3 +93,18 @@ class ProgramsOnlyHandler(BaseHTTPRequestHandler):
             403, explain=REFUSAL
         )  # and close the connection: a body that follows must not be read as a request
         return False
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+class StandInServer(ThreadingHTTPServer):
+    """A server of a stand-in for an API, with a thread for each connection."""
+
+    daemon_threads = False  # server_close waits for them
+    request_queue_size = 128
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing when a client closed the connection. Any other error is a fault of the stand-in: print it."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
