@@ -4,7 +4,7 @@ import re
 from typing import Literal
 from urllib.parse import quote
 
-from memory_writer.memory import Memory, Message
+from memory_writer.memory import Kind, Memory, Message
 from shared.call import Call
 from shared.conversation import Conversation, Criterion
 from shared.messages import Announcement
@@ -29,7 +29,7 @@ def find_user(call: Announcement | Call, conversation: Conversation) -> str | No
 def build_memories(call: Announcement | Call, conversation: Conversation, user_id: str, infer: bool) -> list[Memory]:
     """The factual memory, always verbatim, and the semantic one. Without messages, a memory has nothing to say."""
 
-    def build(kind: Literal["factual", "semantic"], messages: list[Message], infer: bool) -> Memory:
+    def build(kind: Kind, messages: list[Message], infer: bool) -> Memory:
         started_at = conversation.started_at
         metadata: dict[str, str | int | None] = {
             "type": kind,

@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypedDict
+from typing import Literal, Protocol, TypedDict, get_args
+
+Kind = Literal["factual", "semantic"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 class Message(TypedDict):
@@ -17,7 +20,7 @@ class Memory:
     """One add: a call's facts or its transcript, under the caller's Mem0 `user_id`."""
 
     user_id: str
-    type: Literal["factual", "semantic"]
+    type: Kind
     messages: list[Message]
     metadata: dict[str, str | int | None]  # type, agent_id, conversation_id, call_duration, timestamp
     infer: bool

@@ -84,8 +84,13 @@ def read_template(path: Path) -> dict[str, Parameter]:
 
 def read_constants(path: Path) -> dict[str, str]:
     """The numbers that the template at `path` fixes, by name."""
-    groups = yaml_parse(path.read_text()).get("Mappings", {}).get("Constants", {})
-    return {name: str(value) for group in groups.values() for name, value in group.items()}
+    return {name: str(value) for name, (_, value) in constants(yaml_parse(path.read_text())).items()}
+
+
+def constants(template: dict[str, Any]) -> dict[str, tuple[str, int]]:
+    """The group and the value of each constant of a template, by its name."""
+    groups = template.get("Mappings", {}).get("Constants", {})
+    return {name: (group, value) for group, values in groups.items() for name, value in values.items()}
 
 
 def chosen_before(constants: Mapping[str, str], values: Mapping[str, str]) -> list[str]:

@@ -11,9 +11,10 @@ from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from scripts.deploy.parameters import constants
 from scripts.deploy.stack import first_failure, is_failure
 from scripts.embedded.aws import REGION, ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError
-from scripts.embedded.translation import Template, constants, emulate, translate
+from scripts.embedded.translation import Template, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
 SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary")

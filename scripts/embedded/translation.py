@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import yaml
+from samtranslator.model.exceptions import InvalidDocumentException
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
+from samtranslator.yaml_helper import yaml_parse
 
+from scripts.deploy.parameters import constants
 from scripts.embedded.aws import REGION, EmbeddedAwsError
 
 API_ENDPOINT = re.compile(r"\$\{(\w+)\.ApiEndpoint\}")
@@ -37,9 +43,6 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
     Works without network, credentials or AWS settings. `parameters` override constants, and the defaults of parameters
     where the translation itself depends on them. Raises TemplateError or ConstantError.
     """
-    from samtranslator.model.exceptions import InvalidDocumentException  # heavy; every command of the tool loads this
-    from samtranslator.yaml_helper import yaml_parse
-
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
     try:
         template = with_constants(with_code(yaml_parse(path.read_text()), code), parameters or {})
@@ -53,19 +56,9 @@ def translate(path: Path, parameters: Mapping[str, str] | None = None, code: str
 
 def transformed(template: Template, parameters: dict[str, str]) -> Template:
     """As samtranslator's own `transform`, but without the region in this machine's AWS settings."""
-    from samtranslator.parser.parser import Parser
-    from samtranslator.translator.translator import Translator
-    from samtranslator.utils.py27hash_fix import to_py27_compatible_template, undo_mark_unicode_str_in_template
-
     to_py27_compatible_template(template, parameters)
     translated = Translator({}, Parser(), boto_session=cast(Any, Region())).translate(template, parameters)
     return undo_mark_unicode_str_in_template(translated)
-
-
-def constants(template: Template) -> dict[str, tuple[str, int]]:
-    """The group and the value of each constant of a template, by its name."""
-    groups = template.get("Mappings", {}).get("Constants", {})
-    return {name: (group, value) for group, values in groups.items() for name, value in values.items()}
 
 
 def with_constants(template: Template, parameters: Mapping[str, str]) -> Template:

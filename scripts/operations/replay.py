@@ -19,6 +19,7 @@ from scripts.operations.staged import describe
 from scripts.operations.view import View
 from shared.call import Call
 from shared.messages import Announcement
+from shared.record import MEMORIES
 from shared.times import utc
 from shared.unnamed import Unnamed
 
@@ -203,10 +204,10 @@ def mark_unknown(table: Any, conversation_id: str) -> None:
 
     `started` stays, because Mem0 may show a memory only an hour after it was sent.
     """
-    for kind in ("factual", "semantic"):
+    for item in MEMORIES:
         try:
             table.update_item(
-                Key={"conversation_id": conversation_id, "item": f"memory#{kind}"},
+                Key={"conversation_id": conversation_id, "item": item},
                 UpdateExpression="SET #state = :sending",
                 ConditionExpression="#state = :done",
                 ExpressionAttributeNames={"#state": "state"},

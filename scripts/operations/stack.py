@@ -17,9 +17,11 @@ from scripts.aws_session import STACK_NAME, OpsError, aws_session, explained, fi
 from shared.aws_errors import error_code
 from shared.bucket import Bucket
 from shared.record import Records
+from shared.tombstones import Tombstones
 
 _PATIENCE = Config(connect_timeout=5, retries={"mode": "standard", "total_max_attempts": 5})
 OUTPUTS = Path(__file__).parents[2] / ".local" / "outputs.json"  # written by `make local` once its stack is ready
+AT_ONCE = 10  # requests at the same time: as many connections as a client of AWS keeps
 MEM0_SECONDS = 30  # how long Mem0 may take to answer
 CONNECT_SECONDS = 5
 
@@ -77,6 +79,19 @@ class Stack:
             if error_code(error) in ("404", "NoSuchKey"):
                 return None
             raise
+
+    def queue(self, url: str) -> dict[str, int]:
+        """How many messages of a queue are waiting, at work and delayed, and its visibility timeout in seconds."""
+        names = {
+            "waiting": "ApproximateNumberOfMessages", "at_work": "ApproximateNumberOfMessagesNotVisible",
+            "delayed": "ApproximateNumberOfMessagesDelayed", "visibility_seconds": "VisibilityTimeout",
+        }  # fmt: skip
+        answer = self.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=list(names.values()))
+        return {name: int(answer["Attributes"][attribute]) for name, attribute in names.items()}
+
+    @cached_property
+    def tombstones(self) -> Tombstones:
+        return Tombstones(self.table, lambda: self.secret("ErasureSecretArn"))
 
     def secret(self, output: str, without: str = "") -> str:
         """The value of the secret whose ARN is that output."""

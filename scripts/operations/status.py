@@ -16,15 +16,13 @@ from scripts.operations.alarms import find_alarms, firing
 from scripts.operations.counts import HOUR, Counts
 from scripts.operations.dead_letters import QUEUES
 from scripts.operations.erasure.journal import Journal
-from scripts.operations.stack import Stack
+from scripts.operations.stack import AT_ONCE, Stack
 from scripts.operations.troubles import error_rows, find_failures, find_retries, find_troubles, is_dead
 from scripts.operations.view import View, shown
 from shared.messages import Audio
 from shared.times import utc
 
 MOST = 1000  # calls whose JSON is looked for
-TOGETHER = 10  # of them at a time
-_STATES = {"waiting": "", "at_work": "NotVisible", "delayed": "Delayed"}
 STANDINGS = {
     "waiting": "its next attempt is still to come",
     "messages": "its queue or its dead-letter queue still has messages",
@@ -69,11 +67,12 @@ def examine(stack: Stack, now: datetime) -> dict[str, Any]:
     }
     fire = firing(stack, alarms, messages, counts)
     failed = find_failures(stack, now - HOUR)
+    retries = find_retries(failed, found["queues"], now)
     return found | {
         "calls": calls(stack, now, found["queues"]),
         "alarms": [{"alarm": alarm.name, "says": alarm.text} for alarm in fire],
-        "retries": (retries := find_retries(failed, found["queues"], now)),
-        "errors_in_the_last_hour": error_rows(failed, found["queues"], now),
+        "retries": retries,
+        "errors_in_the_last_hour": error_rows(failed, found["queues"], retries),
         "next": find_troubles(found | {"retries": retries}, alarms, fire),
         "good_to_know": [note for note in [low_limit(found["concurrency"])] if note],
     }
@@ -88,14 +87,9 @@ def queues(stack: Stack, now: datetime) -> Iterator[dict[str, Any]]:
 
 
 def depth(stack: Stack, url: str, now: datetime) -> dict[str, Any]:
-    names = {state: f"ApproximateNumberOfMessages{suffix}" for state, suffix in _STATES.items()}
-    wanted = [*names.values(), "VisibilityTimeout"]
-    answer = stack.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=wanted)["Attributes"]
-    counts = {state: int(answer[name]) for state, name in names.items()}
-    queue = url.rsplit("/", 1)[-1]
-    age = oldest(stack, queue, now) if sum(counts.values()) else 0
-    visibility = int(answer["VisibilityTimeout"])
-    return counts | {"oldest_seconds": age, "queue": queue, "visibility_seconds": visibility}
+    queue, counts = url.rsplit("/", 1)[-1], stack.queue(url)
+    is_empty = not (counts["waiting"] or counts["at_work"] or counts["delayed"])
+    return counts | {"oldest_seconds": 0 if is_empty else oldest(stack, queue, now), "queue": queue}
 
 
 def oldest(stack: Stack, queue: str, now: datetime) -> int | None:
@@ -135,7 +129,7 @@ def find_unwritten(stack: Stack, now: datetime) -> list[str]:
     found = (call for since, until in ranges for audio in get_args(Audio)
              for call in stack.records.find_by_audio(audio, since, until))  # fmt: skip
     recent = {call.conversation_id: call for call in islice(found, MOST)}.values()
-    with ThreadPoolExecutor(TOGETHER) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         there = pool.map(lambda call: bool(call.json_key) and stack.bucket.exists(str(call.json_key)), recent)
         return [str(call.archived_at) for call, is_there in zip(recent, there, strict=True) if not is_there]
 

@@ -90,9 +90,9 @@ def _is_open(failed_at: datetime, queue: Row, now: datetime) -> bool:
     return bool(queue["waiting"] + queue["at_work"]) and now < until
 
 
-def error_rows(found: list[Failures], queues: list[Row], now: datetime) -> list[Row]:
+def error_rows(found: list[Failures], queues: list[Row], retries: list[Row]) -> list[Row]:
     """The most frequent failures, and what their queues tell about them."""
-    waiting = {(each["queue"], each["error"]) for each in find_retries(found, queues, now)}
+    waiting = {(each["queue"], each["error"]) for each in retries}
     return [each.row(_standing(each, queues, waiting)) for each in found[:MOST_ERRORS]]
 
 

@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import Any
 
 from scripts.operations.dead_letters import DeadLetter, DeadLetterQueue
 from scripts.operations.logs import last_reasons
 from scripts.operations.selection import is_staged, received_at
+from scripts.operations.stack import AT_ONCE
 from scripts.operations.staged import calls_in
 from scripts.operations.view import View
 from shared.keys import STAGING, staged_delivery_id
@@ -21,7 +21,6 @@ from shared.unnamed import Unnamed
 
 RECENT_HOURS = 3  # the hourly run notes unfinished bodies of the hours before; all attempts end within two hours
 MOST_RECENT = 5000  # bodies of these hours that are looked at
-AT_ONCE = 10  # requests to S3
 NOT_ERASED = "erasure not finished"
 PARKED = "its audio is parked, and no transcript came"
 
@@ -114,21 +113,16 @@ class UnfinishedBodies:
 
     @cached_property
     def _queue(self) -> dict[str, int]:
-        url = self._stack.output("ArchiveQueueUrl")
-        counts = [f"ApproximateNumberOfMessages{suffix}" for suffix in ("", "NotVisible", "Delayed")]
-        answer: dict[str, Any] = self._stack.client("sqs").get_queue_attributes(
-            QueueUrl=url, AttributeNames=[*counts, "VisibilityTimeout"]
-        )
-        return {name: int(value) for name, value in answer["Attributes"].items()}
+        return self._stack.queue(self._stack.output("ArchiveQueueUrl"))
 
     @property
     def _queue_is_empty(self) -> bool:
-        return not any(count for name, count in self._queue.items() if name != "VisibilityTimeout")
+        return not any(count for name, count in self._queue.items() if name != "visibility_seconds")
 
     @property
     def _attempt(self) -> timedelta:
         """How long an attempt takes until the next one starts."""
-        return timedelta(seconds=self._queue["VisibilityTimeout"])
+        return timedelta(seconds=self._queue["visibility_seconds"])
 
 
 def _cure(letter: DeadLetter) -> str:

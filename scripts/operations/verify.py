@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from memory_writer.memories import build_memories, find_user
-from memory_writer.memory import Memory, MemoryBackend
+from memory_writer.memory import KINDS, Memory, MemoryBackend
 from scripts.aws_session import OpsError
 from scripts.operations.erasure.journal import Journal
 from scripts.operations.selection import Agent, Caller, Chosen, Since, Until
@@ -23,7 +23,6 @@ from shared.errors import AgenticMemoryError
 from shared.keys import staged_delivery_id
 from shared.webhooks import read_archived
 
-KINDS = ("factual", "semantic")
 FIX_CALLS = (
     "Fix the cause, and redrive what is in the dead-letter queues: ops dlq list\n"
     "If a problem stays: ops replay --conversation ID --force --yes"

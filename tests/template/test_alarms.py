@@ -6,8 +6,8 @@ import re
 import pytest
 import yaml
 
+from scripts.deploy.parameters import constants
 from scripts.embedded.deployment import ROOT, TEMPLATE
-from scripts.embedded.translation import constants
 from scripts.operations.app import app
 from scripts.operations.rules import watched
 from tests.alarms import Deployed, translated

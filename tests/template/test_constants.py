@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from scripts.deploy.parameters import constants
 from scripts.embedded.deployment import TEMPLATE
-from scripts.embedded.translation import ConstantError, constants, translate
+from scripts.embedded.translation import ConstantError, translate
 from tests.alarms import Deployed, translated
 from tests.options import WITH_ALL_FUNCTIONS
 

@@ -5,14 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from scripts.operations.erasure.find import AT_ONCE, Found, all_versions
+from scripts.operations.erasure.find import Found, all_versions
 from scripts.operations.erasure.reading import Subject
-from scripts.operations.stack import Stack
+from scripts.operations.stack import AT_ONCE, Stack
 from shared import keys
 from shared.bucket import Version
 from shared.call import Call
 from shared.times import utc
-from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed
 
 
@@ -22,12 +21,11 @@ class Eraser:
     def __init__(self, stack: Stack, subject: Subject) -> None:
         self._stack, self._subject, self._bucket, self._records = stack, subject, stack.bucket, stack.records
         self._unnamed = Unnamed(stack.table)
-        self._tombstones = Tombstones(stack.table, lambda: stack.secret("ErasureSecretArn"))
 
     def write_caller_tombstone(self) -> None:
         """From now on the archiver drops the caller's earlier calls, however late they arrive."""
         if self._subject.caller:
-            self._tombstones.record_erasure(self._subject.caller, self._subject.at)
+            self._stack.tombstones.record_erasure(self._subject.caller, self._subject.at)
 
     def write_call_tombstones(self, found: Found, users_of: Callable[[Call], set[str]]) -> None:
         """From now on the functions drop everything that arrives about these calls."""

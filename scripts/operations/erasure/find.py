@@ -13,13 +13,12 @@ from typing import TypeVar
 
 from scripts.operations.erasure.reading import Mention, Reader, Subject, digits_of, largest
 from scripts.operations.selection import is_staged, received_at
-from scripts.operations.stack import Stack
+from scripts.operations.stack import AT_ONCE, Stack
 from shared import keys
 from shared.bucket import Version
 from shared.call import Call
 from shared.unnamed import Unnamed
 
-AT_ONCE = 10  # requests to S3
 SHARED_BODY = "it contains data to be erased, but may be an array with events of other callers: it was never split"
 CURRENT_OBJECT = "it belongs to another caller's call, but its current version names this caller too"
 Item = TypeVar("Item")

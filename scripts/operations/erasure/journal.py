@@ -9,7 +9,6 @@ from scripts.operations.stack import Stack
 from shared.observability import mask
 from shared.record import query_pages
 from shared.times import utc
-from shared.tombstones import Tombstones
 
 _KEY = "#erasures"  # not a conversation's id: those contain no #
 
@@ -18,8 +17,7 @@ class Journal:
     """Lines in the ConversationTable, one for each caller or call."""
 
     def __init__(self, stack: Stack) -> None:
-        self._table = stack.table
-        self._tombstones = Tombstones(stack.table, lambda: stack.secret("ErasureSecretArn"))
+        self._stack, self._table = stack, stack.table
 
     def begin(self, subject: Subject) -> None:
         """Note it before anything is deleted. A second run overwrites the line of the first."""
@@ -40,5 +38,5 @@ class Journal:
         return [{name: line[name] for name in names if name in line} for line in lines]
 
     def _line(self, subject: Subject) -> dict[str, str]:
-        item = subject.conversation or self._tombstones.hash_of(subject.caller)
+        item = subject.conversation or self._stack.tombstones.hash_of(subject.caller)
         return {"conversation_id": _KEY, "item": item}

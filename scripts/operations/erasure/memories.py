@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta, timezone
-from typing import Any, Literal
+from typing import Any
 
 from memory_writer.memories import find_user
-from memory_writer.memory import Memory, MemoryBackend
+from memory_writer.memory import KINDS, Memory, MemoryBackend
 from scripts.aws_session import OpsError
 from scripts.operations.erasure.find import Found, digits
 from scripts.operations.erasure.reading import Subject, users_of
@@ -19,7 +19,6 @@ from shared.errors import EventUnknownError, StorageError
 from shared.parts import read_json
 
 MEM0_SECONDS = 60  # for Mem0 to finish an add, or to delete memories
-KINDS: tuple[Literal["factual"], Literal["semantic"]] = ("factual", "semantic")
 
 
 class Memories:

@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from scripts.operations.dead_letters import DeadLetter, HiddenMessages
+from scripts.operations.dead_letters import QUEUES, DeadLetter, HiddenMessages
 from scripts.operations.erasure.find import Found
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import Stack
 from scripts.operations.view import delay_ctrl_c
 from shared.unnamed import Unnamed
-
-QUEUES = ("ArchiveDlqUrl", "MemoryDlqUrl", "AudioDlqUrl")
 
 
 class Messages:
@@ -32,7 +30,7 @@ class Messages:
 
         Messages about others come back at once, with one receive more.
         """
-        queues = QUEUES if has_mem0 else (*QUEUES, "MemoryQueueUrl")
+        queues = [dead for dead, _ in QUEUES.values()] + ([] if has_mem0 else ["MemoryQueueUrl"])
         return sum(self._delete_from(queue, found) for queue in queues if queue in self._stack.outputs)
 
     def _delete_from(self, queue: str, found: Found) -> int:
