@@ -1,0 +1,260 @@
+"""The world that the functions run in: virtual time, in-memory AWS and hosts, and calls that fail as the seed says."""
+
+import concurrent.futures
+import contextlib
+import datetime as real
+import random as real_random
+import sys
+import time as real_time
+from collections.abc import Callable, Iterator
+from functools import partial
+from random import Random
+from types import ModuleType, SimpleNamespace, TracebackType
+from typing import Any, Self
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError
+from greenlet import getcurrent
+
+from scripts.embedded.elevenlabs import ElevenLabsApi
+from tests.conftest import forget
+from tests.faults.faults import RETRIED, Faults, fail_aws, seconds_of
+from tests.faults.hosts import HOST_FAULTS, hosts
+from tests.faults.scheduler import Crash, Fibre, Process, Scheduler
+from tests.faults.services.client import Client
+from tests.faults.services.dynamodb import DynamoDb, Table
+from tests.faults.services.s3 import S3
+from tests.faults.services.secrets import SecretsManager
+from tests.faults.services.sns import Sns
+from tests.faults.services.sqs import Sqs
+from tests.mem0_stand_in import Mem0Api
+
+BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z
+OURS = ("ingest", "archiver", "memory_writer", "reconciler", "shared", "scripts.operations")
+MOST_CALLS = 20_000  # of a schedule: more is a loop
+
+
+class EndlessError(Exception):
+    """The schedule does not end."""
+
+
+class World:
+    """One schedule's world. `trace` collects a line for each outward call if it is a list."""
+
+    def __init__(self, seed: str, faults: Callable[[Random], Faults], trace: list[str] | None = None) -> None:
+        self.seed, self.trace = seed, trace
+        self.random = Random(f"{seed}/world")
+        self.scheduler = Scheduler(BEGIN)
+        self.faults = faults(Random(f"{seed}/faults"))
+        clock = lambda: self.scheduler.now  # noqa: E731
+        self.s3, self.dynamodb, self.sqs = S3(clock), DynamoDb(clock), Sqs(clock, Random(f"{seed}/sqs"))
+        self.sns, self.secrets = Sns(clock, self.sqs), SecretsManager(clock)
+        numbers = iter(range(1, 10**9))
+        self.mem0 = Mem0Api("m0-test", clock=clock, make_id=lambda: f"mem-{next(numbers)}")
+        self.elevenlabs = ElevenLabsApi("xi-test")
+        self.calls = 0
+        self.put: dict[str, bytes] = {}  # every payload that was ever stored
+        self.sent: list[str] = []  # every message that was ever sent
+        self.after_call: Callable[[str], None] = lambda _: None
+
+    # Processes
+
+    def process(self, name: str, seconds: float = float("inf")) -> Process:
+        """A process of this name, which dies after so many seconds, or at a random call."""
+        process = Process(name, Random(f"{self.seed}/{name}"), self.scheduler.now + seconds)
+        process.dies_before = None
+        if self.faults.chance(process, self.scheduler.now, self.faults.deaths):
+            process.dies_before = 1 + int(process.random.random() ** 2 * 40)
+        return process
+
+    def sleep(self, seconds: float) -> None:
+        self.scheduler.sleep(seconds)
+
+    # Outward calls
+
+    def outward(self, process: Process, service: str, operation: str, timeout: float, what: str = "") -> str | None:
+        """Let a call travel: time passes, and the process may die. Returns how the call fails, if it does."""
+        self.scheduler.check(process)
+        process.calls += 1
+        self.calls += 1
+        if self.calls > MOST_CALLS:
+            raise EndlessError
+        kind = self.faults.choose(process, service, operation, self.scheduler.now)
+        dies = process.calls == process.dies_before and (process.name, 0) not in self.faults.spared
+        if self.trace is not None:
+            self.note(process, f"{service}.{operation} {what}".rstrip(), "dies before" if dies else kind)
+        self.sleep(seconds_of(kind, process.random, timeout))
+        if dies:
+            self.faults.injected.append((process.name, 0))
+            self.scheduler.kill(process)
+            raise Crash
+        return kind
+
+    def note(self, process: Process | str, text: str, kind: str | None = None) -> None:
+        if self.trace is not None:
+            at = real.datetime.fromtimestamp(self.scheduler.now, real.timezone.utc)
+            name = process if isinstance(process, str) else process.name
+            self.trace.append(f"{at:%d %H:%M:%S.%f}"[:-3] + f"  {name:34}  {text}" + (f"  !! {kind}" if kind else ""))
+
+    def call_aws(self, service: str, config: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        """A call of boto3, with the attempts of its standard mode."""
+        process = current()
+        backend = getattr(self, {"secretsmanager": "secrets"}.get(service, service))
+        retries = getattr(config, "retries", None) or {}
+        attempts, timeout = retries.get("total_max_attempts", 3), getattr(config, "read_timeout", None) or 60
+        effect = partial(self._do, backend, operation, parameters)
+        for attempt in range(1, attempts + 1):
+            kind = self.outward(process, service, operation, timeout, described(parameters) if self.trace is not None else "")
+            try:
+                answer = effect() if kind is None else fail_aws(kind, service, operation, effect)
+            except (ClientError, BotoCoreError):
+                if kind not in RETRIED or attempt == attempts:
+                    raise
+                self.sleep(process.random.uniform(0, 1) * min(2**attempt, 20))
+                continue
+            finally:
+                self.after_call(service)
+            return answer
+
+    def _do(self, backend: Any, operation: str, parameters: dict[str, Any]) -> Any:
+        answer = backend.call(operation, parameters)
+        if operation == "put_object" and parameters["Key"].startswith("staging/"):
+            self.put[parameters["Key"]] = parameters["Body"]
+        elif operation == "send_message":
+            self.sent.append(parameters["MessageBody"])
+        return answer
+
+    @property
+    def is_faulty(self) -> bool:
+        return self.scheduler.now < self.faults.end
+
+    def call_host(self, service: str, operation: str, request: Any, effect: Callable[[], Any]) -> Any:
+        """A call of Mem0's or ElevenLabs' API."""
+        kind = self.outward(current(), service, operation, 15)
+        return effect() if kind in (None, "late") else HOST_FAULTS[kind](request, effect)
+
+    def client(self, service: str, config: Any = None, **_: Any) -> Any:
+        return Client(service, partial(self.call_aws, service, config))
+
+    def resource(self, service: str, config: Any = None, **_: Any) -> Any:
+        call = partial(self.call_aws, service, config)
+        return SimpleNamespace(Table=lambda name: Table(name, call))
+
+    # The real program in it
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[Self]:
+        """Replace the clock, the threads, boto3 and the network by this world's."""
+        with contextlib.ExitStack() as stack:
+            put = partial(_put, stack)
+            for name in ("client", "resource"):
+                put(boto3, name, getattr(self, name))
+            put(real_time, "sleep", self._sleep)
+            put(real_time, "monotonic", lambda: self.scheduler.now)
+            put(real_time, "time", lambda: self.scheduler.now)
+            clock = _clock(self)
+            for module in our_modules():
+                if getattr(module, "datetime", None) is real.datetime:
+                    put(module, "datetime", clock)
+                if getattr(module, "ThreadPoolExecutor", None) is concurrent.futures.ThreadPoolExecutor:
+                    put(module, "ThreadPoolExecutor", partial(FibrePool, self))
+                if getattr(module, "random", None) is real_random:
+                    put(module, "random", SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high)))
+            stack.enter_context(contextlib.redirect_stdout(_Silence()))
+            stack.enter_context(hosts(self.mem0, self.elevenlabs, self.call_host))
+            forget()
+            yield self
+        forget()
+
+    def _sleep(self, seconds: float) -> None:
+        if isinstance(getcurrent(), Fibre):
+            self.sleep(seconds)
+
+
+class FibrePool:
+    """ThreadPoolExecutor, with a fibre for each task: tasks interleave at their outward calls."""
+
+    def __init__(self, world: World, _workers: int = 0) -> None:
+        self._world, self._fibres = world, []
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, _error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None or not issubclass(kind, Crash):
+            self._world.scheduler.join(self._fibres)
+
+    def submit(self, work: Callable[..., Any], *arguments: Any) -> "FibreFuture":
+        fibre = self._world.scheduler.start(current(), partial(work, *arguments))
+        self._fibres.append(fibre)
+        return FibreFuture(self._world, fibre)
+
+    def map(self, work: Callable[..., Any], *iterables: Any) -> Iterator[Any]:
+        futures = [self.submit(work, *each) for each in zip(*iterables, strict=False)]
+        return (future.result() for future in futures)
+
+
+class FibreFuture:
+    def __init__(self, world: World, fibre: Fibre) -> None:
+        self._world, self._fibre = world, fibre
+
+    def exception(self) -> BaseException | None:
+        self._world.scheduler.join([self._fibre])
+        if isinstance(self._fibre.error, Crash):
+            raise self._fibre.error
+        return self._fibre.error
+
+    def result(self) -> Any:
+        error = self.exception()
+        if error:
+            raise error
+        return self._fibre.result
+
+
+def current() -> Process:
+    """The process of the running fibre."""
+    fibre = getcurrent()
+    assert isinstance(fibre, Fibre), "outward calls are made by fibres"
+    return fibre.process
+
+
+def described(parameters: dict[str, Any]) -> str:
+    """What a call is about, for a trace."""
+    if "Key" in parameters:
+        key = parameters["Key"]
+        return f"{key.get('conversation_id')} {key.get('item')}" if isinstance(key, dict) else str(key)
+    if "Item" in parameters:
+        return f"{parameters['Item'].get('conversation_id')} {parameters['Item'].get('item')}"
+    return str(parameters.get("QueueUrl") or parameters.get("Prefix") or parameters.get("IndexName") or "")
+
+
+def our_modules() -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name.split(".")[0] in OURS or name.startswith(OURS[-1])]
+
+
+def _put(stack: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
+    stack.callback(setattr, owner, name, getattr(owner, name))
+    setattr(owner, name, value)
+
+
+def _clock(world: World) -> type[real.datetime]:
+    class Meta(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            return isinstance(instance, real.datetime)
+
+    class VirtualDatetime(real.datetime, metaclass=Meta):
+        @classmethod
+        def now(cls, tz: real.tzinfo | None = None) -> real.datetime:  # type: ignore[override]
+            return real.datetime.fromtimestamp(world.scheduler.now, tz)
+
+    return VirtualDatetime
+
+
+class _Silence:
+    """Where the functions' metrics go."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+    def flush(self) -> None:
+        pass
