@@ -228,7 +228,9 @@ def _messages(given: Delivery, seen: Seen) -> Iterator[tuple[str, bytes]]:
 def _readings(given: Delivery, seen: Seen) -> Iterator[tuple[str, Reading]]:
     whole = {hashlib.sha256(each).hexdigest() for each in given.bodies}
     for message, body in _messages(given, seen):
-        yield message, read(body, is_element=json.loads(message)["delivery_id"] not in whole)
+        is_both = any(body in other and body != other for other in given.bodies)  # sent alone, and inside an array
+        is_element = json.loads(message)["delivery_id"] not in whole
+        yield message, Reading(None) if is_both and not is_element else read(body, is_element=is_element)
 
 
 def _kept(event: Reading, same: list[Reading], seen: Seen) -> str | None:
