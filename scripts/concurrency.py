@@ -46,8 +46,8 @@ def nearly_used_up(found: Concurrency) -> str:
     limit, used = found["limit"], found["used_at_most"] or 0
     if limit is None or used < 0.8 * limit:
         return ""
-    what = f"{used} of the {limit} functions that the account runs at a time were in use in the last hour"
-    return f"{what}: at the limit webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
+    what = f"{used} of the {limit} functions that the account can run at the same time were in use in the last hour"
+    return f"{what}. At the limit, webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
 
 
 def low_limit(found: Concurrency) -> str:
@@ -56,8 +56,8 @@ def low_limit(found: Concurrency) -> str:
     if limit is None or limit >= LOW:
         return ""
     return (
-        f"the account runs no more than {limit} functions at a time, those of other stacks too. The defaults work with "
-        f"a limit of 10; at the limit webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
+        f"the account can run only {limit} functions at the same time, with those of other stacks. The defaults "
+        f"work with a limit of 10. At the limit, webhooks get a 5xx, and queues wait. {_how_to_raise(limit)}"
     )
 
 

@@ -1,6 +1,6 @@
 """The operators' tool. Data goes to stdout, progress to stderr.
 
-Exit codes: 0 all is well, 1 something is wrong, 2 the command cannot be done as it was given, 130 interrupted.
+Exit codes: 0 all is well, 1 something is wrong, 2 the command cannot be done as it was typed, 130 interrupted.
 """
 
 import json
@@ -29,7 +29,7 @@ from shared.aws_errors import AwsError
 from shared.errors import AgenticMemoryError, StorageError
 from shared.observability import logger
 
-WAS_INTERRUPTED = "Interrupted. Run the same command again: what is done is not done twice."
+WAS_INTERRUPTED = "Interrupted. Run the same command again: it does not repeat what is done."
 
 app = typer.Typer(
     name="ops", help=__doc__, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
@@ -37,18 +37,18 @@ app = typer.Typer(
 )  # fmt: skip
 
 
-@app.callback(epilog="--stack, --local and --json may stand anywhere in the command.")
+@app.callback(epilog="You can put --stack, --local and --json anywhere in the command.")
 def choose(
     context: typer.Context,
-    stack: Annotated[str | None, typer.Option(help="Name of the stack on AWS (agentic-memory if not given).")] = None,
+    stack: Annotated[str | None, typer.Option(help="Name of the stack on AWS. Default: agentic-memory.")] = None,
     local: Annotated[bool, typer.Option("--local", help="Work on the stack that `make local` runs.")] = False,
     as_json: Annotated[
         bool,
-        typer.Option("--json", help='Print one JSON document, for machines. An error is {"error": ..., "code": ...}.'),
+        typer.Option("--json", help='Print one JSON document, for programs. An error is {"error": ..., "code": ...}.'),
     ] = False,
 ) -> None:
     if local and stack:
-        raise OpsError("--local and --stack name two stacks: leave one of them out.")
+        raise OpsError("--local and --stack name two stacks. Use only one of them.")
     context.obj = View(stack, local, as_json)
 
 

@@ -14,18 +14,20 @@ MEANINGS = {
     "received": "ingest answered both webhooks with 200: stored and queued",
     "archived": "JSON and MP3 are in the bucket, and the record says so",
     "remembered": "the ledger has a receipt of both memories",
-    "deleted": "memories, objects, staged bodies and record are deleted; a tombstone remains",
+    "deleted": "memories, objects, payloads and record are deleted; a tombstone remains",
 }
 
 
 def canary(
     context: typer.Context,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds that a step may take.")] = 120,
+    patience: Annotated[float, typer.Option(min=1, help="How many seconds each step may take.")] = 120,
 ) -> int:
-    """Send a test call through archive and memory, time each step, and delete it again.
+    """Send a test call through archive and memory, time each step, and delete the call again.
 
-    It has no phone number, and an id that begins with canary_. If you interrupt the command, it deletes the call first.
-    Exit code 1 if the call gets stuck.
+    The call has no phone number, and its id begins with canary_. If you press Ctrl-C, the command deletes the call and
+    then ends.
+
+    Exit code 1 if a step fails or takes too long. Example: ops canary
     """
     view: View = context.obj
     stack, rows = view.stack, list[dict[str, Any]]()
@@ -61,7 +63,7 @@ def clean_up(view: View, test_call: Canary) -> str:
     if deleted:
         return "Interrupted. The test call is deleted again."
     command = view.command(f"erase --conversation {test_call.conversation_id} --yes")
-    return f"Interrupted. The test call is not deleted completely. To complete it: {command}"
+    return f"Interrupted. The test call is not deleted completely. To delete the rest: {command}"
 
 
 def row(step: Step) -> dict[str, Any]:

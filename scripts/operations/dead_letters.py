@@ -65,13 +65,13 @@ class DeadLetter:
 
     @property
     def staged_key(self) -> str:
-        """The key of the staged body that a claim check names; empty if the message names none."""
+        """The key of the payload that a claim check names; empty if the message names none."""
         key = str(self.content.get("staged_key"))
         return key if is_staged(key) else ""
 
     @cached_property
     def calls(self) -> list[str]:
-        """The ids of its calls. A claim check names none: they are in its staged body."""
+        """The ids of its calls. A claim check names none: they are in its payload."""
         if "conversation_id" in self.content:
             return [str(self.content["conversation_id"])]
         return calls_in(self.stack, self.staged_key) if self.staged_key else []
@@ -87,8 +87,8 @@ class DeadLetter:
         if self.delivery in self.logged():
             return BY_ATTEMPTS, self.logged()[self.delivery]
         if self.is_done:
-            return DONE, "The work is done and only the message is left: a redrive changes nothing."
-        return BY_ATTEMPTS, "The function's log does not say why: the function was killed, or the log is gone."
+            return DONE, "The work is done, and only the message is left. A redrive changes nothing."
+        return BY_ATTEMPTS, "The function's log has no reason. The function was killed, or the log is deleted."
 
     @property
     def is_poison(self) -> bool:
@@ -110,7 +110,7 @@ class DeadLetter:
 
     @property
     def is_done(self) -> bool:
-        """Whether a claim check's staged body is archived, or gone."""
+        """Whether a claim check's payload is archived, or gone."""
         return bool(self.staged_key) and self.stack.bucket.is_archived(self.staged_key)
 
 
@@ -162,8 +162,8 @@ class DeadLetterQueue:
 
     def __init__(self, stack: Stack, name: str) -> None:
         if name not in QUEUES:
-            raise OpsError(f"There is no queue {name!r}: choose one of {', '.join(QUEUES)}.")
-        no_queue = "The stack has no audio queue: deploy it with the parameter ElevenLabsApiKey."
+            raise OpsError(f"There is no queue {name!r}. Choose one of {', '.join(QUEUES)}.")
+        no_queue = "The stack has no audio queue. Deploy the stack with the parameter ElevenLabsApiKey."
         self.stack, self.name, self._sqs = stack, name, stack.client("sqs")
         self._dead, self._source = (stack.output(each, no_queue if name == "audio" else "") for each in QUEUES[name])
         self._hidden = HiddenMessages(self._sqs, self._dead)
@@ -172,7 +172,7 @@ class DeadLetterQueue:
     def letters(self, view: View) -> Iterator[list[DeadLetter]]:
         """All its messages, hidden from others until the end of the block."""
         try:
-            with view.progress.status(f"Looking into the {self.name} queue ..."):
+            with view.progress.status(f"Reading the dead-letter queue {self.name} ..."):
                 self._hidden.receive()
             messages = self._hidden.all
             since = min(map(_sent_at, messages), default=datetime.now(timezone.utc)) - timedelta(days=1)
@@ -187,7 +187,7 @@ class DeadLetterQueue:
         self._hidden.delete(letter.message)
 
     def drop(self, letter: DeadLetter) -> None:
-        """Delete a message. A staged body that stays unfinished is noted first, so that no pass sends it again."""
+        """Delete a message. An unfinished payload is noted first, so that no hourly run sends it again."""
         if self.name == "archive" and letter.staged_key and not letter.is_done:
             Unnamed(self.stack.table).note_dropped(letter.staged_key, datetime.now(timezone.utc))
         self._hidden.delete(letter.message)

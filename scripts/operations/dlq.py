@@ -13,13 +13,15 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.dead_letters import QUEUES, DeadLetter, DeadLetterQueue
-from scripts.operations.view import TIMES, View, parse_time, several
+from scripts.operations.view import TIMES, WITH_YES, View, parse_time, several
 from scripts.private_files import open_private
 
-app = typer.Typer(help="Look into the dead-letter queues, and redrive or drop their messages.", no_args_is_help=True)
+app = typer.Typer(help="Show, redrive or drop the messages in the dead-letter queues.", no_args_is_help=True)
 
 Queue = Annotated[str, typer.Argument(help="archive, memory or audio.")]
-ErrorText = Annotated[str, typer.Option(help="Only messages whose 'step: error' contains this text.")]
+ErrorText = Annotated[
+    str, typer.Option(help="Only messages whose step and error contain this text. They are compared as 'step: error'.")
+]
 CallId = Annotated[str, typer.Option(help="Only messages about this conversation.")]
 Since = Annotated[
     datetime | None, typer.Option(parser=parse_time, metavar="TIME", help=f"Only messages sent since then: {TIMES}.")
@@ -27,7 +29,7 @@ Since = Annotated[
 Until = Annotated[
     datetime | None, typer.Option(parser=parse_time, metavar="TIME", help="Only messages sent before then.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without it, only show what would be done.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what would be done.")]
 COLUMNS = {"delivery": "Delivery", "calls": "Calls", "step": "Step", "error": "Error", "messages": "Messages",
            "receives": "Receives", "oldest": "Sent"}  # fmt: skip
 
@@ -52,9 +54,9 @@ class Selection:
 
 @app.command("list")
 def list_queues(context: typer.Context) -> int:
-    """Show for each dead-letter queue how many messages it has, and why they are there.
+    """Show how many messages are in each dead-letter queue, and why they are there.
 
-    Exit code 1 if there is any. Example: ops dlq list
+    Exit code 1 if there is a message. Example: ops dlq list
     """
     view: View = context.obj
     rows = []
@@ -73,14 +75,22 @@ def show(
     context: typer.Context, queue: Queue, error: ErrorText = "", conversation: CallId = "",
     since: Since = None, until: Until = None,
 ) -> int:  # fmt: skip
-    """Show the messages of a dead-letter queue, grouped by delivery: which call, which step, the error, how often.
+    """Show the messages of one dead-letter queue, a row for each delivery.
 
-    All messages stay in the queue. Example: ops dlq show archive
+    A row has the calls, the step that failed, the error, and the number of attempts.
+
+    The messages stay in the queue. Example: ops dlq show archive
     """
     view: View = context.obj
     letters = DeadLetterQueue(view.stack, queue)
     with chosen_from(letters, view, Selection(error, conversation, since, until)) as (chosen, rows, _):
-        view.table(rows, COLUMNS, f"Dead letters of the {queue} queue", advise(queue, chosen), empty="No message.")
+        view.table(
+            rows,
+            COLUMNS,
+            f"Messages in the dead-letter queue {queue}",
+            advise(queue, chosen),
+            empty="This queue is empty, or no message fits the options.",
+        )
     return 0
 
 
@@ -88,11 +98,12 @@ def show(
 def redrive(
     context: typer.Context, queue: Queue, error: ErrorText = "", conversation: CallId = "",
     since: Since = None, until: Until = None,
-    per_second: Annotated[float, typer.Option(min=0.1, help="Messages per second, at most.")] = 10, yes: Yes = False,
+    per_second: Annotated[float, typer.Option(min=0.1, help="At most this many messages in a second.")] = 10,
+    yes: Yes = False,
 ) -> int:  # fmt: skip
-    """Send messages back to the queue that they came from, once the cause is fixed.
+    """Send messages back to the queue that they came from. Fix the cause first.
 
-    Each step may run twice without harm: if the redrive is interrupted, run it again.
+    If the command is interrupted, run it again. A message that is sent twice does no harm.
 
     Example: ops dlq redrive memory --error 401 --yes
     """
@@ -102,8 +113,9 @@ def redrive(
         if yes:
             view.each(chosen, letters.redrive, per_second, "Redriving")
         helps = any(letter.cure == "redrive" for letter in chosen)
-    done = f"{len(chosen)} of {total} messages {'redriven' if yes else 'would be redriven'}"
-    preview = "the same command with --yes" if helps else advise(queue, chosen)
+    messages = several(total, "message", "messages")
+    done = f"{len(chosen)} of {messages} {'redriven' if yes else 'would be redriven'}"
+    preview = WITH_YES if helps else advise(queue, chosen)
     view.table(
         rows, COLUMNS, done, ("ops status" if yes else preview) if chosen else "", empty="No message to redrive."
     )
@@ -114,13 +126,15 @@ def redrive(
 def drop(
     context: typer.Context, queue: Queue, error: ErrorText = "", conversation: CallId = "",
     since: Since = None, until: Until = None,
-    save: Annotated[Path | None, typer.Option(help="File for the dropped messages, one JSON line each.")] = None,
+    save: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File for the messages. Default: dropped-QUEUE-TIME.jsonl.")
+    ] = None,
     yes: Yes = False,
 ) -> int:  # fmt: skip
-    """Save messages to a file that only you may read, then delete them.
+    """Save messages to a file that only you can read, then delete them from the queue.
 
-    Their staged bodies stay, but are not sent again: neither by the hourly run nor by `ops replay`, unless --dropped or
-    --key asks for it. You can send the "Body" of a saved line to the source queue at any time.
+    Their payloads stay in staging/. The hourly run does not send them again. `ops replay` sends them only with
+    --dropped or --key. You can also send the "Body" of a line in the file to the source queue.
 
     Example: ops dlq drop archive --error "not JSON" --yes
     """
@@ -132,24 +146,25 @@ def drop(
             save_all(chosen, path)
             view.progress.print(f"Saved {several(len(chosen), 'message', 'messages')} to {path}")
             view.each(chosen, letters.drop, 100, "Dropping")
-    done = f"{len(chosen)} of {total} messages {'dropped' if yes else 'would be dropped'}"
-    view.table(
-        rows, COLUMNS, done, "" if yes or not chosen else "the same command with --yes", empty="No message to drop."
-    )
+    messages = several(total, "message", "messages")
+    done = f"{len(chosen)} of {messages} {'dropped' if yes else 'would be dropped'}"
+    view.table(rows, COLUMNS, done, "" if yes or not chosen else WITH_YES, empty="No message to drop.")
     return 0
 
 
 def advise(queue: str, letters: list[DeadLetter]) -> str:
     """What to do with the messages: a redrive, or a drop for each step that no redrive can help."""
     cures = {(letter.cure, letter.fault[0]) for letter in letters}
-    advice = [f"Fix the cause, then: ops dlq redrive {queue} --yes"] if "redrive" in {cure for cure, _ in cures} else []
-    stays = "; its staged body stays" if queue == "archive" else ""
+    advice = (
+        [f"Fix the cause, then run: ops dlq redrive {queue} --yes"] if "redrive" in {cure for cure, _ in cures} else []
+    )
+    stays = ". Its payload stays in staging/" if queue == "archive" else ""
     for cure, step in sorted(cures, reverse=True):
         command = f'ops dlq drop {queue} --error "{step}: " --yes'
         if cure == "poison":
-            advice.append(f"A redrive cannot help: look at the payload, then drop the message{stays}: {command}")
+            advice.append(f"A redrive cannot help. Look at the payload, then drop the message{stays}: {command}")
         elif cure == "done":
-            advice.append(f"The work is done, drop the message: {command}")
+            advice.append(f"The work is done. Drop the message: {command}")
     return "\n".join(advice)
 
 

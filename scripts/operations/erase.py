@@ -15,36 +15,43 @@ from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.selection import CallId
 from scripts.operations.stack import Stack
-from scripts.operations.view import View
+from scripts.operations.view import WITH_YES, View
 from shared.caller import found_by, normalise
 from shared.keys import is_id
 
-NO_DATA_OF_CALL = "there is no data about this call; with --yes a tombstone keeps it from arriving later"
+NO_DATA_OF_CALL = (
+    "There is no data about this call. With --yes, a tombstone is written: if the call arrives later, it is dropped."
+)
 NO_DATA_OF_CALLER = (
-    "there is no data about this caller: is the number written as in the calls, with its country code? With --yes a "
-    "tombstone keeps out calls until now that arrive later"
+    "There is no data about this caller. Check the number: it needs its country code, as in the calls. With --yes, a "
+    "tombstone is written: if a call from before now arrives later, it is dropped."
 )
 
 
 def erase(
     context: typer.Context,
-    caller: Annotated[str, typer.Argument(help="The caller's phone number: erases all data about this person.")] = "",
+    caller: Annotated[
+        str, typer.Argument(help="The caller's phone number. All data about this caller is erased.")
+    ] = "",
     conversation: CallId = "",
     elevenlabs: Annotated[
-        bool, typer.Option("--elevenlabs", help="Delete ElevenLabs' own copy too; its key must allow it.")
+        bool, typer.Option("--elevenlabs", help="Also delete the copy at ElevenLabs. The API key must allow it.")
     ] = False,
     certificate: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="File for the certificate; default erasure-TIME.json.")
+        Path | None,
+        typer.Option(metavar="FILE", help="File for the certificate, ending in .json. Default: erasure-TIME.json."),
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without it, only show what would be erased.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what would be erased.")] = False,
 ) -> int:
-    """Erase a caller, or one call. Privacy laws such as GDPR and CCPA give people a right to it.
+    """Erase all data about a caller, or about one call. Privacy laws such as GDPR and CCPA give people this right.
 
-    All versions of objects, staged bodies, records, memories and messages are deleted permanently. Tombstones keep
-    them from coming back, however late they arrive. The command waits until functions that are running have finished,
-    two minutes by default. Then it searches again and writes a certificate, as JSON and beside it as text. Calls that
-    begin after this command are kept.
-    Interrupted, run the same command again. Exit code 1 if something is left, or a person must look at something.
+    The command permanently deletes objects with all their versions, payloads, records, memories and messages. It writes
+    tombstones: if erased data arrives again, it is dropped. Calls that begin after this command are kept.
+
+    The command waits until all running functions have ended, by default for two minutes. Then it searches again. At the
+    end it writes a certificate, as a JSON file and as a text file.
+
+    If the command is interrupted, run it again. Exit code 1 if data is left, or if a person must look at something.
 
     Example: ops erase +12025550123 --elevenlabs --yes
     """
@@ -62,7 +69,7 @@ def erase(
     with reserved(file):
         journal = Journal(view.stack)
         journal.begin(subject)
-        written = certify(view.stack, run.erase(found, client))
+        written = certify(view, run.erase(found, client))
         print(as_json(written) if view.as_json else as_text(written))
         write(file, f"{as_json(written)}\n", as_text(written))
         journal.end(subject)
@@ -73,17 +80,19 @@ def erase(
 def read_subject(caller: str, conversation: str) -> Subject:
     """Raises OpsError."""
     if bool(caller) == bool(conversation):
-        raise OpsError("Name one: a caller's number, or one call with --conversation.")
+        raise OpsError("Give either a caller's number, or one call with --conversation.")
     if conversation and not is_id(conversation):
-        raise OpsError(f"{conversation!r} is not a conversation id: letters, digits, _ and - only.")
+        raise OpsError(f"{conversation!r} is not a conversation id. An id has only letters, digits, _ and -.")
     number = normalise(caller) if caller else ""
     if number is None:
-        raise OpsError(f"{caller!r} is not a phone number: write it as +12025550123.")
+        raise OpsError(f"{caller!r} is not a phone number. Write it as +12025550123.")
     return Subject(found_by(number) if number else "", conversation)
 
 
 def elevenlabs_of(stack: Stack) -> ElevenLabs:
-    without = "The stack has no key of ElevenLabs' API: give it ElevenLabsApiKey, or delete their copy there by hand."
+    without = (
+        "The stack has no API key of ElevenLabs. Deploy it with ElevenLabsApiKey, or delete the copy there by hand."
+    )
     key = stack.secret("ElevenLabsSecretArn", without)
     return ElevenLabs(stack.output("ElevenLabsApiHost"), key)
 
@@ -94,11 +103,12 @@ def preview(found: Found, subject: Subject, *, elevenlabs: bool, has_mem0: bool)
         "conversations": sorted(found.calls),
         "shared_calls": len(found.shared),
         "in_mem0": memories if has_mem0 else "the stack has no Mem0",
-        "at_elevenlabs": "their copy too" if elevenlabs else "stays, without --elevenlabs",
+        "at_elevenlabs": "their copy is deleted too" if elevenlabs else "their copy stays, without --elevenlabs",
     }
 
 
 def advise(found: Found, subject: Subject) -> str:
     if found.with_data or found.shared or found.versions or found.memories:
-        return "the same command with --yes deletes it permanently; ops export keeps a copy"
+        choice = "--caller NUMBER" if subject.caller else f"--conversation {subject.conversation}"
+        return f"{WITH_YES} It deletes all this permanently.\nTo keep a copy, first run: ops export FOLDER {choice}"
     return NO_DATA_OF_CALLER if subject.caller else NO_DATA_OF_CALL

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -11,26 +12,31 @@ from scripts.operations.exports.check import check
 from scripts.operations.exports.download import Download
 from scripts.operations.exports.folder import ARCHIVES, VERSION, Folder, open_folder, pack, remove
 from scripts.operations.selection import Agent, Caller, CallId, Chosen, Since, Until
-from scripts.operations.view import View, parse_time
+from scripts.operations.view import View, parse_time, several
 
 OTHER_ARCHIVES = (
     ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4", *ARCHIVES,
 )  # fmt: skip
-WAYS_OUT = "Delete it and repeat the export command, or export to another name."
+WAYS_OUT = "Delete it and run the export command again, or export to another name."
 
 
 def export(
     context: typer.Context,
-    destination: Annotated[Path, typer.Argument(metavar="DESTINATION", help="A folder, a file.zip or a file.tar.gz.")],
+    destination: Annotated[
+        Path, typer.Argument(metavar="DESTINATION", help="A folder, or a file that ends in .zip or .tar.gz.")
+    ],
     since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "", conversation: CallId = "",
-    audio: Annotated[bool, typer.Option(help="Export recordings too, or leave them out.")] = True,
-    check_only: Annotated[bool, typer.Option("--verify", help="Check an export against its manifest.")] = False,
+    audio: Annotated[bool, typer.Option(help="Export the recordings too, or leave them out.")] = True,
+    check_only: Annotated[bool, typer.Option("--verify", help="Compare an export with its manifest.")] = False,
 ) -> int:  # fmt: skip
-    """Export calls: JSON, MP3 and other events under their keys, records and ledgers under records/, and a manifest.
+    """Copy calls to a folder or an archive file.
 
-    If the export is interrupted or killed, the same command continues; a time such as 36h still counts from the first
-    run. manifest.json, with sizes and checksums, is written last: an export that has it is complete. An archive file is
-    made from a folder beside it, so it needs twice the space.
+    JSON, MP3 and other events have the same names as in the bucket. The records and ledgers are in records/. The file
+    manifest.json lists all files with sizes and checksums. It is written last: an export with it is complete.
+
+    If the command is interrupted, run it again: it continues. A time such as 36h still counts from the first run.
+
+    An archive file is made from a temporary folder beside it. So it needs twice the space.
 
     Exit code 1 if something could not be exported. Example: ops export calls.zip --since 2026-11-01 --until 2026-12-01
     """
@@ -38,16 +44,16 @@ def export(
     choice = {"since": since, "until": until, "caller": caller, "agent": agent, "conversation": conversation}
     if check_only:
         if any(choice.values()) or not audio:
-            raise OpsError("--verify checks an existing export: leave out the options that select calls.")
+            raise OpsError("--verify checks an existing export. Leave out the options that select calls.")
         return verify_export(view, destination)
-    chosen, parts = Chosen(view.stack, **choice), folder_of(destination)
+    chosen, parts = Chosen(view.stack, **choice), folder_of(view, destination)
     with open_folder(parts) as folder:
         header = read_header(folder, view.stack.name, choice | {"audio": audio})
         with view.progress.status("Looking for the calls ..."):
             found = replace(chosen, since=header["since"], until=header["until"]).calls()
             calls = {call.conversation_id: call for call in found if not call.erased_at}
         if not calls and not folder.header:
-            raise OpsError("There is nothing to export: no call fits the choice, or it was erased.", code=1)
+            raise OpsError("There is nothing to export. No call fits the options, or the calls were erased.", code=1)
         folder.begin(header)
         download = Download(view.stack, folder, audio=audio)
         download.run(view, list(calls.values()))
@@ -62,20 +68,20 @@ def export(
     return 0 if download.outcome.is_complete else 1
 
 
-def folder_of(destination: Path) -> Path:
+def folder_of(view: View, destination: Path) -> Path:
     """The folder to export to: the destination itself, or a folder beside the archive file. Raises OpsError."""
     if not destination.name.endswith(ARCHIVES):
         if destination.name.lower().endswith(OTHER_ARCHIVES):
             raise OpsError(
-                f"{destination} has the ending of an archive file that cannot be made. "
+                f"{destination} has the ending of an archive file that this command cannot make. "
                 "Name a folder, a file.zip or a file.tar.gz."
             )
         return destination
     parts = destination.with_name(f"{destination.name}.parts")
     if destination.exists() and not parts.exists():
         raise OpsError(
-            f"{destination} exists. `ops export --verify {destination}` shows whether it is complete. "
-            f"If it is damaged: {WAYS_OUT}"
+            f"{destination} exists already. If it is damaged: {WAYS_OUT} "
+            f"To check it: {view.command(f'export --verify {quote(str(destination))}')}"
         )
     return parts
 
@@ -89,7 +95,7 @@ def read_header(folder: Folder, stack: str, asked: dict[str, Any]) -> dict[str, 
     }  # fmt: skip
     if (header["version"], header["stack"], header["asked"]) != (VERSION, stack, asked):
         raise OpsError(
-            f"{folder.path} holds an export of another selection: use the same options, or name another folder."
+            f"{folder.path} is an export of another selection. Use the same options, or name another folder."
         )
     return header
 
@@ -100,10 +106,10 @@ def verify_export(view: View, destination: Path) -> int:
     with view.progress.status("Reading the export ..."):
         checked = check(destination, WAYS_OUT)
     rows = [{"file": name, "problem": problem} for name, problem in checked.problems]
-    title = f"{checked.files} files, {len(rows)} with a problem"
+    title = f"{several(checked.files, 'file', 'files')}, {len(rows)} with a problem"
     if checked.missing:
         title += f"; its manifest lists {checked.missing} more that could not be exported"
-    in_folder = "Delete the damaged files, then repeat the export command: it fetches them again."
+    in_folder = "Delete the damaged files, then run the export command again. It fetches them again."
     advice = (in_folder if destination.is_dir() else WAYS_OUT) if rows else ""
     view.table(rows, {"file": "File", "problem": "Problem"}, title, advice, empty=f"{title}.")
     return 1 if rows else 0

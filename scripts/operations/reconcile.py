@@ -15,15 +15,13 @@ from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
 from scripts.aws_session import OpsError
-from scripts.operations.view import TIMES, View, parse_time
+from scripts.operations.view import TIMES, View, parse_time, several
 from shared.call import Call
 from shared.messages import Announcement
 from shared.selection import read_selection
 from shared.times import utc
 
-NO_KEY = (
-    "The stack has no key of ElevenLabs' API, so it fetches nothing: deploy it with the parameter ElevenLabsApiKey."
-)
+NO_KEY = "The stack has no API key of ElevenLabs, so it fetches nothing. Deploy it with the parameter ElevenLabsApiKey."
 LEFT = {"failed", "given_up", "unavailable", "no_time"}  # outcomes of calls that are still missing
 # A run takes up to 15 minutes. A second attempt of the request would start a second run.
 _ONCE = Config(read_timeout=910, connect_timeout=5, tcp_keepalive=True, retries={"total_max_attempts": 1})
@@ -32,13 +30,18 @@ _TIME = typer.Option(parser=parse_time, metavar="TIME", help=f"{TIMES}.")
 
 
 def reconcile(context: typer.Context) -> int:
-    """Start the hourly run now: process unfinished payloads, and fetch what is missing in the archive.
+    """Start the hourly run of the reconciler now.
 
-    Example: ops --local reconcile
+    It sends unfinished payloads to the archiver again. With ElevenLabsApiKey, it also fetches the calls and recordings
+    that are missing in the archive. This takes up to 15 minutes.
+
+    Exit code 1 if calls are still missing, or the run failed.
+
+    Example: ops reconcile
     """
     view: View = context.obj
     function = view.stack.output("ReconcilerFunctionName")
-    with view.progress.status("The run has started; it ends within 15 minutes ..."):
+    with view.progress.status("The run has started. It ends within 15 minutes ..."):
         answer = view.stack.client("lambda", _ONCE).invoke(FunctionName=function, Payload=b"{}")
     if "FunctionError" in answer:
         raise OpsError(f"The run failed. The log of the function {function} says why.", code=1)
@@ -46,7 +49,7 @@ def reconcile(context: typer.Context) -> int:
     for internal in ("settled_until", "reached"):
         report.pop(internal, None)
     advice = "" if "ElevenLabsSecretArn" in view.stack.outputs else NO_KEY
-    view.show(without_nesting(report), "One run of the reconciler", report.get("error") or advice)
+    view.show(without_nesting(report), "One hourly run", report.get("error") or advice)
     return 1 if "error" in report or LEFT & set(report.get("outcomes", {})) else 0
 
 
@@ -59,21 +62,21 @@ def backfill(
         float, typer.Option(min=0.1, max=50, help="At most this many requests to ElevenLabs in a second.")
     ] = 5,
     settle_minutes: Annotated[
-        int, typer.Option(min=0, help="Ignore calls that ended, or were fetched, within these minutes.")
+        int, typer.Option(min=0, metavar="MINUTES", help="Ignore calls that ended or were fetched in the last MINUTES.")
     ] = 60,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what is missing.")] = False,
 ) -> int:
-    """Fetch the calls and recordings of a past range, up to now or --until, that the archive lacks.
+    """Fetch the calls and recordings of a past time range that are missing in the archive.
 
-    It shows how many there are; with --yes it fetches them. If you interrupt it, run it again: what is archived, or was
-    fetched within the last hour, is not fetched again.
+    The range ends now, or at --until. Without --yes, the command only shows how many are missing. If it is interrupted,
+    run it again: it does not fetch again what is archived, or what was fetched in the last hour.
 
     Example: ops backfill --since 2026-11-01 --until 2026-11-08 --yes
     """
     view: View = context.obj
     until = until or datetime.now(timezone.utc)
     if since >= until:
-        raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
+        raise OpsError("--since must be earlier than --until.")
     host, key = view.stack.output("ElevenLabsApiHost", NO_KEY), view.stack.secret("ElevenLabsSecretArn", NO_KEY)
     api = ElevenLabs(host, key, per_second)
     try:
@@ -96,13 +99,15 @@ class Gap:
     def close(self, yes: bool) -> int:
         """Show what is missing, and if `yes` fetch it; returns the exit code."""
         with self.view.progress.status("Comparing ElevenLabs' list with the archive ...") as status:
-            found = self.compare(lambda report: status.update(f"Compared {report.listed} calls ..."), preview=True)
+            found = self.compare(
+                lambda report: status.update(f"Compared {several(report.listed, 'call', 'calls')} ..."), preview=True
+            )
             no_audio = self.without_audio()
         missing = {"calls_listed": found.listed, "calls_missing": found.missing_calls, "audio_missing": len(no_audio)}
         if not (found.missing_calls or no_audio):
             self.view.show(missing, "What is missing", "Nothing is missing.")
         elif not yes:
-            advice = "Nothing was done. The same command with --yes fetches what is missing."
+            advice = "Nothing was done. To fetch what is missing, run the same command with --yes."
             self.view.show(missing, "What is missing", advice)
         else:
             return self.fill(missing, found, no_audio)
@@ -147,7 +152,7 @@ class Gap:
 
 
 def without_nesting(report: dict[str, Any]) -> dict[str, Any]:
-    """The report of a pass without nesting."""
+    """The report of a run without nesting."""
     outcomes: dict[str, Any] = report.get("outcomes", {})
     shown = {name: value for name, value in report.items() if name not in ("outcomes", "error")}
     return shown | outcomes | ({"webhook": ", ".join(report["webhook"]) or "well"} if "webhook" in report else {})

@@ -1,4 +1,4 @@
-"""`ops replay`: send staged bodies, or archived calls, through the pipeline again."""
+"""`ops replay`: send payloads, or archived calls, through the pipeline again."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ from scripts.aws_session import OpsError
 from scripts.operations.dead_letters import DeadLetterQueue
 from scripts.operations.selection import Agent, Caller, CallId, Chosen, Since, Until, is_staged, received_at
 from scripts.operations.staged import describe
-from scripts.operations.view import View
+from scripts.operations.view import WITH_YES, View, several
 from shared.call import Call
 from shared.messages import Announcement
 from shared.record import MEMORIES
@@ -25,7 +25,7 @@ from shared.unnamed import Unnamed
 
 LISTED = 24  # of a preview: what fits on a screen
 COLUMNS = {
-    "staged_bodies": {"key": "Staged key", "received_at": "Received", "calls": "Calls", "bytes": "Bytes"},
+    "payloads": {"key": "Key", "received_at": "Received", "calls": "Calls", "bytes": "Bytes"},
     "calls": {"call": "Call", "archived_at": "Archived"},
 }
 
@@ -46,38 +46,46 @@ class Plan:
 def replay(
     context: typer.Context,
     since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "", conversation: CallId = "",
-    key: Annotated[str, typer.Option(help="One staged body, by its key.")] = "",
-    unarchived: Annotated[bool, typer.Option("--unarchived", help="Only bodies that were never archived.")] = False,
-    dropped: Annotated[bool, typer.Option("--dropped", help="Also bodies whose messages were dropped.")] = False,
-    only: Annotated[Part | None, typer.Option(help="memory: send calls to the memory writer alone.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Also replace objects of the same version.")] = False,
-    per_second: Annotated[float, typer.Option(min=0.1, help="Messages per second, at most.")] = 10,
-    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without it, only show what would be sent.")] = False,
+    key: Annotated[str, typer.Option(help="One payload, by its key in staging/.")] = "",
+    unarchived: Annotated[bool, typer.Option("--unarchived", help="Only payloads that are not archived.")] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="Also payloads whose messages were dropped.")] = False,
+    only: Annotated[Part | None, typer.Option(help="memory: send archived calls to the memory writer only.")] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also replace objects of the same version. With --only memory: see above.")
+    ] = False,
+    per_second: Annotated[float, typer.Option(min=0.1, help="At most this many messages in a second.")] = 10,
+    yes: Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what would be sent.")] = False,
 ) -> int:  # fmt: skip
-    """Send staged bodies through the pipeline again, or with --only memory archived calls to the memory writer.
+    """Send payloads from staging/ through the pipeline again.
 
-    It is safe: an object of the same or a newer version stays, unless --force is given, and no call is remembered
-    twice. With --only memory --force, a memory that Mem0 no longer has is written again, at the earliest an hour after
-    it was sent: until then Mem0 may not show it.
-    Bodies that the archiver cannot process stay out while their message is in the dead-letter queue, and after it was
-    dropped. If the replay is interrupted, the same command continues. After it has finished, the same command starts
-    from the beginning.
+    With --only memory, send archived calls to the memory writer again, and nothing else.
+
+    A replay is safe. It does not replace an object of the same or a newer version. With --force, it replaces those of
+    the same version. It never writes a memory twice. With --only memory --force, it writes a memory again if Mem0 no
+    longer has it: at the earliest an hour after the memory was sent, because until then Mem0 may not show it.
+
+    A replay leaves out poison messages that are still in the dead-letter queue. It also leaves out payloads whose
+    messages were dropped: --dropped sends them.
+
+    If the command is interrupted, run it again: it continues. After it has finished, it starts from the beginning.
 
     Example: ops replay --since 2026-11-21T08:00 --until 2026-11-21T12:00 --unarchived --yes
     """
     view: View = context.obj
     choice = (since, until, caller, agent, conversation)
     if only and (key or unarchived or dropped):
-        raise OpsError("--only memory is about archived calls: --key, --unarchived and --dropped choose staged bodies.")
+        raise OpsError(
+            "--only memory sends archived calls. --key, --unarchived and --dropped select payloads: leave them out."
+        )
     if key and any(choice):
-        raise OpsError("--key names one staged body: leave the other choices out.")
+        raise OpsError("--key selects one payload. Leave out the other options that select.")
     if only:
         plan = plan_memories(view, Chosen(view.stack, *choice))
     else:
         plan = plan_key(view, key) if key else plan_bodies(view, Chosen(view.stack, *choice), unarchived, dropped)
     run = Run(view, [*choice, key, unarchived, dropped, only, force], plan.work)
     if not yes or not plan.work:
-        advice = "the same command with --yes" if plan.work else why_nothing_matches(*choice[2:])
+        advice = WITH_YES if plan.work else why_nothing_matches(*choice[2:])
         show_preview(view, plan, run, "\n".join([advice, *left_out(plan)]))
         return 0
     run.send_all(remember(view, force) if only else hand_on(view, force), per_second)
@@ -93,38 +101,40 @@ def plan_memories(view: View, chosen: Chosen) -> Plan:
 
 def plan_key(view: View, key: str) -> Plan:
     if not is_staged(key):
-        raise OpsError(f"{key!r} is not a staged key: staging/YYYY/MM/DD/HH/{{delivery_id}}.json")
+        raise OpsError(
+            f"{key!r} is not the key of a payload. A key looks like this: staging/YYYY/MM/DD/HH/{{delivery_id}}.json"
+        )
     if not view.stack.bucket.exists(key):
-        raise OpsError("There is no staged body under that key (any more).")
-    return Plan("staged_bodies", {key: (key, received_at(key))})
+        raise OpsError("There is no payload with this key, or not any more.")
+    return Plan("payloads", {key: (key, received_at(key))})
 
 
 def plan_bodies(view: View, chosen: Chosen, unarchived: bool, dropped: bool) -> Plan:
     """The chosen bodies, without those that were dropped, or that the archiver cannot process."""
-    with view.progress.status("Looking for the staged bodies ..."):
+    with view.progress.status("Looking for the payloads ..."):
         is_archived = view.stack.bucket.is_archived
         found = {key: at for key, at in chosen.staged() if not (unarchived and is_archived(key))}
         given_up = set() if dropped else Unnamed(view.stack.table).dropped() & found.keys()
         given_up = {key for key in given_up if unarchived or not is_archived(key)}
     poison = poison_keys(view) & found.keys() - given_up if found else set()
     work = {f"{utc(at)} {key}": (key, at) for key, at in found.items() if key not in given_up | poison}
-    return Plan("staged_bodies", work, {"dropped": len(given_up), "poison": len(poison)})
+    return Plan("payloads", work, {"dropped": len(given_up), "poison": len(poison)})
 
 
 def poison_keys(view: View) -> set[str]:
-    """The staged bodies of the poison messages in the archiver's dead-letter queue."""
+    """The payloads of the poison messages in the archiver's dead-letter queue."""
     with DeadLetterQueue(view.stack, "archive").letters(view) as letters:
         return {letter.staged_key for letter in letters if letter.is_poison}
 
 
 def why_nothing_matches(caller: str, agent: str, conversation: str) -> str:
-    by_record = "A body that was never archived has no record: choose it with --since and --unarchived"
+    by_record = "A payload that is not archived may have no record. Select it with --since and --unarchived"
     return f"There is nothing to do{f'. {by_record}' if caller or agent or conversation else ''}"
 
 
 def left_out(plan: Plan) -> Iterator[str]:
     if count := plan.left_out.get("dropped"):
-        yield f"Left out: {count} that an operator dropped (--dropped sends them too)"
+        yield f"Left out: {count} that an operator dropped. To send them too, add --dropped"
     if count := plan.left_out.get("poison"):
         yield f"Left out: {count} that the archiver cannot process: ops dlq show archive"
 
@@ -137,9 +147,10 @@ def show_preview(view: View, plan: Plan, run: "Run", advice: str) -> None:
     if view.as_json:
         view.show(counts(plan, run) | {"listed": rows, "more": more}, "To be replayed", advice)
         return
-    title = f"{len(run.left)} {plan.what.replace('_', ' ')} would be replayed"
+    title = f"{several(len(run.left), plan.what.removesuffix('s'), plan.what)} would be replayed"
     title += f": the first {LISTED}, and {more} more" if more else ""
-    title += f"; {len(plan.work) - len(run.left)} were sent before" if len(run.left) < len(plan.work) else ""
+    sent_before = several(len(plan.work) - len(run.left), "was", "were")
+    title += f"; {sent_before} sent before" if len(run.left) < len(plan.work) else ""
     view.table(rows, COLUMNS[plan.what], title, advice, empty=f"{title}.")
 
 

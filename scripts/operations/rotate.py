@@ -11,7 +11,7 @@ import typer
 
 from scripts.aws_session import OpsError
 from scripts.operations.secret import HOUR, Use, WebhookSecret, drop_previous, put_key, read_secret, read_use
-from scripts.operations.view import View
+from scripts.operations.view import WITH_YES, View
 from shared.times import utc
 
 LONGEST = 4096  # characters of a key
@@ -22,27 +22,30 @@ PREFIX = "wsec_"
 def rotate_secret(
     context: typer.Context,
     generate: Annotated[
-        bool, typer.Option("--generate", help="Make a random key, for senders that let one choose it.")
+        bool,
+        typer.Option("--generate", help="Make a random key and show it. For your own senders, not for ElevenLabs."),
     ] = False,
-    status: Annotated[bool, typer.Option("--status", help="Show whether the previous key is still used.")] = False,
+    status: Annotated[bool, typer.Option("--status", help="Show how many webhooks each key signed.")] = False,
     finish: Annotated[bool, typer.Option("--finish", help="Stop accepting the previous key.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Do it even if webhooks may then be refused.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Do it even if webhooks may be refused after it.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what would be done.")] = False,
 ) -> int:
-    """Replace the key that signs webhooks, without refusing one.
+    """Replace the key that signs webhooks. No webhook is refused during the change.
 
-    Asks for the new key, or reads it from stdin. It puts the key beside the current one, waits until every ingest has
-    read it, and says when to switch ElevenLabs. If you interrupt it, run it again with the same key: it continues to
-    wait. A key that does not look like one of ElevenLabs' is refused without --force.
+    The command asks for the new key, or reads it from stdin. It stores the new key and keeps the current one. It waits
+    until every ingest has read the new key. Then it says when to switch ElevenLabs. A key that does not look like a key
+    of ElevenLabs needs --force.
 
-    --status counts the webhooks that each key signed. Those of ops send and of canaries are shown apart: the stack
-    signs them itself, so they do not tell which key ElevenLabs uses. Exit code 1 while the previous key may be needed.
+    If the command is interrupted, run it again with the same key: it continues to wait.
+
+    --status counts the webhooks that each key signed. It counts those of `ops send` and `ops canary` separately,
+    because the stack signs them itself. Exit code 1 while the previous key may be needed.
 
     Example: ops rotate-secret --yes, then ops rotate-secret --status, then ops rotate-secret --finish --yes
     """
     view: View = context.obj
     if generate + status + finish > 1:
-        raise OpsError("Choose one of --generate, --status and --finish: each is a step of its own.")
+        raise OpsError("Use only one of --generate, --status and --finish. Each is a separate step.")
     given = "" if generate or status or finish else read_key(view)  # first, because typing it may take a while
     with view.progress.status("Reading the secret ..."):
         secret = read_secret(view.stack)
@@ -62,19 +65,21 @@ def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: boo
     if not is_put:
         check_key(key, secret)
         check_look(key, force=force)
-        check_overlap(use, key, now, force=force)
+        check_overlap(view, use, key, now, force=force)
     if not yes:
         return preview(
-            view, use, "only wait: the key is there" if is_put else "put the key beside the current one, and wait"
+            view,
+            use,
+            "wait only: the key is stored already" if is_put else "store the new key, keep the current one, and wait",
         )
     if not is_put:
-        put_key(view.stack, secret, key)
+        put_key(view, secret, key)
         secret = read_secret(view.stack)
     wait(view, secret.known_at - now if is_put else secret.settling, "Do not switch ElevenLabs yet")
     view.show(
         facts(secret, datetime.now(timezone.utc)) | ({"key": key} if shown else {}),
         "The new key is known everywhere",
-        f"switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest; then: ops rotate-secret --status",
+        f"Switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest. Then: ops rotate-secret --status",
     )
     return 0
 
@@ -82,7 +87,9 @@ def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: boo
 def make_key(view: View, use: Use, *, force: bool) -> str:
     """A random key. If nothing was signed with the key of a rotation that is under way, that key: it may be unseen."""
     if use.secret.accepts_previous(datetime.now(timezone.utc)) and not use.with_current and not force:
-        view.progress.print("The key of the last rotation is not used yet. Another one is made only with --force.")
+        view.progress.print(
+            "The key of the last rotation is not used yet, so it is shown again. To make another one, add --force."
+        )
         return use.secret.current
     return f"wsec_{secrets.token_urlsafe(32)}"
 
@@ -106,27 +113,27 @@ def ask() -> str:
 def check_key(key: str, secret: WebhookSecret) -> None:
     """Raises OpsError; its text holds nothing of the key."""
     if not key:
-        raise OpsError("There is no key: nothing was given.")
+        raise OpsError("No key was given.")
     if key != key.strip():
-        raise OpsError("There is a space before or after the key. Give it without.")
+        raise OpsError("There is a space before or after the key. Remove it.")
     if not (key.isascii() and key.isprintable() and len(key) <= LONGEST):
-        raise OpsError(f"The key is not one line of printable ASCII, of {LONGEST} characters at most.")
+        raise OpsError(f"The key must be one line of printable ASCII characters, {LONGEST} at most.")
     if key == secret.current:
-        raise OpsError("This is the current key already: there is nothing to rotate.")
+        raise OpsError("This is the current key already. There is nothing to change.")
 
 
 def check_look(key: str, *, force: bool) -> None:
     """Raises OpsError for a key that is probably not the one that ElevenLabs shows."""
     fault = ""
     if not key.startswith(PREFIX):
-        fault = f"The key does not begin with {PREFIX}, as those of ElevenLabs do."
+        fault = f"The key does not begin with {PREFIX}, as the keys of ElevenLabs do."
     elif len(key) < SHORTEST:
-        fault = f"The key has only {len(key)} characters: perhaps not all of it was copied."
+        fault = f"The key has only {len(key)} characters. Perhaps you did not copy all of it."
     if fault and not force:
-        raise OpsError(f"{fault} With --force it is used all the same.")
+        raise OpsError(f"{fault} To use it nevertheless, add --force.")
 
 
-def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
+def check_overlap(view: View, use: Use, key: str, now: datetime, *, force: bool) -> None:
     """Raises OpsError if webhooks would be refused: those of a sender that still uses the previous key.
 
     Going back to the previous key is always safe.
@@ -136,13 +143,14 @@ def check_overlap(use: Use, key: str, now: datetime, *, force: bool) -> None:
         return
     if secret.overlap <= secret.settling:
         raise OpsError(
-            f"The previous key is accepted for {secret.overlap.total_seconds():.0f} s only, and the wait takes longer: "
-            "set a larger SecretOverlapSeconds in template.yaml and deploy it. With --force webhooks are refused."
+            f"The previous key is accepted for {secret.overlap.total_seconds():.0f} s only, and the wait takes longer. "
+            "Set a larger SecretOverlapSeconds in template.yaml and deploy it. With --force, webhooks may be refused."
         )
     if need and key != secret.previous:
         raise OpsError(
-            f"An earlier rotation is not over: {need}. With another key, webhooks that the previous key signs are "
-            "refused. Switch ElevenLabs first (see ops rotate-secret --status), or give --force."
+            f"An earlier rotation is not over: {need}. If you change the key again, webhooks that the previous key "
+            "signs are refused. Switch ElevenLabs first, or add --force. To see how many webhooks each key signed: "
+            f"{view.command('rotate-secret --status')}"
         )
 
 
@@ -166,10 +174,10 @@ def advise(secret: WebhookSecret, need: str, now: datetime) -> str:
     if not secret.accepts_previous(now):
         return ""
     if now < secret.known_at:
-        return f"wait until {utc(secret.known_at)}, then switch ElevenLabs to the new key"
+        return f"Wait until {utc(secret.known_at)}, then switch ElevenLabs to the new key"
     if need:
-        return f"switch ElevenLabs by {utc(secret.overlap_ends)}: {need}"
-    return f"let the overlap end by itself at {utc(secret.overlap_ends)}, or end it now: ops rotate-secret --finish"
+        return f"Switch ElevenLabs by {utc(secret.overlap_ends)}: {need}"
+    return f"The overlap ends at {utc(secret.overlap_ends)}. To end it now: ops rotate-secret --finish --yes"
 
 
 def facts(secret: WebhookSecret, now: datetime) -> dict[str, Any]:
@@ -200,7 +208,7 @@ def end_overlap(view: View, use: Use, *, force: bool, yes: bool) -> int:
 def preview(view: View, use: Use, what: str) -> int:
     seconds = ceil(use.secret.settling.total_seconds())
     found = facts(use.secret, datetime.now(timezone.utc)) | {"would": what, "wait_seconds": seconds}
-    view.show(found, "What would be done", "the same command with --yes")
+    view.show(found, "What would be done", WITH_YES)
     return 0
 
 
@@ -208,7 +216,7 @@ def wait(view: View, rest: timedelta, until_then: str) -> None:
     """Wait until every ingest has read the secret again; `until_then` is a sentence about the wait."""
     steps = ceil(rest.total_seconds())
     if steps > 0:
-        view.progress.print(f"{until_then}: for {steps} s one of them may still have the old secret.")
+        view.progress.print(f"{until_then}: for {steps} s, an ingest may still use the old secret.")
     with view.bar() as bar:
         for _ in bar.track(range(steps), description="Waiting"):
             time.sleep(rest.total_seconds() / steps)

@@ -9,13 +9,14 @@ from typing import Any
 from scripts.aws_session import OpsError
 from scripts.operations.logs import read, read_entry
 from scripts.operations.stack import Stack
+from scripts.operations.view import View
 
 HOUR = timedelta(hours=1)  # ElevenLabs repeats a delivery for 41 minutes, perhaps under its first signature
 OLD_STACK = (
-    "The stack does not say how long it keeps the secret, nor which key signed: deploy this version of it first."
+    "The stack is of an older version: it does not report which key signed a webhook. Deploy this version first."
 )
 _STAGED = '{ ($.message = "Webhook staged") || ($.message = "Test webhook staged") }'
-RACE = "Somebody else changed the secret a moment ago, and nothing was done. Look first: ops rotate-secret --status"
+RACE = "Somebody else has just changed the secret. This command changed nothing. Look first:"
 
 
 @dataclass(frozen=True)
@@ -71,17 +72,17 @@ def read_previous(client: Any, arn: str) -> dict[str, Any]:
         return {}
 
 
-def put_key(stack: Stack, secret: WebhookSecret, key: str) -> None:
+def put_key(view: View, secret: WebhookSecret, key: str) -> None:
     """Make `key` the current one, based on what was read: once, even if it is repeated or two runs do it together.
 
     The token is the new version's id, and two versions cannot have the same id. Raises OpsError.
     """
     token = hashlib.sha256(f"{secret.version} {secret.touched_at.timestamp()}".encode()).hexdigest()
-    client, arn = stack.client("secretsmanager"), stack.output("WebhookSecretArn")
+    client, arn = view.stack.client("secretsmanager"), view.stack.output("WebhookSecretArn")
     try:
         client.put_secret_value(SecretId=arn, SecretString=key, ClientRequestToken=token)
     except client.exceptions.ResourceExistsException:
-        raise OpsError(RACE, code=1) from None
+        raise OpsError(f"{RACE} {view.command('rotate-secret --status')}", code=1) from None
 
 
 def drop_previous(stack: Stack, secret: WebhookSecret) -> None:

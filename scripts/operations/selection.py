@@ -1,4 +1,4 @@
-"""The calls, or the staged bodies, that a command works on."""
+"""The calls, or the payloads, that a command works on."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
 from shared.messages import Audio
 from shared.times import utc
 
-Since = Annotated[str, typer.Option(metavar="TIME", help=f"Only what came since then: {TIMES}.")]
+Since = Annotated[str, typer.Option(metavar="TIME", help=f"Only what came since then. Examples: {TIMES}.")]
 Until = Annotated[str, typer.Option(metavar="TIME", help="Only what came before then.")]
-Caller = Annotated[str, typer.Option(help="The calls of this number, or no-phone.")]
+Caller = Annotated[str, typer.Option(help="The calls of this number. no-phone: the calls without a number.")]
 Agent = Annotated[str, typer.Option(help="Only calls of this agent, by its id.")]
 CallId = Annotated[str, typer.Option(help="One call, by its conversation id.")]
 _FIRST, _LAST = datetime(1970, 1, 1, tzinfo=timezone.utc), datetime(9999, 12, 31, tzinfo=timezone.utc)
@@ -39,23 +39,25 @@ class Chosen:
     def __post_init__(self) -> None:
         """Raises OpsError if nothing is chosen, and for a choice that nothing can match."""
         if not (self.since or self.caller or self.conversation):
-            narrowing = "; --agent and --until only narrow that" if self.agent or self.until else ""
-            raise OpsError(f"Which calls? Choose them with --since or --caller, or name one conversation{narrowing}.")
+            narrowing = ". --agent and --until are not enough" if self.agent or self.until else ""
+            raise OpsError(f"Which calls? Select them with --since or --caller, or give one conversation{narrowing}.")
         if self.conversation and not is_id(self.conversation):
             hint = f" For a caller: --caller {self.conversation}." if normalise(self.conversation) else ""
-            raise OpsError(f"{self.conversation!r} is not a conversation id: letters, digits, _ and - only.{hint}")
+            raise OpsError(
+                f"{self.conversation!r} is not a conversation id. An id has only letters, digits, _ and -.{hint}"
+            )
         if self.caller not in ("", NO_PHONE) and not self._digits:
-            raise OpsError(f"{self.caller!r} is not a phone number: write it as +12025550123, or no-phone.")
+            raise OpsError(f"{self.caller!r} is not a phone number. Write it as +12025550123, or no-phone.")
         since, until = self._range
         if since >= until:
-            raise OpsError("There is nothing between --since and --until: the first must be the earlier one.")
+            raise OpsError("--since must be earlier than --until.")
 
     def calls(self) -> Iterator[Call]:
         """The records of the calls that have one."""
         return (call for call in self._found() if self._fits(call))
 
     def staged(self) -> Iterator[tuple[str, datetime]]:
-        """The staged bodies with their time of receipt: those that the records name, or all of the time range."""
+        """The payloads with their time of receipt: those that the records name, or all of the time range."""
         if self.caller or self.conversation or self.agent:
             keys = sorted({key for call in self.calls() for key in call.staged_keys})
             return ((key, received_at(key)) for key in keys if self.stack.bucket.exists(key))  # they expire

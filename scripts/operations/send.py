@@ -14,33 +14,35 @@ from scripts.webhooks import send as post
 
 MEANINGS = {
     200: "stored and queued: the archiver takes it from here",
-    400: "refused, nothing is stored: the endpoint saw no body in it",
-    401: "refused, nothing is stored: the signature is too old or too early (see --age and this machine's clock), "
-    "or the secret was replaced a moment ago",
+    400: "refused, nothing is stored: it has no body",
+    401: "refused, nothing is stored: the signature is too old or from the future (see --age and this machine's "
+    "clock), or the secret has just been changed",
     413: "refused, nothing is stored: a body may have at most 6 MB",
-    429: "refused, nothing is stored: the endpoint gets more webhooks than its limit allows; send it again later",
-    503: "not acknowledged: ingest could not reach S3, SQS or the secret; send it again",
+    429: "refused, nothing is stored: the endpoint gets too many webhooks. Send it again later",
+    503: "not accepted: ingest could not reach S3, SQS or the secret. Send it again",
 }
-NO_ANSWER_OF_OURS = "not an answer of ingest: look at its log, and at the access log of the API"
+NO_ANSWER_OF_OURS = "this is not an answer of ingest. Look at its log, and at the access log of the API"
 
 
 def send(
     context: typer.Context,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file with the webhook's body, or - for stdin.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="The file with the payload. -: read it from stdin.")],
     age: Annotated[
-        int, typer.Option(metavar="SECONDS", help="The age of the signature. A negative number signs for a later time.")
+        int, typer.Option(metavar="SECONDS", help="How old the signature is. A negative number: a time in the future.")
     ] = 0,
 ) -> int:
-    """Sign a payload with the stack's secret, and post it to the stack's endpoint.
+    """Sign a payload with the stack's secret, and send it to the stack's endpoint.
 
-    The same bytes are the same delivery: sent twice, they are archived once. Exit code 1 unless the answer is 200.
+    If you send the same bytes twice, they are archived once. Exit code 1 if the answer is not 200.
 
     Example: ops --local send tests/fixtures/01_transcription_minimal.json
     """
     view: View = context.obj
     body = read_payload(file)
     if not is_json(body):
-        view.progress.print("This is not JSON. It is sent all the same: ingest stores it, and it ends in ArchiveDlq.")
+        view.progress.print(
+            "This is not JSON. It is sent nevertheless: ingest stores it, and its message goes to ArchiveDlq."
+        )
     url, secret = view.stack.output("PostCallUrl"), view.stack.secret("WebhookSecretArn")
     with view.progress.status("Sending ..."):
         response = deliver(url, secret, body, int(time.time()) - age)
@@ -85,7 +87,7 @@ def deliver(url: str, secret: str, body: bytes, timestamp: int) -> httpx.Respons
     except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         text = f"The endpoint {url} cannot be reached: {error}."
     except httpx.TransportError as error:
-        text = f"No answer from {url}: {error}. The webhook may be stored all the same; sent again it does no harm."
+        text = f"No answer from {url}: {error}. The webhook may be stored nevertheless. To send it again does no harm."
     raise OpsError(text, code=1)
 
 

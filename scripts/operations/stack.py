@@ -50,7 +50,7 @@ class Stack:
     def output(self, name: str, without: str = "") -> str:
         """Raises OpsError with the sentence `without` if the stack has no such output."""
         if name not in self.outputs:
-            raise OpsError(without or f"The stack {self.name} has no output {name}: is it one of AgenticMemory?")
+            raise OpsError(without or f"The stack {self.name} has no output {name}. Is it a stack of AgenticMemory?")
         return self.outputs[name]
 
     @cached_property
@@ -129,7 +129,7 @@ def check_answers(url: str) -> None:
     try:
         socket.create_connection((address.hostname, address.port), timeout=CONNECT_SECONDS).close()
     except OSError:
-        raise OpsError(f"Nothing answers at {url}: start it with make local") from None
+        raise OpsError(f"Nothing answers at {url}. Start the local stack: make local") from None
 
 
 def local_stack(path: Path) -> Stack:

@@ -1,4 +1,4 @@
-"""Staged bodies as the operators' tool shows them: which calls are in them, and how large they are."""
+"""Payloads in staging/ as the operators' tool shows them: which calls are in them, and how large they are."""
 
 from typing import Any
 

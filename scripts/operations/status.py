@@ -24,14 +24,16 @@ from shared.times import utc
 
 MOST = 1000  # calls whose JSON is looked for
 STANDINGS = {
-    "waiting": "its next attempt is still to come",
-    "messages": "its queue or its dead-letter queue still has messages",
+    "waiting": "it is retried: the next attempt has not started yet",
+    "messages": "messages are still in its queue or its dead-letter queue",
     "past": "nothing waits in this queue any more",
 }
 
 
 def status(context: typer.Context) -> int:
-    """Show webhooks, queues, calls, memories, alarms and the last errors, and what to do next.
+    """Show what is wrong and what to do next.
+
+    It shows webhooks, queues, calls, memories, alarms and the last errors.
 
     Exit code 1 if something is wrong. Example: ops status
     """
@@ -59,7 +61,7 @@ def examine(stack: Stack, now: datetime) -> dict[str, Any]:
         "queues": list(queues(stack, now)),
         "memories": memories(stack),
         "concurrency": concurrency(stack.client, now),
-        "last_pass": last_pass(stack),
+        "last_hourly_run": last_hourly_run(stack),
         "unfinished_erasures": Journal(stack).unfinished(),
     }
     messages = {
@@ -139,15 +141,15 @@ def memories(stack: Stack) -> dict[str, int]:
     return {state: stack.records.count("by-state", state) for state in ("sending", "sent", "idle")}
 
 
-def last_pass(stack: Stack) -> dict[str, Any]:
-    """What the reconciler found in its last pass."""
+def last_hourly_run(stack: Stack) -> dict[str, Any]:
+    """What the last hourly run found."""
     return dict(json.loads(Bookmarks(stack.table).read("report") or "{}"))
 
 
 def render(view: View, found: dict[str, Any]) -> None:
     view.console.print(queue_table(found))
     view.console.print()
-    facts = {name: listed(found[name]) for name in ("calls", "memories", "last_pass")}
+    facts = {name: listed(found[name]) for name in ("calls", "memories", "last_hourly_run")}
     facts = {"webhooks_in_the_last_hour": describe_webhooks(found["webhooks_in_the_last_hour"])} | facts
     for name, text in (facts | {"concurrency": describe(found["concurrency"])}).items():
         view.paragraph(text, first=f"{name.replace('_', ' ').capitalize()}: ")

@@ -120,7 +120,7 @@ def find_troubles(found: Row, alarms: list[Alarm], firing: list[Alarm]) -> list[
     troubles += _of_retries(found, alarms)
     troubles += _of_webhooks(found["webhooks_in_the_last_hour"], alarms, firing)
     troubles += [Trouble(text) for text in [nearly_used_up(found["concurrency"])] if text]
-    troubles += _of_the_last_pass(found["last_pass"])
+    troubles += _of_the_last_hourly_run(found["last_hourly_run"])
     troubles += _of_erasures(found["unfinished_erasures"])
     return [asdict(each) for each in troubles]
 
@@ -137,8 +137,8 @@ def _of_retries(found: Row, alarms: list[Alarm]) -> Iterator[Trouble]:
         alarm = next((each for each in alarms if each.watches("ApproximateAgeOfOldestMessage", queue)), None)
         messages = several(retry["messages"], "message waits", "messages wait")
         yield Trouble(
-            f"{messages} in the {retry['queue']} queue; the last attempt failed at {retry['failed_at']}, and the next "
-            f"one comes by {retry['next_attempt_by']} at the latest: {retry['error'].rstrip('.')}.",
+            f"{messages} in the {retry['queue']} queue. The last attempt failed at {retry['failed_at']}. The next "
+            f"one starts by {retry['next_attempt_by']} at the latest: {retry['error'].rstrip('.')}.",
             alarm.name if alarm else None,
             ("verify --since 24h --problems",),
         )
@@ -154,14 +154,14 @@ def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Ite
             reasons = ", ".join(f"{reason} {number}" for reason, number in mine.items())
             refused = several(sum(mine.values()), "webhook was refused", "webhooks were refused")
             yield Trouble(
-                f"{refused} in the last hour, and none was accepted since: {reasons}. This is over when a webhook is "
-                "accepted, or an hour after the last refusal.",
+                f"{refused} in the last hour, and none was accepted since: {reasons}. This message disappears when a "
+                "webhook is accepted, or an hour after the last refusal.",
                 alarm.name if alarm else None,
                 tuple(alarm.commands) if alarm else (),
             )
 
 
-def _of_the_last_pass(last: Row) -> Iterator[Trouble]:
+def _of_the_last_hourly_run(last: Row) -> Iterator[Trouble]:
     if last.get("error"):
         yield Trouble(f"The last hourly run failed: {last['error']}", "ReconcileFailedAlarm", ("reconcile",))
     missing = last.get("missing_calls", 0) - last.get("outcomes", {}).get("fetched", 0)
@@ -176,6 +176,6 @@ def _of_erasures(unfinished: list[Row]) -> Iterator[Trouble]:
         words = f"--conversation {about}" if "conversation" in each else "NUMBER"
         yield Trouble(
             f"An erasure of {about} began at {each['began_at']} and did not finish. If nobody is running it now, "
-            "run it again: it continues.",
+            "run it again. It continues.",
             commands=(f"erase {words} --yes",),
         )

@@ -83,10 +83,10 @@ class UnfinishedBodies:
         if self._is_parked(key, calls):
             return Unfinished(key, calls, "parked", PARKED, "ops reconcile")
         if is_late and self._queue_is_empty:
-            problem = "not archived, and ArchiveQueue has no message: the hourly run sends one"
+            problem = "not archived, and ArchiveQueue has no message. The hourly run will send one"
             return Unfinished(key, calls, "staged, without a message", problem, f"ops replay --key {key} --yes")
         if error := self._errors.get(str(staged_delivery_id(key))):
-            problem = f"not archived, the last attempt failed: {error}"
+            problem = f"not archived. The last attempt failed: {error}"
             return Unfinished(key, calls, "staged, being retried", problem, "ops status")
         if is_late:
             problem = f"not archived after more than one attempt ({self._attempt.seconds} s)"
@@ -126,5 +126,5 @@ class UnfinishedBodies:
 
 
 def _cure(letter: DeadLetter) -> str:
-    redrive = "Fix the cause, then: ops dlq redrive archive --yes"
+    redrive = "Fix the cause, then run: ops dlq redrive archive --yes"
     return redrive if letter.cure == "redrive" else "ops dlq show archive"

@@ -1,4 +1,4 @@
-"""`ops verify`: whether all data about a call agrees, and which staged bodies are not archived."""
+"""`ops verify`: whether all data about a call agrees, and which payloads are not archived."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +24,7 @@ from shared.keys import staged_delivery_id
 from shared.webhooks import read_archived
 
 FIX_CALLS = (
-    "Fix the cause, and redrive what is in the dead-letter queues: ops dlq list\n"
+    "Fix the cause. Then redrive the messages in the dead-letter queues: ops dlq list\n"
     "If a problem stays: ops replay --conversation ID --force --yes"
 )
 COLUMNS = {
@@ -41,13 +41,13 @@ def verify(
     context: typer.Context,
     conversation: Annotated[str, typer.Argument(help="One call, by its conversation id.")] = "",
     since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "",
-    mem0: Annotated[bool, typer.Option(help="Ask Mem0 too, or trust the ledger.")] = True,
+    mem0: Annotated[bool, typer.Option(help="Ask Mem0 too, or only read the ledger.")] = True,
     problems: Annotated[bool, typer.Option("--problems", help="Show only calls with a problem.")] = False,
 ) -> int:  # fmt: skip
-    """Check for each call whether staged body, JSON, MP3, record, memories and their receipts agree, and if not, why.
+    """Check one call, or all calls of a time range or of a caller.
 
-    Staged bodies that are not archived are checked too: those of the call, or of the time range if neither --caller nor
-    --agent is given.
+    For each call, compare payloads, JSON, MP3, record, memories and receipts, and show what does not agree. Payloads
+    that are not archived are shown too, but not with --caller or --agent.
 
     Exit code 1 if there is a problem. Example: ops verify --since 24h
     """
@@ -65,7 +65,7 @@ def verify(
     bad_bodies = [each for each in bodies if each.cure]
     rows += map(body_row, bodies)
     wrong = [row for row in rows if row["problems"]]
-    staged = several(len(bodies), "unfinished staged body", "unfinished staged bodies")
+    staged = several(len(bodies), "unfinished payload", "unfinished payloads")
     what = f"{several(len(calls), 'call', 'calls')}{f' and {staged}' if bodies else ''}"
     title = f"{what}, {len(wrong)} with a problem"
     finish = erasures(Journal(view.stack), sorted({call for calls in not_erased for call in calls}))
@@ -75,7 +75,7 @@ def verify(
 
 
 def unfinished_bodies(view: View, chosen: Chosen, calls: list[Call]) -> list[Unfinished]:
-    """The staged bodies that are not archived, without those that the records of the calls name.
+    """The payloads that are not archived, without those that the records of the calls name.
 
     Raises OpsError if a single call has neither a record nor a body.
     """
@@ -84,13 +84,17 @@ def unfinished_bodies(view: View, chosen: Chosen, calls: list[Call]) -> list[Unf
     if not chosen.conversation and (chosen.caller or chosen.agent):
         return []
     bodies = UnfinishedBodies(view, datetime.now(timezone.utc))
-    with view.progress.status("Looking for staged bodies ..."):
+    with view.progress.status("Looking for unfinished payloads ..."):
         found = bodies.of_call(chosen.conversation) if chosen.conversation else bodies.unfinished_of(chosen.staged())
     if chosen.conversation and not calls and not found:
-        skipped = f" {bodies.skipped} bodies of the last hours were not looked at." if bodies.skipped else ""
+        skipped = (
+            f" Not checked: {several(bodies.skipped, 'payload', 'payloads')} of the last hours."
+            if bodies.skipped
+            else ""
+        )
         raise OpsError(
             f"Nothing is known of {chosen.conversation}: "
-            f"it has no record, and no unfinished staged body and no message in ArchiveDlq is about it.{skipped}",
+            f"there is no record, no unfinished payload, and no message in ArchiveDlq.{skipped}",
             code=1,
         )
     named = {key for call in calls for key in call.staged_keys}
@@ -180,11 +184,11 @@ class Inspection:
         return ["the archive has an MP3 that is not in the record"] if mp3 is not None else []
 
     def _staged(self, call: Call) -> list[str]:
-        """Staged bodies expire after 30 days; those that exist must be archived."""
+        """Payloads expire after 30 days; those that exist must be archived."""
         waiting = {each.staged_key for each in call.waiting} if call.t_order is None else set()
         parked = {call.parked.staged_key} if call.parked else set()
         unfinished = [key for key in call.staged_keys - waiting - parked if not self._stack.bucket.is_archived(key)]
-        return [f"staged bodies that are not archived: {len(unfinished)}"] if unfinished else []
+        return [f"payloads that are not archived: {len(unfinished)}"] if unfinished else []
 
     def _entry(self, call: Call, kind: str) -> dict[str, Any]:
         key = {"conversation_id": call.conversation_id, "item": f"memory#{kind}"}
@@ -201,14 +205,14 @@ class Inspection:
         elif self._ask_mem0 and entry.get("memory_ids"):
             taken, there = set(entry["memory_ids"]), set(self._backend.find(memory))
             if lost := taken - there:
-                yield f"Mem0 does not have {len(lost)} of the {len(taken)} {kind} memories that it took"
+                yield f"{kind} memories that Mem0 accepted and does not have: {len(lost)} of {len(taken)}"
             if more := there - taken:
-                yield f"Mem0 has {kind} memories that the ledger has no receipt for: {len(more)}"
+                yield f"{kind} memories in Mem0 without a receipt in the ledger: {len(more)}"
 
     @cached_property
     def _backend(self) -> MemoryBackend:
         return memory_backend(
-            self._stack, "The stack does not remember: give it Mem0ApiKey or MemoryConfig, or verify with --no-mem0."
+            self._stack, "The stack has no Mem0. Deploy it with Mem0ApiKey or MemoryConfig, or add --no-mem0."
         )
 
 

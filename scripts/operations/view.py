@@ -25,6 +25,7 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 _AGO = re.compile(r"(\d+)([mhd])")
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 INTERRUPTED = 130  # the exit code
+WITH_YES = "Run the same command with --yes."
 TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago"
 # A command at the end of a line. Only in its quotes may be a colon.
 _WORDS = r'[a-z](?:"[^"\n]*"|[^:;"\n])*'

@@ -130,7 +130,10 @@ def test_memories_that_mem0_lost(pipeline, ops, mem0):
     assert_whole(pipeline, ops, mem0, number)
     mem0._events.clear()
     code, found = ops("verify", conversation(number))
-    assert (code, found["rows"][0]["problems"]) == (1, ["Mem0 does not have 1 of the 1 semantic memories that it took"])
+    assert (code, found["rows"][0]["problems"]) == (
+        1,
+        ["semantic memories that Mem0 accepted and does not have: 1 of 1"],
+    )
 
     assert ops("replay", "--conversation", conversation(number), "--only", "memory", "--force", "--yes")[0] == 0
     assert_whole(pipeline, ops, mem0, number)

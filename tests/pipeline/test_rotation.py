@@ -67,7 +67,7 @@ def test_no_webhook_is_refused_while_the_secret_is_rotated(pipeline, rotate, sen
     code, said = rotate("--yes", key=NEW)
     sender.key = NEW  # as it said
 
-    assert (code, said["next"].startswith("switch ElevenLabs to it now")) == (0, True)
+    assert (code, said["next"].startswith("Switch ElevenLabs to it now")) == (0, True)
     assert [sender.post(old) for _ in range(3)] == [200] * 3  # calls that ended before
     wait_until(lambda: sender.sent(NEW) > 3)
     code, found = rotate("--status")

@@ -9,19 +9,19 @@ from typing import Any
 from scripts.aws_session import OpsError
 from scripts.operations.erasure.protocol import Erasure
 from scripts.operations.erasure.remains import masked, remains
-from scripts.operations.stack import Stack
+from scripts.operations.view import View
 from scripts.private_files import open_private
 from scripts.terminal import Terminal
 from shared.observability import mask
 from shared.times import utc
 
 
-def certify(stack: Stack, erasure: Erasure) -> dict[str, Any]:
+def certify(view: View, erasure: Erasure) -> dict[str, Any]:
     subject, found = erasure.subject, erasure.found
     name = {"caller": mask(f"+{subject.caller}")} if subject.caller else {"conversation": subject.conversation}
     deleted = found.without(erasure.kept, erasure.locked).numbers()
     return {
-        "certificate": "erasure", "version": 1, "stack": stack.name, **name,
+        "certificate": "erasure", "version": 1, "stack": view.stack.name, **name,
         "began_at": utc(erasure.began_at), "finished_at": utc(erasure.finished_at),
         "complete": erasure.is_complete,
         "conversations": sorted(found.calls),
@@ -30,7 +30,7 @@ def certify(stack: Stack, erasure: Erasure) -> dict[str, Any]:
         | {"messages": erasure.messages, "elevenlabs": list((erasure.at_elevenlabs or {}).values()).count("")},
         "deleted_versions": [masked(each) for each in found.versions if each not in erasure.locked],
         "found_afterwards": erasure.found_afterwards.numbers(),
-        "remains": list(remains(stack, erasure)),
+        "remains": list(remains(view, erasure)),
     }  # fmt: skip
 
 
@@ -41,10 +41,12 @@ def reserved(file: Path) -> Iterator[None]:
     An error in the block removes the empty files.
     """
     if file.suffix != ".json":
-        raise OpsError(f"The certificate cannot be named {file}: it must end in .json. A .txt is written beside it.")
+        raise OpsError(
+            f"The certificate cannot be named {file}. Its name must end in .json. A .txt file is written beside it."
+        )
     text = file.with_suffix(".txt")
     if any(each.exists() and each.stat().st_size for each in (file, text)):  # a run that was killed leaves empty ones
-        raise OpsError(f"{file} or {text} exists: a certificate is never overwritten.")
+        raise OpsError(f"{file} or {text} exists already. A certificate is never overwritten.")
     try:
         write(file, "", "")
         yield
@@ -74,7 +76,7 @@ def as_text(certificate: dict[str, Any]) -> str:
     with console.capture() as capture:
         subject = certificate.get("caller") or certificate["conversation"]
         console.print(f"Certificate of erasure: {subject}, stack {certificate['stack']}")
-        again = "NOT COMPLETE: see what remains, and run the same command again"
+        again = "NOT COMPLETE. See what remains. Then run the same command again"
         state = "complete" if certificate["complete"] else again
         console.print(f"{certificate['began_at']} to {certificate['finished_at']}: {state}")
         console.print()
@@ -88,5 +90,6 @@ def as_text(certificate: dict[str, Any]) -> str:
         console.print("What remains:")
         for each in certificate["remains"]:
             console.print(f"  {each['what']}")
-            console.print(f"    {each['why']}; until: {each['until']}")
+            console.print(f"    {each['why']}")
+            console.print(f"    until: {each['until']}", soft_wrap=True)  # it may be a command, which is not folded
     return capture.get()

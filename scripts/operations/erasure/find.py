@@ -60,7 +60,7 @@ class Found:
 
     def numbers(self) -> dict[str, int]:
         return {
-            "calls": len(self.with_data), "object_versions": len(self.finals), "staged_bodies": len(self.bodies),
+            "calls": len(self.with_data), "object_versions": len(self.finals), "payloads": len(self.bodies),
             "bytes": sum(each.size for each in self.versions), "memories": len(self.memories),
         }  # fmt: skip
 

@@ -75,7 +75,7 @@ class Memories:
             self._mem0.delete(sorted(left))
             time.sleep(0.2)
         if left:
-            raise OpsError("Mem0 still has memories that it should have deleted: run the same command again.", code=1)
+            raise OpsError("Mem0 still has memories that it should have deleted. Run the same command again.", code=1)
 
     def unsettled(self, found: Found) -> dict[str, datetime]:
         """The calls of which Mem0 may show a memory later, and until when. Waits for adds that Mem0 is working on."""
@@ -139,6 +139,6 @@ class Memories:
         try:
             read = self._stack.bucket.read(keys.call_json(keys.NO_PHONE, call.conversation_id))
         except StorageError as error:
-            advice = "if its archive class cannot be read at once, restore it, and run the same command again"
+            advice = "if it is in an archive class of S3, restore it. Then run the same command again"
             raise OpsError(f"The JSON of {call.conversation_id} cannot be read ({error}): {advice}.", code=1) from None
         return read[0] if read else None

@@ -116,7 +116,7 @@ class Reader:
             if error_code(error) in ("NoSuchVersion", "NoSuchKey", "404"):
                 return {}
             if error_code(error) == "InvalidObjectState":
-                advice = "it is in an archive class. Restore it, and run the same command again."
+                advice = "it is in an archive class. Restore it. Then run the same command again."
                 raise OpsError(f"{mask_key(version.key)} cannot be read: {advice}", code=1) from None
             raise
 

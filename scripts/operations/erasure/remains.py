@@ -8,6 +8,7 @@ from botocore.exceptions import ClientError
 from scripts.operations.erasure.protocol import Erasure
 from scripts.operations.logs import FUNCTIONS, log_group
 from scripts.operations.stack import Stack
+from scripts.operations.view import View
 from shared.bucket import Version
 from shared.observability import mask_key
 from shared.record import DISCARDED_FOR
@@ -18,10 +19,11 @@ BACKUP_DAYS = 35  # of the table's point-in-time recovery, if AWS does not tell
 Remains = Iterator[dict[str, str]]
 
 
-def remains(stack: Stack, erasure: Erasure) -> Remains:
+def remains(view: View, erasure: Erasure) -> Remains:
+    stack = view.stack
     yield from undeleted(stack, erasure)
     yield from in_stack(stack, erasure.finished_at)
-    yield from at_elevenlabs(erasure)
+    yield from at_elevenlabs(view, erasure)
     yield from outside_the_stack(stack, erasure)
 
 
@@ -29,26 +31,32 @@ def undeleted(stack: Stack, erasure: Erasure) -> Remains:
     """What a second run of the erasure deletes."""
     for version in erasure.locked:
         until = retained_until(stack, version)
-        why = "Object Lock" if until else "AWS refuses to delete it: check the bucket's policy, and your own"
-        yield remaining(masked(version), why, until or "run this again then")
+        why = (
+            "Object Lock"
+            if until
+            else "AWS refuses to delete it: check the policy of the bucket, and your own permissions"
+        )
+        yield remaining(masked(version), why, until or "it can be deleted. Then run the same command again")
     for conversation_id, at in erasure.unsettled.items():
         why = "Mem0 may show a memory later, because its answer was lost"
-        yield remaining(conversation_id, why, f"{utc(at)}; run this again then")
+        yield remaining(conversation_id, why, f"{utc(at)}. Then run the same command again")
     for key, why in erasure.to_review.items():
-        yield remaining(mask_key(key), why, "a person looks at it; run this again then")
+        yield remaining(mask_key(key), why, "a person has looked at it. Then run the same command again")
 
 
 def in_stack(stack: Stack, now: datetime) -> Remains:
     yield remaining(
-        "backups of the table (point-in-time recovery)", "AWS deletes them only by age",
+        "backups of the table (point-in-time recovery)", "AWS deletes them when they are old enough",
         utc(now + timedelta(days=backup_days(stack))),
     )  # fmt: skip
     yield remaining(
-        "logs: ids of conversations, masked numbers", "they contain neither number nor words", log_end(stack, now)
+        "logs: ids of conversations, masked numbers", "they contain no number and no words", log_end(stack, now)
     )
-    yield remaining("tombstones of calls: ids of conversations", "they keep the calls from coming back", "for ever")
     yield remaining(
-        "marks: ids of deliveries, and for a caller a keyed hash of the number", "they keep out what is delivered late",
+        "tombstones of calls: ids of conversations", "if the calls arrive again, they are dropped", "for ever"
+    )
+    yield remaining(
+        "marks: ids of deliveries, and for a caller a keyed hash of the number", "what is delivered late is dropped",
         f"{DISCARDED_FOR.days} days, and {KEPT.days} for a caller",
     )  # fmt: skip
     yield remaining(
@@ -57,7 +65,7 @@ def in_stack(stack: Stack, now: datetime) -> Remains:
     )  # fmt: skip
 
 
-def at_elevenlabs(erasure: Erasure) -> Remains:
+def at_elevenlabs(view: View, erasure: Erasure) -> Remains:
     answers = erasure.at_elevenlabs
     if answers is None:
         until = "the end of the agent's retention there"
@@ -65,10 +73,10 @@ def at_elevenlabs(erasure: Erasure) -> Remains:
         return
     for conversation_id, fault in answers.items():
         if fault:
-            until = f"ops erase --conversation {conversation_id} --elevenlabs --yes"
-            yield remaining(f"ElevenLabs' own copy of {conversation_id}", fault, until)
+            command = view.command(f"erase --conversation {conversation_id} --elevenlabs --yes")
+            yield remaining(f"ElevenLabs' own copy of {conversation_id}", fault, f"you run {command}")
     if unknown := [each for each, fault in answers.items() if fault is None]:
-        why = "ElevenLabs has no such calls: they are deleted there, or its key is of another workspace"
+        why = "ElevenLabs has no such calls. They are deleted there, or the API key is of another workspace"
         yield remaining(", ".join(unknown), why, "-")
 
 
@@ -76,15 +84,15 @@ def outside_the_stack(stack: Stack, erasure: Erasure) -> Remains:
     if not erasure.has_mem0:
         yield remaining("memories in a Mem0 that the stack used before", "the stack has no key for it", "-")
     if logs := stack.outputs.get("AccessLogBucketName"):
-        why = "they contain keys, and keys contain the number; the deletions of this run are logged too"
+        why = "they contain keys, and keys contain the number. They also log the deletions of this run"
         yield remaining(f"S3's access logs in {logs}", why, log_end(stack, erasure.finished_at))
     if replica := stack.outputs.get("ReplicationBucketArn"):
         yield remaining(
-            f"copies in {replica}", "S3 does not replicate the deletion of versions: delete them there too", "-"
+            f"copies in {replica}", "S3 does not replicate the deletion of versions. Delete them there too", "-"
         )
     yield remaining(
         "files on operators' machines: exports, dropped messages, and other copies",
-        "ops export and ops dlq drop save them where they run, and no erasure reaches them",
+        "`ops export` and `ops dlq drop` write them where they run. An erasure cannot delete them",
         "somebody deletes them by hand",
     )
     yield remaining("copies of other subscribers of CallArchivedTopic", "they do not belong to the stack", "-")

@@ -47,7 +47,7 @@ def check(path: Path, ways_out: str) -> Checked:
 
 def _read_manifest(path: Path, ways_out: str) -> tuple[Expected, int]:
     """The files that the manifest names, and how many could not be exported. Raises OpsError."""
-    why = "the export is not complete, or this is not an export. Repeat the export command to complete it."
+    why = "the export is not complete, or this is not an export. To complete it, run the export command again."
     try:
         for name, size, file in _contents(path):
             if name == MANIFEST and file:

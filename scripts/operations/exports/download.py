@@ -94,15 +94,17 @@ class Download:
 
     def advice(self) -> str:
         if any("reason" in each for each in self.outcome.unavailable):
-            return 'records have ids that would lead out of the export: manifest.json lists them under "unavailable"'
+            return 'Some records have ids that cannot be file names. manifest.json lists them under "unavailable".'
         if self.outcome.unavailable:
             return (
-                'the objects under "unavailable" in manifest.json are in an archive class of S3. '
-                "Restore each, and run the same command again when S3 has restored them, hours later: "
+                'The objects under "unavailable" in manifest.json are in an archive class of S3. '
+                "S3 needs hours to restore them. Then run the same command again. Restore each with: "
                 f"aws s3api restore-object --bucket {self._bucket.name} --key KEY --restore-request Days=7"
             )
         if self.outcome.missing:
-            return 'records name objects that S3 does not have ("missing" in manifest.json): ops verify CONVERSATION'
+            return (
+                'S3 does not have some objects of these calls: see "missing" in manifest.json. Then run: ops verify ID'
+            )
         return ""
 
     def _export(self, name: str | None, calls: list[Call], step: Callable[[], None]) -> Outcome:

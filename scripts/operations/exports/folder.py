@@ -131,7 +131,7 @@ class Folder:
 def open_folder(path: Path) -> Iterator[Folder]:
     """The folder, locked until the block ends. Raises OpsError, also for errors of the disk in the block."""
     if path.exists() and not path.is_dir():
-        raise OpsError(f"{path} is a file: name a folder, or a file that ends in .zip or .tar.gz.")
+        raise OpsError(f"{path} is a file. Name a folder, or a file that ends in .zip or .tar.gz.")
     try:
         _refuse_others(path)
         make_private_folder(path / OWN)
@@ -144,7 +144,8 @@ def open_folder(path: Path) -> Iterator[Folder]:
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise OpsError(
-            f"{path} could not be written ({why}). The files so far stay: the same command continues.", code=1
+            f"{path} could not be written ({why}). The files so far stay. Run the same command again: it continues.",
+            code=1,
         ) from None
 
 
@@ -152,9 +153,9 @@ def _refuse_others(path: Path) -> None:
     """Raises OpsError for a folder that is not an export, and for a link in it, which may lead out of it."""
     there = [each for folder in (path, path / OWN) if folder.is_dir() for each in folder.iterdir()]
     if link := next((each for each in there if each.is_symlink()), None):
-        raise OpsError(f"{link} is a link, and an export has no links: name a new or an empty folder.")
+        raise OpsError(f"{link} is a link, and an export has no links. Name a new or an empty folder.")
     if any(each.parent == path and each.name != OWN for each in there) and not _read_journal(path / OWN / JOURNAL)[0]:
-        raise OpsError(f"{path} holds something else: name a new or an empty folder.")
+        raise OpsError(f"{path} has other files in it. Name a new or an empty folder.")
 
 
 def pack(folder: Folder, archive: Path, track: Callable[[list[str]], Iterable[str]]) -> None:

@@ -32,7 +32,7 @@ from tests.conftest import Stack, client, forget, sqs_event
 
 CALLER = "+12025550123"
 NOON = datetime(2026, 11, 21, 12, tzinfo=timezone.utc)
-INTERRUPTED = "Interrupted. Run the same command again: what is done is not done twice."
+INTERRUPTED = "Interrupted. Run the same command again: it does not repeat what is done."
 RunOpsJson = Callable[..., tuple[int, Any]]
 
 

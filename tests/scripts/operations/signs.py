@@ -92,5 +92,5 @@ def line(metric: str, dimensions: dict[str, str]) -> str:
 
 
 def report(stack: Stack, **found: Any) -> None:
-    """What the reconciler's last pass found."""
+    """What the last hourly run found."""
     Bookmarks(table(stack)).write("report", json.dumps({"at": utc(datetime.now(timezone.utc))} | found))

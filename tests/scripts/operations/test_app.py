@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[3]
     [
         pytest.param(["backfill"], "Missing option '--since'", id="no range"),
         pytest.param(["backfill", "--since", "yesterday"], "'yesterday' is not a time: write 2026-11-22", id="no time"),
-        pytest.param(["backfill", "--since", "1h", "--until", "2h"], "the first must be the earlier", id="backwards"),
+        pytest.param(
+            ["backfill", "--since", "1h", "--until", "2h"], "--since must be earlier than --until.", id="backwards"
+        ),
         pytest.param(["backfill", "--since", "1h", "--per-second", "0"], "--per-second", id="no pace"),
         pytest.param(["bakfill"], "Did you mean 'backfill'?", id="no such command"),
         pytest.param(["reconcile"], "has no output ReconcilerFunctionName", id="another kind of stack"),
@@ -116,7 +118,7 @@ def test_a_local_stack_that_was_killed_is_told_by_each_command(capsys, killed, w
     code, out, err = ops(capsys, *words.split(), "--local")
 
     assert (code, out) == (2, "")
-    assert err.splitlines()[-1] == f"Nothing answers at {killed}: start it with make local"
+    assert err.splitlines()[-1] == f"Nothing answers at {killed}. Start the local stack: make local"
 
 
 def test_a_local_stack_that_is_not_up_says_how_to_start_one(monkeypatch, capsys, tmp_path):

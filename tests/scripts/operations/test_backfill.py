@@ -56,7 +56,7 @@ def test_a_preview_says_what_is_missing_and_changes_nothing(aws, elevenlabs, cap
 
     assert code == 0
     assert (shown["calls_listed"], shown["calls_missing"]) == (5, 5)
-    assert shown["next"] == "Nothing was done. The same command with --yes fetches what is missing."
+    assert shown["next"] == "Nothing was done. To fetch what is missing, run the same command with --yes."
     assert fetched(aws) == []
     assert [request.route for request in elevenlabs.requests] == ["list"]
 
@@ -117,7 +117,7 @@ def test_without_a_key_of_elevenlabs_there_is_nothing_to_fill_from(stack, capsys
     code, _, err = ops(capsys, "backfill", "--since", "1d", "--stack", "calls")
 
     assert code == 2
-    assert "deploy it with the parameter ElevenLabsApiKey" in err
+    assert "Deploy it with the parameter ElevenLabsApiKey" in err
 
 
 def test_a_refused_key_ends_in_a_sentence(aws, elevenlabs, capsys):

@@ -65,7 +65,7 @@ def test_a_second_ctrl_c_during_the_deletion_names_the_command_that_completes_it
     (conversation_id,) = {each for each, kind in stack.items() if kind == "call"}
     assert code == 130
     assert error == (
-        "Interrupted. The test call is not deleted completely. To complete it: "
+        "Interrupted. The test call is not deleted completely. To delete the rest: "
         f"./scripts/ops erase --conversation {conversation_id} --yes --stack calls"
     )
 
@@ -77,4 +77,6 @@ def test_a_deletion_that_is_refused_names_the_command_that_completes_it(stack, c
     code, _, err = canary(capsys)
 
     assert code == 130
-    assert "The test call is not deleted completely. To complete it: ./scripts/ops erase --conversation canary_" in err
+    assert (
+        "The test call is not deleted completely. To delete the rest: ./scripts/ops erase --conversation canary_" in err
+    )

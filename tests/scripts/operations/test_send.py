@@ -117,7 +117,7 @@ def test_what_is_no_json_is_sent_with_a_warning(aws, endpoint, file, send, body)
     code, out, err = send(file, "--json")
 
     assert (code, json.loads(out)["http_status"]) == (0, 200)
-    assert err == "This is not JSON. It is sent all the same: ingest stores it, and it ends in ArchiveDlq.\n"
+    assert err == "This is not JSON. It is sent nevertheless: ingest stores it, and its message goes to ArchiveDlq.\n"
     assert staged(aws) == [body]
 
 
@@ -132,7 +132,7 @@ def test_it_is_signed_as_of_the_time_that_is_asked_for(aws, endpoint, file, send
     if code:
         answer = json.loads(out)
         assert (answer["http_status"], answer["delivery_id"]) == (401, None)
-        assert answer["meaning"].startswith("refused, nothing is stored: the signature is too old or too early")
+        assert answer["meaning"].startswith("refused, nothing is stored: the signature is too old or from the future")
 
 
 @pytest.mark.parametrize(
@@ -142,11 +142,11 @@ def test_it_is_signed_as_of_the_time_that_is_asked_for(aws, endpoint, file, send
         (
             429,
             b'{"message": "Too Many Requests"}',
-            "refused, nothing is stored: the endpoint gets more webhooks than its limit",
+            "refused, nothing is stored: the endpoint gets too many webhooks",
         ),
-        (503, b'{"error": "..."}', "not acknowledged: ingest could not reach S3, SQS or the secret"),
-        (502, b"<html>Bad Gateway</html>", "not an answer of ingest"),
-        (201, b'["stored"]', "not an answer of ingest"),
+        (503, b'{"error": "..."}', "not accepted: ingest could not reach S3, SQS or the secret"),
+        (502, b"<html>Bad Gateway</html>", "this is not an answer of ingest"),
+        (201, b'["stored"]', "this is not an answer of ingest"),
     ],
 )
 def test_every_other_answer_is_explained_and_no_success(endpoint, file, send, status, content, meaning):
@@ -175,7 +175,7 @@ def test_without_an_answer_nobody_knows_whether_it_is_stored(endpoint, file, sen
 
     assert (code, out) == (1, "")
     assert err.startswith(f"No answer from http://127.0.0.1:{endpoint.server_port}/post-call: Server disconnected")
-    assert err.endswith("The webhook may be stored all the same; sent again it does no harm.\n")
+    assert err.endswith("The webhook may be stored nevertheless. To send it again does no harm.\n")
 
 
 @pytest.mark.parametrize(

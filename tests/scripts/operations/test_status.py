@@ -34,7 +34,7 @@ def test_a_new_stack_is_well(run_ops):
     code, out, _ = run_ops("status")
 
     assert code == 0
-    assert "Last pass: none yet" in out
+    assert "Last hourly run: none yet" in out
 
 
 def test_each_queue_tells_its_depth_and_the_age_of_its_oldest_message(stack, run_ops_json):
@@ -103,14 +103,14 @@ def test_memories_that_are_not_written_are_counted(stack, run_ops_json):
         ),
     ],
 )
-def test_what_the_last_pass_left_needs_attention(stack, run_ops_json, last, trouble):
+def test_what_the_last_hourly_run_left_needs_attention(stack, run_ops_json, last, trouble):
     report(stack, **last)
 
     code, found = run_ops_json("status")
 
     (advice,) = found["next"]
     assert (code, advice["trouble"], advice["commands"]) == (1, trouble, ["./scripts/ops reconcile --stack calls"])
-    assert found["last_pass"].items() >= last.items()
+    assert found["last_hourly_run"].items() >= last.items()
 
 
 def test_a_stack_that_fetches_nothing_has_no_queue_and_no_function_for_it(stack, run_ops_json, aws_calls):

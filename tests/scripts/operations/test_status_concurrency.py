@@ -51,7 +51,7 @@ def test_concurrency_that_is_nearly_used_up_needs_attention(stack, run_ops_json,
 
     (advice,) = found["next"]
     assert code == 1
-    assert advice["trouble"].startswith(f"{used} of the {limit} functions that the account runs at a time were in use")
+    assert advice["trouble"].startswith(f"{used} of the {limit} functions that the account can run at the same time")
     assert advice["trouble"].endswith(HOW_TO_RAISE + ("2000" if limit == 1000 else "1000"))
 
 
@@ -67,8 +67,8 @@ def test_a_low_limit_of_the_account_is_shown_without_asking_for_attention(
 
     notes = found["good_to_know"]
     assert (code, found["next"], len(notes)) == (0, [], int(is_low))
-    assert ("Good to know: the account runs no more than" in out) == is_low
-    assert all(note.startswith(f"the account runs no more than {limit} functions at a time") for note in notes)
+    assert ("Good to know: the account can run only" in out) == is_low
+    assert all(note.startswith(f"the account can run only {limit} functions at the same time") for note in notes)
     assert all(note.endswith(f"{HOW_TO_RAISE}1000") for note in notes)
     assert "All is well." in out
 

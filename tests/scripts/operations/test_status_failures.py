@@ -42,10 +42,10 @@ def test_a_failed_message_needs_attention_until_its_next_attempt_has_been_made(s
     }  # fmt: skip
     (trouble,) = found["next"]
     assert (code, found["retries"], trouble["alarm"]) == (1, [retry], "ArchiveQueueAgeAlarm")
-    assert f"the next one comes by {retry['next_attempt_by']}" in trouble["trouble"]
+    assert f"The next one starts by {retry['next_attempt_by']}" in trouble["trouble"]
     assert SHOWN in trouble["trouble"]
     assert "All is well" not in out
-    assert "its next attempt is still to come" in out
+    assert "it is retried: the next attempt has not started yet" in " ".join(out.split())
 
 
 def test_failures_are_past_when_nothing_waits_any_more(stack, run_ops, run_ops_json):
@@ -79,7 +79,7 @@ def test_an_error_is_not_said_to_be_past_while_its_queue_or_dead_letter_queue_ha
     _, out, _ = run_ops("status")
 
     assert [each["standing"] for each in found["errors_in_the_last_hour"]] == ["messages"]
-    assert "(its queue or its dead-letter queue still has messages)" in " ".join(out.split())
+    assert "(messages are still in its queue or its dead-letter queue)" in " ".join(out.split())
 
 
 def test_only_the_last_error_of_a_queue_is_the_one_that_waits_for_an_attempt(stack, run_ops_json):

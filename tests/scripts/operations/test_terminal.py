@@ -82,7 +82,7 @@ def test_a_dead_letter_is_shown_as_text(stack, run_ops):
         check(out, err, shown=SHOWN + r"\u202e[red]\n")
 
 
-def test_alarms_errors_and_the_last_pass_are_shown_as_text(stack, run_ops):
+def test_alarms_errors_and_the_last_hourly_run_are_shown_as_text(stack, run_ops):
     report(stack, error=HOSTILE, outcomes={HOSTILE: 1})
     alarm("calls-ArchiveDlqAlarm-1A2B", "Calls [red]wait[/red].\u202e")
     write_log("archive", {"level": "ERROR", "message": HOSTILE})
@@ -134,7 +134,7 @@ def test_what_machines_read_is_escaped_too(stack, run_ops, run_ops_json):
 
     _, out, _ = run_ops("status", "--json")
 
-    assert json.loads(out)["last_pass"]["error"] == HOSTILE
+    assert json.loads(out)["last_hourly_run"]["error"] == HOSTILE
     assert out.isascii()
     assert not [each for each in out if each < " " and each != "\n"]
     assert "\x7f" not in out

@@ -11,7 +11,7 @@ CALLER = "+12025550123"
 POISON = {"step": "webhook", "error": "The body is not JSON."}
 
 
-UNKNOWN = "The function's log does not say why: the function was killed, or the log is gone."
+UNKNOWN = "The function's log has no reason. The function was killed, or the log is deleted."
 
 
 DEAD = {"archive": "ArchiveDlqUrl", "memory": "MemoryDlqUrl", "audio": "AudioDlqUrl"}

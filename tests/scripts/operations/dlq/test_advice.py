@@ -6,9 +6,9 @@ from tests.archiver.conftest import stage, staged_key
 from tests.scripts.operations.conftest import tag
 from tests.scripts.operations.dlq.conftest import POISON, announcement, call, put_dead_letter
 
-REDRIVE = "Fix the cause, then: ./scripts/ops dlq redrive archive --yes --stack calls"
+REDRIVE = "Fix the cause, then run: ./scripts/ops dlq redrive archive --yes --stack calls"
 DROP = (
-    "A redrive cannot help: look at the payload, then drop the message; its staged body stays: "
+    "A redrive cannot help. Look at the payload, then drop the message. Its payload stays in staging/: "
     './scripts/ops dlq drop archive --error "webhook: " --yes --stack calls'
 )
 
@@ -47,7 +47,7 @@ def test_what_mem0_refused_can_be_redriven_once_the_key_is_right(stack, run_ops_
 
     _, found = run_ops_json("dlq", "show", "memory")
 
-    assert found["next"] == "Fix the cause, then: ./scripts/ops dlq redrive memory --yes --stack calls"
+    assert found["next"] == "Fix the cause, then run: ./scripts/ops dlq redrive memory --yes --stack calls"
 
 
 def test_a_message_whose_work_is_done_only_needs_to_be_dropped(stack, run_ops_json):
@@ -58,7 +58,7 @@ def test_a_message_whose_work_is_done_only_needs_to_be_dropped(stack, run_ops_js
     _, found = run_ops_json("dlq", "show", "archive")
 
     drop = './scripts/ops dlq drop archive --error "already done: " --yes --stack calls'
-    assert found["next"] == f"The work is done, drop the message: {drop}"
+    assert found["next"] == f"The work is done. Drop the message: {drop}"
 
 
 def test_a_redrive_that_cannot_help_says_so_before_it_is_done(stack, run_ops_json):
@@ -76,8 +76,8 @@ def test_people_get_each_advice_on_a_line_of_its_own(stack, run_ops):
     _, out, _ = run_ops("dlq", "show", "archive")
 
     assert out.splitlines()[-4:] == [
-        "Next: Fix the cause, then:",
+        "Next: Fix the cause, then run:",
         "      ./scripts/ops dlq redrive archive --yes --stack calls",
-        "Next: A redrive cannot help: look at the payload, then drop the message; its staged body stays:",
+        "Next: A redrive cannot help. Look at the payload, then drop the message. Its payload stays in staging/:",
         '      ./scripts/ops dlq drop archive --error "webhook: " --yes --stack calls',
     ]

@@ -19,7 +19,7 @@ def test_a_drop_is_previewed(stack, run_ops_json, tmp_path):
     code, found = run_ops_json("dlq", "drop", "archive", "--save", str(tmp_path / "dropped"))
 
     assert (code, found["title"], found["next"]) == (
-        0, "1 of 1 messages would be dropped", "the same command with --yes",
+        0, "1 of 1 message would be dropped", "Run the same command with --yes.",
     )  # fmt: skip
     assert not (tmp_path / "dropped").exists()
     assert bodies(stack, "ArchiveDlqUrl") == ["a"]

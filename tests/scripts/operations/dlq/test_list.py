@@ -35,4 +35,4 @@ def test_a_stack_that_fetches_nothing_has_no_queue_for_it(stack, run_ops):
     code, _, err = run_ops("dlq", "show", "audio")
 
     assert listed == 0
-    assert (code, err) == (2, "The stack has no audio queue: deploy it with the parameter ElevenLabsApiKey.\n")
+    assert (code, err) == (2, "The stack has no audio queue. Deploy the stack with the parameter ElevenLabsApiKey.\n")

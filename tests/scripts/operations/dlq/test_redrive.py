@@ -20,7 +20,7 @@ def test_a_redrive_is_previewed(stack, run_ops_json):
     code, found = run_ops_json("dlq", "redrive", "archive")
 
     assert (code, found["title"], found["next"]) == (
-        0, "1 of 1 messages would be redriven", "the same command with --yes",
+        0, "1 of 1 message would be redriven", "Run the same command with --yes.",
     )  # fmt: skip
     assert bodies(stack, "ArchiveQueueUrl") == []
 

@@ -166,7 +166,7 @@ def test_people_get_a_table_and_what_to_do_next(stack, run_ops):
 
     _, out, _ = run_ops("dlq", "show", "archive")
 
-    assert out.startswith("Dead letters of the archive queue")
+    assert out.startswith("Messages in the dead-letter queue archive")
     assert "conv_1" in out.replace("\n", "")
     assert "[brackets]" in out
     assert out.splitlines()[-1].startswith("      ./scripts/ops dlq drop")

@@ -25,8 +25,8 @@ def test_a_preview_changes_nothing(stack, keep, sweep, run_ops_json, run_ops, aw
     _, out, _ = run_ops("erase", CALLER)
     asked = set(aws_calls.seen)
 
-    assert (code, found["calls"], found["at_elevenlabs"]) == (0, 7, "stays, without --elevenlabs")
-    assert found["next"].startswith("the same command with --yes")
+    assert (code, found["calls"], found["at_elevenlabs"]) == (0, 7, "their copy stays, without --elevenlabs")
+    assert found["next"].startswith("Run the same command with --yes.")
     assert "object versions" in out
     assert sorted(kept(stack)) == before
     assert not [name for name in asked if name.startswith(("Put", "Delete", "Update", "Send", "Receive"))]
@@ -101,6 +101,6 @@ def test_the_certificate_names_the_copies_on_operators_machines(stack, keep, era
     (copies,) = (each for each in certificate["remains"] if "machines" in each["what"])
     assert copies == {
         "what": "files on operators' machines: exports, dropped messages, and other copies",
-        "why": "ops export and ops dlq drop save them where they run, and no erasure reaches them",
+        "why": "`ops export` and `ops dlq drop` write them where they run. An erasure cannot delete them",
         "until": "somebody deletes them by hand",
     }

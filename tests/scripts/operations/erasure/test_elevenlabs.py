@@ -41,7 +41,9 @@ def test_elevenlabs_copy_is_deleted_once_its_key_is_right(stack, keep, elevenlab
     assert stack.object_keys() == set()
     elevenlabs.key = "xi-test"
 
-    code, certificate = erase(*left["until"].removeprefix("ops erase ").removesuffix(" --yes").split())
+    command = "./scripts/ops erase --conversation conv_1 --elevenlabs --yes --stack calls"
+    assert left["until"] == f"you run {command}"
+    code, certificate = erase("--conversation", "conv_1", "--elevenlabs")
 
     assert (code, certificate["complete"], certificate["deleted"]["elevenlabs"]) == (0, True, 1)
     assert set(elevenlabs.conversations) == {"conv_2"}
@@ -70,5 +72,7 @@ def test_elevenlabs_copy_of_an_erased_call_can_still_be_deleted(stack, keep, ele
 
 
 def test_a_stack_without_a_key_of_elevenlabs_says_so(failed):
-    sentence = "The stack has no key of ElevenLabs' API: give it ElevenLabsApiKey, or delete their copy there by hand."
+    sentence = (
+        "The stack has no API key of ElevenLabs. Deploy it with ElevenLabsApiKey, or delete the copy there by hand."
+    )
     assert failed(CALLER, "--elevenlabs") == (2, sentence)

@@ -53,7 +53,7 @@ def test_a_number_without_data_can_be_erased_too(stack, keep, run_ops_json, eras
     code, certificate = erase(CALLER)
     keep(call("conv_1"))
 
-    assert found["next"].startswith("there is no data about this caller: is the number written as in the calls")
+    assert found["next"].startswith("There is no data about this caller. Check the number: it needs its country code")
     assert (code, certificate["complete"], traces(stack)) == (0, True, [])
 
 

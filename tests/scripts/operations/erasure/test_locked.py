@@ -67,7 +67,7 @@ def test_an_object_that_a_policy_protects_is_named_without_a_date(stack, keep, e
     code, certificate = erase(CALLER)
 
     (kept_back,) = (each for each in certificate["remains"] if "AWS refuses" in each["why"])
-    assert (code, kept_back["until"]) == (1, "run this again then")
+    assert (code, kept_back["until"]) == (1, "it can be deleted. Then run the same command again")
 
 
 def test_an_object_in_an_archive_class_is_named_before_anything_is_deleted(stack, keep, failed, aws_calls):
@@ -76,5 +76,5 @@ def test_an_object_in_an_archive_class_is_named_before_anything_is_deleted(stack
 
     code, sentence = failed(CALLER)
 
-    assert (code, sentence.endswith("Restore it, and run the same command again.")) == (1, True)
+    assert (code, sentence.endswith("Restore it. Then run the same command again.")) == (1, True)
     assert stack.object_keys(CALLER[1:]) == {f"{CALLER[1:]}/conv_1.json"}

@@ -65,7 +65,7 @@ def test_a_memory_that_mem0_may_show_later_is_named_and_found_by_a_second_run(st
 
     (doubt,) = (each for each in first["remains"] if each["what"] == "conv_1")
     assert (code, first["complete"], first["deleted"]["calls"]) == (1, False, 0)
-    assert doubt["until"] == f"{utc(now + timedelta(hours=1))}; run this again then"
+    assert doubt["until"] == f"{utc(now + timedelta(hours=1))}. Then run the same command again"
     assert (again, second["complete"], hosted.memories("user:anna")) == (0, True, [])
 
 
@@ -88,7 +88,7 @@ def test_memories_that_mem0_does_not_delete_are_no_erasure(stack, keep, remember
         answer = failed("--conversation", "conv_1")
         close_clients()
 
-    assert answer == (1, "Mem0 still has memories that it should have deleted: run the same command again.")
+    assert answer == (1, "Mem0 still has memories that it should have deleted. Run the same command again.")
     assert stack.object_keys() == {f"{CALLER[1:]}/conv_1.json"}  # by which they are found again
 
 

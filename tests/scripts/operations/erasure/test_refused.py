@@ -17,15 +17,15 @@ pytestmark = [  # the tool ends without closing its connections to Mem0 and Elev
 
 
 BAD = {
-    "nobody": ([], "Name one: a caller's number, or one call with --conversation."),
-    "two things": ([CALLER, "--conversation", "conv_1"], "Name one: a caller's number, or one call"),
-    "no number": (["anonymous"], "'anonymous' is not a phone number: write it as +12025550123."),
+    "nobody": ([], "Give either a caller's number, or one call with --conversation."),
+    "two things": ([CALLER, "--conversation", "conv_1"], "Give either a caller's number, or one call"),
+    "no number": (["anonymous"], "'anonymous' is not a phone number. Write it as +12025550123."),
     "no id": (["--conversation", "../x"], "'../x' is not a conversation id"),
-    "an existing certificate": ([CALLER, "--certificate", "mine.json"], "a certificate is never overwritten."),
-    "an existing text": ([CALLER, "--certificate", "other.json"], "a certificate is never overwritten."),
+    "an existing certificate": ([CALLER, "--certificate", "mine.json"], "A certificate is never overwritten."),
+    "an existing text": ([CALLER, "--certificate", "other.json"], "A certificate is never overwritten."),
     "no folder": ([CALLER, "--certificate", "no/where.json"], "written to no/where.json: No such file or directory."),
-    "a text": ([CALLER, "--certificate", "mine.txt"], "cannot be named mine.txt: it must end in .json"),
-    "a place": ([CALLER, "--certificate", "."], "it must end in .json"),
+    "a text": ([CALLER, "--certificate", "mine.txt"], "cannot be named mine.txt. Its name must end in .json"),
+    "a place": ([CALLER, "--certificate", "."], "Its name must end in .json"),
 }
 
 
@@ -50,7 +50,7 @@ def test_the_help_explains_what_it_does_and_how_to_continue(run_ops):
     code, out, _ = run_ops("erase", "--help")
 
     assert code == 0
-    for text in ("GDPR", "--yes", "--elevenlabs", "Interrupted, run the same command again", "Example:"):
+    for text in ("GDPR", "--yes", "--elevenlabs", "If the command is interrupted, run it again", "Example:"):
         assert text in " ".join(out.split())
 
 

@@ -42,7 +42,7 @@ def test_an_event_without_a_conversation_is_deleted_with_any_format_of_the_numbe
 
     code, certificate = erase(CALLER)
 
-    assert (code, certificate["deleted"]["object_versions"], certificate["deleted"]["staged_bodies"]) == (0, 1, 1)
+    assert (code, certificate["deleted"]["object_versions"], certificate["deleted"]["payloads"]) == (0, 1, 1)
     assert not [text for text in kept(stack) if WORDS[CALLER] in text]
     assert len(stack.object_keys("other-events/")) == 2
 

@@ -114,10 +114,13 @@ def test_an_unfinished_export_does_not_pass_as_complete(run_ops, destination):
     code, _, said = run_ops("export", "--verify", str(destination))
 
     assert code == 1
-    assert f"{destination} has no manifest.json: the export is not complete, or this is not an export. Repeat" in said
+    assert (
+        f"{destination} has no manifest.json: the export is not complete, or this is not an export. To complete it"
+        in said
+    )
 
 
-WAYS_OUT = "Delete it and repeat the export command, or export to another name."
+WAYS_OUT = "Delete it and run the export command again, or export to another name."
 
 
 @pytest.mark.parametrize("name", ["calls.zip", "calls.tar.gz"])
@@ -132,8 +135,8 @@ def test_a_damaged_archive_file_has_two_ways_out_and_both_commands_name_them(sta
 
     assert (checked, repeated) == (1, 2)
     assert damage.endswith(f"it is damaged, or not an archive file. {WAYS_OUT}\n")
-    verify = f"`ops export --verify {archive}` shows whether it is complete."
-    assert refusal == f"{archive} exists. {verify} If it is damaged: {WAYS_OUT}\n"
+    verify = f"To check it: ./scripts/ops export --verify {archive} --stack calls"
+    assert refusal == f"{archive} exists already. If it is damaged: {WAYS_OUT} {verify}\n"
 
 
 def test_a_damaged_file_in_an_archive_file_has_the_two_ways_out_too(stack, run_ops_json, tmp_path):
@@ -157,4 +160,4 @@ def test_a_damaged_folder_is_completed_by_the_same_command(stack, run_ops_json, 
 
     _, found = run_ops_json("export", "--verify", str(destination))
 
-    assert found["next"] == "Delete the damaged files, then repeat the export command: it fetches them again."
+    assert found["next"] == "Delete the damaged files, then run the export command again. It fetches them again."

@@ -177,4 +177,4 @@ def test_after_a_choice_without_calls_the_folder_can_be_used_for_another_one(sta
     again, _, _ = run_ops("export", str(destination), "--caller", CALLER)
 
     assert (code, again) == (1, 0)
-    assert said.endswith("There is nothing to export: no call fits the choice, or it was erased.\n")
+    assert said.endswith("There is nothing to export. No call fits the options, or the calls were erased.\n")

@@ -72,7 +72,7 @@ def test_a_link_in_the_folder_is_not_followed(stack, run_ops, destination, outsi
     code, _, said = run_ops("export", str(destination), *DAY)
 
     assert (code, said) == (
-        2, f"{destination / name} is a link, and an export has no links: name a new or an empty folder.\n",
+        2, f"{destination / name} is a link, and an export has no links. Name a new or an empty folder.\n",
     )  # fmt: skip
     assert files(outside) == before
 
@@ -122,4 +122,4 @@ def test_a_journal_that_no_export_wrote_makes_no_export_of_a_folder(stack, run_o
 
     code, _, said = run_ops("export", str(destination), *DAY)
 
-    assert (code, said) == (2, f"{destination} holds something else: name a new or an empty folder.\n")
+    assert (code, said) == (2, f"{destination} has other files in it. Name a new or an empty folder.\n")

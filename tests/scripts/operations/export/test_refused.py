@@ -27,7 +27,7 @@ def test_a_folder_that_holds_something_else_is_left_alone(stack, run_ops, destin
 
     code, _, said = run_ops("export", str(destination), *DAY)
 
-    assert (code, said) == (2, f"{destination} holds something else: name a new or an empty folder.\n")
+    assert (code, said) == (2, f"{destination} has other files in it. Name a new or an empty folder.\n")
     assert [each.name for each in destination.iterdir()] == ["letter.txt"]
 
 
@@ -39,9 +39,7 @@ def test_an_export_of_another_choice_is_left_alone(stack, run_ops, destination):
     code, _, said = run_ops("export", str(destination), *DAY, "--no-audio")
 
     assert (code, files(destination)) == (2, before)
-    assert (
-        said == f"{destination} holds an export of another selection: use the same options, or name another folder.\n"
-    )
+    assert said == f"{destination} is an export of another selection. Use the same options, or name another folder.\n"
 
 
 def test_two_runs_do_not_write_into_one_folder(stack, run_ops, destination):
@@ -52,17 +50,19 @@ def test_two_runs_do_not_write_into_one_folder(stack, run_ops, destination):
     assert (code, said) == (1, f"Another export to {destination} is running.\n")
 
 
-UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a folder, a file.zip or a file.tar.gz."
+UNKNOWN = (
+    "{} has the ending of an archive file that this command cannot make. Name a folder, a file.zip or a file.tar.gz."
+)
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("there",), "Which calls? Choose them with --since or --caller, or name one conversation."),
+        (("there",), "Which calls? Select them with --since or --caller, or give one conversation."),
         (("there", "--since", "soon"), "'soon' is not a time"),
-        (("file", *DAY), "file is a file: name a folder, or a file that ends in .zip or .tar.gz."),
+        (("file", *DAY), "file is a file. Name a folder, or a file that ends in .zip or .tar.gz."),
         (("file/there", *DAY), "file/there could not be written (Not a directory)."),
-        (("file.zip", *DAY), "file.zip exists. `ops export --verify file.zip` shows whether it is complete."),
+        (("file.zip", *DAY), "file.zip exists already. "),
         (("calls.rar", *DAY), UNKNOWN.format("calls.rar")),
         (("calls.tgz", *DAY), UNKNOWN.format("calls.tgz")),
         (("calls.tar", *DAY), UNKNOWN.format("calls.tar")),
@@ -72,7 +72,7 @@ UNKNOWN = "{} has the ending of an archive file that cannot be made. Name a fold
         (("--verify", "file"), "file has no manifest.json: it is damaged, or not an archive file."),
         (
             ("--verify", "file.zip", *DAY),
-            "--verify checks an existing export: leave out the options that select calls.",
+            "--verify checks an existing export. Leave out the options that select calls.",
         ),
     ],
     ids=[
@@ -131,7 +131,7 @@ def test_an_object_in_the_record_that_s3_does_not_have_is_named(stack, run_ops_j
     code, shown = run_ops_json("export", str(destination), *DAY)
 
     assert (code, shown["missing"]) == (1, 1)
-    assert "./scripts/ops verify CONVERSATION --stack calls" in shown["next"]
+    assert "./scripts/ops verify ID --stack calls" in shown["next"]
     assert manifest(destination)["missing"] == [{"key": key, "conversation_id": "conv_1"}]
 
 
@@ -149,7 +149,7 @@ def test_a_full_disk_is_reported_and_with_space_the_export_continues(stack, run_
     again, _ = run_ops_json("export", str(destination), *DAY)
 
     why = f"{destination} could not be written (File too large)."
-    assert (code, said.strip()) == (1, f"{why} The files so far stay: the same command continues.")
+    assert (code, said.strip()) == (1, f"{why} The files so far stay. Run the same command again: it continues.")
     assert left == ({f"{FOLDER}/conv_1.json"}, ["journal.jsonl", "lock"])
     assert (again, files(destination)[key]) == (0, stack.body(key))
 

@@ -15,7 +15,7 @@ def test_a_replayed_body_has_the_claim_check_of_its_delivery(stack, run_ops_json
 
     (message,) = stack.take("ArchiveQueueUrl")
     expected = ClaimCheck(key[-69:-5], key, "2026-11-21T12:00:00Z", "replay", force=False)
-    assert (code, found["staged_bodies"], found["sent"], found["next"]) == (
+    assert (code, found["payloads"], found["sent"], found["next"]) == (
         0,
         1,
         1,
@@ -56,7 +56,7 @@ def test_an_object_under_staging_that_is_no_staged_body_is_not_sent(stack, run_o
 
     _, found = run_ops_json("replay", "--since", "2020-01-01")
 
-    assert found["staged_bodies"] == 0
+    assert found["payloads"] == 0
 
 
 def test_with_unarchived_only_unfinished_bodies_are_chosen(stack, run_ops_json):
@@ -176,8 +176,9 @@ def test_a_body_without_a_record_is_chosen_by_its_time(stack, run_ops_json):
     code, by_call = run_ops_json("replay", "--conversation", "conv_1")
     _, by_time = run_ops_json("replay", "--since", "2026-11-22", "--until", "2026-11-23")
 
-    assert (code, by_call["staged_bodies"]) == (0, 0)
+    assert (code, by_call["payloads"]) == (0, 0)
     assert by_call["next"] == (
-        "There is nothing to do. A body that was never archived has no record: choose it with --since and --unarchived"
+        "There is nothing to do. A payload that is not archived may have no record. "
+        "Select it with --since and --unarchived"
     )
     assert by_time["next"] == "There is nothing to do"

@@ -72,10 +72,10 @@ def test_left_out_bodies_are_reported_with_the_command_that_shows_or_sends_them(
 
     _, found = run_ops_json("replay", *RANGE, "--unarchived")
 
-    assert found["staged_bodies"] == 0
+    assert found["payloads"] == 0
     assert found["next"].splitlines() == [
         "There is nothing to do",
-        "Left out: 1 that an operator dropped (--dropped sends them too)",
+        "Left out: 1 that an operator dropped. To send them too, add --dropped",
         "Left out: 1 that the archiver cannot process: ./scripts/ops dlq show archive --stack calls",
     ]
 

@@ -13,8 +13,8 @@ def test_a_preview_lists_each_body_and_sends_none(stack, run_ops_json):
 
     code, found = run_ops_json("replay", "--since", "2026-11-21")
 
-    assert (code, found["staged_bodies"], found["sent_before"]) == (0, 3, 0)
-    assert (found["more"], found["next"]) == (0, "the same command with --yes")
+    assert (code, found["payloads"], found["sent_before"]) == (0, 3, 0)
+    assert (found["more"], found["next"]) == (0, "Run the same command with --yes.")
     assert found["listed"] == [
         {"key": key, "received_at": f"2026-11-21T{hour}:00:00Z", "calls": [call], "bytes": size}
         for key, hour, call in zip(
@@ -33,7 +33,7 @@ def test_a_preview_lists_at_most_two_dozen_and_counts_the_rest(stack, run_ops_js
 
     assert (len(found["listed"]), found["more"]) == (24, 2)
     assert found["listed"][0]["calls"] == ["conv_0"]
-    assert "26 staged bodies would be replayed: the first 24, and 2 more" in out
+    assert "26 payloads would be replayed: the first 24, and 2 more" in out
 
 
 def test_a_body_that_nobody_can_read_and_a_recording_are_listed_too(stack, run_ops_json):

@@ -7,19 +7,19 @@ from tests.scripts.operations.conftest import (
 
 def test_an_impossible_choice_is_explained(run_ops, subtests):
     for choice, said in (
-        ("", "Which calls? Choose them with --since or --caller, or name one conversation."),
-        ("--agent agent_1", "or name one conversation; --agent and --until only narrow that."),
-        ("--until 1h", "or name one conversation; --agent and --until only narrow that."),
-        ("--since 1h --until 2h", "the first must be the earlier one."),
+        ("", "Which calls? Select them with --since or --caller, or give one conversation."),
+        ("--agent agent_1", "or give one conversation. --agent and --until are not enough."),
+        ("--until 1h", "or give one conversation. --agent and --until are not enough."),
+        ("--since 1h --until 2h", "--since must be earlier than --until."),
         ("--since now", "'now' is not a time: write 2026-11-22"),
         ("--since 99999999999d", "'99999999999d' is not a time: write"),
-        ("--caller Bob", "'Bob' is not a phone number: write it as +12025550123"),
+        ("--caller Bob", "'Bob' is not a phone number. Write it as +12025550123"),
         ("--conversation a/b", "'a/b' is not a conversation id"),
-        ("--key 12025550123/c.json", "'12025550123/c.json' is not a staged key"),
-        (f"--key staging/2026/11/21/12/{'0' * 64}.json", "There is no staged body"),
-        ("--key a --since 1h", "--key names one staged body"),
-        ("--only memory --since 1h --unarchived", "--only memory is about archived"),
-        ("--only memory --key a", "--only memory is about archived"),
+        ("--key 12025550123/c.json", "'12025550123/c.json' is not the key of a payload"),
+        (f"--key staging/2026/11/21/12/{'0' * 64}.json", "There is no payload"),
+        ("--key a --since 1h", "--key selects one payload"),
+        ("--only memory --since 1h --unarchived", "--only memory sends archived calls"),
+        ("--only memory --key a", "--only memory sends archived calls"),
         ("--only audio --since 1h", "'audio' is not"),
         ("--since 1h --per-second 0", "--per-second"),
     ):
@@ -70,6 +70,6 @@ def test_people_see_what_to_do_next(stack, run_ops, archive):
     _, preview, _ = run_ops("replay", "--caller", CALLER)
     _, done, _ = run_ops("replay", "--caller", CALLER, "--yes")
 
-    assert preview.startswith("1 staged bodies would be replayed")
-    assert preview.endswith("Next: the same command with --yes\n")
+    assert preview.startswith("1 payload would be replayed")
+    assert preview.endswith("Next: Run the same command with --yes.\n")
     assert done.endswith("Next:\n      ./scripts/ops status --stack calls\n")

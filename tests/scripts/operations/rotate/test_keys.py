@@ -14,15 +14,15 @@ from tests.scripts.operations.rotate.conftest import NEW, accepted, versions
 @pytest.mark.parametrize("words", [[], ["--yes", "--force"]], ids=["preview", "forced"])
 def test_what_is_no_new_key_is_refused_in_a_sentence(stack, rotate, subtests, words):
     for name, key, said in [
-        ("nothing", "", "There is no key: nothing was given."),
-        ("an empty line", "\n", "There is no key: nothing was given."),
-        ("space before", f" {NEW}", "There is a space before or after the key. Give it without."),
-        ("end of line", f"{NEW}\r\n", "There is a space before or after the key. Give it without."),
-        ("two lines", f"{NEW}\nwsec_2", "The key is not one line of printable ASCII"),
-        ("other letters", "wsec_2ключ", "The key is not one line of printable ASCII"),
-        ("bytes", b"wsec_2\xff\x00", "The key is not one line of printable ASCII"),
-        ("long", "wsec_2" + "a" * 5000, "The key is not one line of printable ASCII"),
-        ("current", SECRET, "This is the current key already: there is nothing to rotate."),
+        ("nothing", "", "No key was given."),
+        ("an empty line", "\n", "No key was given."),
+        ("space before", f" {NEW}", "There is a space before or after the key. Remove it."),
+        ("end of line", f"{NEW}\r\n", "There is a space before or after the key. Remove it."),
+        ("two lines", f"{NEW}\nwsec_2", "The key must be one line of printable ASCII"),
+        ("other letters", "wsec_2ключ", "The key must be one line of printable ASCII"),
+        ("bytes", b"wsec_2\xff\x00", "The key must be one line of printable ASCII"),
+        ("long", "wsec_2" + "a" * 5000, "The key must be one line of printable ASCII"),
+        ("current", SECRET, "This is the current key already. There is nothing to change."),
     ]:
         with subtests.test(name):
             code, out, err = rotate(key, *words)
@@ -36,15 +36,15 @@ def test_what_is_no_new_key_is_refused_in_a_sentence(stack, rotate, subtests, wo
 @pytest.mark.parametrize(
     ("key", "said"),
     [
-        ("my-own-sender's key", "The key does not begin with wsec_, as those of ElevenLabs do."),
-        ("abcde", "The key does not begin with wsec_, as those of ElevenLabs do."),
-        ("wsec_abcdefghij", "The key has only 15 characters: perhaps not all of it was copied."),
+        ("my-own-sender's key", "The key does not begin with wsec_, as the keys of ElevenLabs do."),
+        ("abcde", "The key does not begin with wsec_, as the keys of ElevenLabs do."),
+        ("wsec_abcdefghij", "The key has only 15 characters. Perhaps you did not copy all of it."),
     ],
 )
 def test_a_key_that_does_not_look_like_one_is_put_only_with_force(stack, rotate, key, said):
     for words in ((), ("--yes",)):
         code, _, err = rotate(key, *words)
-        assert (code, err, len(versions(stack))) == (2, f"{said} With --force it is used all the same.\n", 1)
+        assert (code, err, len(versions(stack))) == (2, f"{said} To use it nevertheless, add --force.\n", 1)
 
     assert rotate(key, "--yes", "--force")[0] == 0
     assert accepted(key) == [key]

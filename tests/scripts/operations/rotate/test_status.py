@@ -29,7 +29,7 @@ def test_the_status_tells_whether_the_previous_key_is_still_used(stack, step):
     assert found["signed_with_previous_since_the_change"] == 6
     assert found["signed_with_current"] == 3
     assert found["last_signed_with_previous"] == f"{last:%Y-%m-%dT%H:%M:00Z}"
-    assert found["next"].startswith(f"switch ElevenLabs by {found['previous_accepted_until']}: the previous key still")
+    assert found["next"].startswith(f"Switch ElevenLabs by {found['previous_accepted_until']}: the previous key still")
 
 
 def test_the_status_shows_test_webhooks_apart_because_they_say_nothing_about_elevenlabs(stack, step, run_ops):
@@ -53,8 +53,8 @@ def test_a_previous_key_that_nobody_uses_any_more_can_be_given_up(stack, step, r
     code, found = step("--status")
     _, out, _ = run_ops("rotate-secret", "--status")
 
-    assert (code, found["next"].partition(": ")[2]) == (0, "./scripts/ops rotate-secret --finish --stack calls")
-    assert out.endswith("\n      ./scripts/ops rotate-secret --finish --stack calls\n")
+    assert (code, found["next"].partition(": ")[2]) == (0, "./scripts/ops rotate-secret --finish --yes --stack calls")
+    assert out.endswith("\n      ./scripts/ops rotate-secret --finish --yes --stack calls\n")
 
 
 def test_in_the_wait_nobody_is_told_to_switch_at_once(stack, step):
@@ -64,7 +64,7 @@ def test_in_the_wait_nobody_is_told_to_switch_at_once(stack, step):
 
     code, found = step("--status")
 
-    assert (code, found["signed_with_current"], found["next"].split()[0]) == (1, 0, "wait")
+    assert (code, found["signed_with_current"], found["next"].split()[0]) == (1, 0, "Wait")
 
 
 def test_where_there_are_no_metrics_the_log_tells(stack, step):
@@ -90,4 +90,4 @@ def test_a_stack_of_an_older_version_is_named(stack, run_ops):
     code, out, err = run_ops("rotate-secret", "--status")
 
     assert (code, out) == (2, "")
-    assert err.startswith("The stack does not say how long it keeps the secret")
+    assert err.startswith("The stack is of an older version")

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from scripts.operations.secret import put_key, read_secret
-from scripts.operations.stack import find_stack
+from scripts.operations.view import View
 from tests.conftest import SECRET, Stack
 from tests.scripts.operations.conftest import AwsCalls
 from tests.scripts.operations.rotate.conftest import HOUR, NEW, accepted, deploy, put, sign, versions
@@ -19,7 +19,7 @@ def test_the_new_key_is_put_beside_the_old_one(stack, rotate):
     ends = datetime.fromisoformat(said["changed_at"]) + timedelta(days=1)
     assert code == 0
     assert datetime.fromisoformat(said["previous_accepted_until"]) == ends
-    assert said["next"].startswith(f"switch ElevenLabs to it now, by {said['previous_accepted_until']} at the latest")
+    assert said["next"].startswith(f"Switch ElevenLabs to it now, by {said['previous_accepted_until']} at the latest")
     assert accepted(NEW, SECRET, "wsec_forged") == [NEW, SECRET]
     assert NEW not in out + err
 
@@ -27,7 +27,7 @@ def test_the_new_key_is_put_beside_the_old_one(stack, rotate):
 def test_without_yes_nothing_is_put(stack, rotate):
     code, out, _ = rotate(NEW)
 
-    assert (code, json.loads(out)["next"]) == (0, "the same command with --yes")
+    assert (code, json.loads(out)["next"]) == (0, "Run the same command with --yes.")
     assert accepted(NEW, SECRET) == [SECRET]
 
 
@@ -40,7 +40,7 @@ def test_an_interrupted_wait_goes_on_and_puts_nothing_again(stack, rotate, aws_c
     code, out, _ = rotate(NEW, "--yes")
 
     assert (code, len(versions(stack))) == (0, 2)
-    assert json.loads(out)["next"].startswith("switch ElevenLabs to it now")
+    assert json.loads(out)["next"].startswith("Switch ElevenLabs to it now")
     assert accepted(NEW, SECRET) == [NEW, SECRET]
 
 
@@ -75,20 +75,22 @@ def test_what_is_over_of_the_wait_is_not_waited_for_again(stack, rotate):
 
     code, out, err = rotate(NEW, "--yes")
 
-    assert (code, json.loads(out)["next"].startswith("switch ElevenLabs to it now")) == (0, True)
+    assert (code, json.loads(out)["next"].startswith("Switch ElevenLabs to it now")) == (0, True)
     assert "Do not switch ElevenLabs yet" not in err
 
 
 def test_of_two_rotations_at_the_same_moment_one_is_refused(stack, rotate, aws_calls):
     put(stack, "wsec_second", ago=5 * HOUR)
     sign("current", datetime.now(timezone.utc) - timedelta(minutes=50))
-    others = read_secret(find_stack("calls", local=False))
-    aws_calls.after("GetMetricData", lambda: put_key(find_stack("calls", local=False), others, "wsec_others"))
+    view = View("calls", local=False, as_json=True)
+    others = read_secret(view.stack)
+    aws_calls.after("GetMetricData", lambda: put_key(view, others, "wsec_others"))
 
     code, out, err = rotate(NEW, "--yes")
 
     assert (code, out) == (1, "")
-    assert err.startswith("Somebody else changed the secret a moment ago, and nothing was done.")
+    assert err.startswith("Somebody else has just changed the secret.")
+    assert err.endswith("./scripts/ops rotate-secret --status --stack calls\n")
     assert accepted("wsec_others", "wsec_second", SECRET, NEW) == ["wsec_others", "wsec_second"]
 
 
@@ -138,7 +140,7 @@ def test_the_overlap_ends_when_it_is_finished(stack, step):
     assert accepted(NEW, SECRET) == [NEW, SECRET]
 
     code, preview = step("--finish")
-    assert (code, preview["next"], accepted(SECRET)) == (0, "the same command with --yes", [SECRET])
+    assert (code, preview["next"], accepted(SECRET)) == (0, "Run the same command with --yes.", [SECRET])
     code, found = step("--finish", "--yes")
 
     assert (code, found["previous_accepted_until"]) == (0, None)
@@ -184,7 +186,7 @@ def test_two_steps_at_once_are_refused(run_ops):
     code, out, err = run_ops("rotate-secret", "--status", "--finish")
 
     assert (code, out) == (2, "")
-    assert err == "Choose one of --generate, --status and --finish: each is a step of its own.\n"
+    assert err == "Use only one of --generate, --status and --finish. Each is a separate step.\n"
 
 
 def test_a_missing_permission_is_named(rotate, aws_calls):

@@ -29,14 +29,14 @@ def test_calls_are_chosen_in_the_same_way_as_for_a_replay(stack, run_ops_json, a
 def test_no_choice_is_explained(run_ops):
     code, _, err = run_ops("verify")
 
-    assert (code, err) == (2, "Which calls? Choose them with --since or --caller, or name one conversation.\n")
+    assert (code, err) == (2, "Which calls? Select them with --since or --caller, or give one conversation.\n")
 
 
 def test_a_number_in_the_place_of_an_id_is_told_the_option_for_callers(run_ops):
     code, _, err = run_ops("verify", CALLER)
 
-    sentence = f"{CALLER!r} is not a conversation id: letters, digits, _ and - only. For a caller: --caller {CALLER}.\n"
-    assert (code, err) == (2, sentence)
+    sentence = f"{CALLER!r} is not a conversation id. An id has only letters, digits, _ and -."
+    assert (code, err) == (2, f"{sentence} For a caller: --caller {CALLER}.\n")
 
 
 def test_a_missing_permission_is_named(stack, run_ops, whole, aws_calls, subtests):

@@ -26,8 +26,8 @@ def test_memories_and_their_receipts_must_agree(stack, run_ops_json, mem0, archi
 
     assert (code, believed) == (1, 0)
     assert {row["call"]: row["problems"] for row in found["rows"]} == {
-        "conv_1": ["Mem0 does not have 1 of the 1 factual memories that it took"],
-        "conv_2": ["Mem0 has semantic memories that the ledger has no receipt for: 1"],
+        "conv_1": ["factual memories that Mem0 accepted and does not have: 1 of 1"],
+        "conv_2": ["semantic memories in Mem0 without a receipt in the ledger: 1"],
         "conv_3": [],
     }
 
@@ -75,7 +75,7 @@ def test_the_hosted_mem0_is_asked_in_the_same_way(stack, run_ops_json, hosted, w
 
     _, found = run_ops_json("verify", "conv_1")
 
-    assert found["rows"][0]["problems"] == ["Mem0 does not have 1 of the 2 semantic memories that it took"]
+    assert found["rows"][0]["problems"] == ["semantic memories that Mem0 accepted and does not have: 1 of 2"]
 
 
 def test_a_mem0_that_cannot_be_asked_ends_in_a_sentence(stack, run_ops, whole, subtests):
@@ -85,7 +85,7 @@ def test_a_mem0_that_cannot_be_asked_ends_in_a_sentence(stack, run_ops, whole, s
     platform = {"MemorySecretArn": secret, "MemoryBackend": "platform", "Mem0Host": "http://127.0.0.1:9"}
 
     for outputs, said in (
-        ({}, "The stack does not remember: give it Mem0ApiKey or MemoryConfig, or verify with --no-mem0.\n"),
+        ({}, "The stack has no Mem0. Deploy it with Mem0ApiKey or MemoryConfig, or add --no-mem0.\n"),
         ({"MemorySecretArn": secret, "MemoryBackend": "oss"}, "The stack's parameter MemoryConfig is not JSON.\n"),
         (platform, "Mem0 at http://127.0.0.1:9 could not be reached (ConnectError).\n"),
     ):

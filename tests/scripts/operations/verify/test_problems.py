@@ -60,7 +60,7 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
     ),
     "staged_open": (
         lambda stack, call, keys: (untag(stack, keys[0]), untag(stack, keys[1])),
-        ["staged bodies that are not archived: 2"],
+        ["payloads that are not archived: 2"],
     ),
     "ledger_empty": (
         lambda stack, call, keys: table(stack).delete_item(Key={"conversation_id": call, "item": "memory#factual"}),
@@ -72,7 +72,7 @@ BROKEN: dict[str, tuple[Callable[[Stack, str, list[str]], None], list[str]]] = {
     ),
     "two": (
         lambda stack, call, keys: (delete(stack, mp3_key(call)), untag(stack, keys[0])),
-        ["staged bodies that are not archived: 1", "the record has a recording, but the archive has no MP3"],
+        ["payloads that are not archived: 1", "the record has a recording, but the archive has no MP3"],
     ),
 }  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_each_disagreement_is_named(stack, run_ops_json, whole):
     assert found["title"] == f"{len(BROKEN)} calls, {len(BROKEN) - 1} with a problem"
     replay = "./scripts/ops replay --conversation ID --force --yes --stack calls"
     assert found["next"].splitlines() == [
-        "Fix the cause, and redrive what is in the dead-letter queues: ./scripts/ops dlq list --stack calls",
+        "Fix the cause. Then redrive the messages in the dead-letter queues: ./scripts/ops dlq list --stack calls",
         f"If a problem stays: {replay}",
     ]
 

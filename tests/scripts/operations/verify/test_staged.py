@@ -68,7 +68,7 @@ def test_a_call_whose_attempts_fail_is_being_retried_and_says_why(stack, run_ops
     code, found = row(run_ops_json, "conv_1")
 
     assert (code, found["json"]) == (1, "staged, being retried")
-    assert found["problems"] == ["not archived, the last attempt failed: StorageError: PutObject: AccessDenied"]
+    assert found["problems"] == ["not archived. The last attempt failed: StorageError: PutObject: AccessDenied"]
     assert found["next"] == "./scripts/ops status --stack calls"
 
 
@@ -89,7 +89,7 @@ def test_a_body_without_any_message_is_sent_again_by_a_replay(stack, run_ops_jso
     code, found = row(run_ops_json, "conv_1")
 
     assert (code, found["json"]) == (1, "staged, without a message")
-    assert found["problems"] == ["not archived, and ArchiveQueue has no message: the hourly run sends one"]
+    assert found["problems"] == ["not archived, and ArchiveQueue has no message. The hourly run will send one"]
     assert found["next"] == f"./scripts/ops replay --key {staged_key(check)} --yes --stack calls"
 
 
@@ -110,7 +110,7 @@ def test_a_call_in_the_dead_letter_queue_is_named_with_its_reason_and_its_cure(s
         ),
     }  # fmt: skip
     assert found["next"].splitlines() == [
-        "Fix the cause, then: ./scripts/ops dlq redrive archive --yes --stack calls",
+        "Fix the cause, then run: ./scripts/ops dlq redrive archive --yes --stack calls",
         "./scripts/ops dlq show archive --stack calls",
     ]  # fmt: skip
     assert len(stack.take("ArchiveDlqUrl")) == 2
@@ -154,7 +154,7 @@ def test_bodies_without_a_record_are_counted_in_a_time_range(stack, run_ops_json
     code, found = run_ops_json("verify", *RANGE, "--no-mem0")
     _, out, _ = run_ops("verify", *RANGE, "--no-mem0", "--problems")
 
-    assert (code, found["title"]) == (1, "1 call and 3 unfinished staged bodies, 3 with a problem")
+    assert (code, found["title"]) == (1, "1 call and 3 unfinished payloads, 3 with a problem")
     assert found["next"] == "./scripts/ops replay --since TIME --unarchived --yes --stack calls"
     assert sorted(each["call"] for each in found["rows"] if each["problems"]) == ["conv_2", "conv_3", "conv_4"]
     assert "conv_4" in out
@@ -201,8 +201,7 @@ def test_a_call_without_record_and_body_is_unknown(stack, run_ops):
 
     assert code == 1
     assert err.splitlines()[-1] == (
-        "Nothing is known of conv_1: it has no record, and no unfinished staged body and no message in ArchiveDlq is "
-        "about it."
+        "Nothing is known of conv_1: there is no record, no unfinished payload, and no message in ArchiveDlq."
     )
 
 
