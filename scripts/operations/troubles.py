@@ -205,8 +205,11 @@ def _of_erasures(unfinished: list[Row]) -> Iterator[Trouble]:
     for each in unfinished:
         about = each.get("conversation") or each["caller"]
         words = f"--conversation {about}" if "conversation" in each else "NUMBER"
+        number = (
+            " Put the caller's full number in place of NUMBER; the stack does not keep it." if words == "NUMBER" else ""
+        )
         yield Trouble(
             f"An erasure of {about} began at {each['began_at']} and did not finish. If nobody is running it now, "
-            "run it again. It continues.",
+            f"run it again. It continues.{number}",
             commands=(f"erase {words} --yes",),
         )
