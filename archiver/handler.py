@@ -133,8 +133,8 @@ def read_claim_check(body: str) -> ClaimCheck:
     """Raises PoisonError unless `body` is a claim check of version 1."""
     try:
         check = _CLAIM_CHECK.validate_json(body)
-        datetime.fromisoformat(check.received_at)
-    except ValueError:  # pydantic's ValidationError is one
+        datetime.fromisoformat(check.received_at).astimezone(timezone.utc)
+    except (ValueError, OverflowError):  # pydantic's ValidationError is a ValueError
         raise PoisonError("claim check", "The message is not a claim check of version 1.") from None
     if staged_delivery_id(check.staged_key) != check.delivery_id:
         raise PoisonError("claim check", "The staged_key does not belong to the delivery_id.")

@@ -8,6 +8,7 @@ NO_PHONE = "no-phone"
 STAGING = "staging"
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+_CALL = re.compile(rf"(?:[0-9]{{7,15}}|{NO_PHONE})/{_ID.pattern}\.json")
 _STAGED = re.compile(r"staging/\d{4}/\d\d/\d\d/\d\d/([0-9a-f]{64})\.(?:json|mp3)", re.ASCII)
 
 
@@ -20,6 +21,11 @@ def staged_delivery_id(key: str) -> str | None:
     """The delivery_id in a key made by `staged`; None for other keys."""
     match = _STAGED.fullmatch(key)
     return match[1] if match else None
+
+
+def is_source(key: str) -> bool:
+    """Whether `key` may hold an announced call: its final JSON, or a staged body."""
+    return _CALL.fullmatch(key) is not None or (staged_delivery_id(key) is not None and not is_recording(key))
 
 
 def staged(received_at: datetime, delivery_id: str, extension: Literal["json", "mp3"] = "json") -> str:

@@ -63,6 +63,7 @@ class Counts:
         accepted = [count for count in recent if count.name == "WebhookStaged"]
         refused = list(_refused(recent))
         last = max((count.at for count in accepted), default=None)
+        last_refused = max((count.at for count, _ in refused), default=None)
         lost = [(count, reason) for count, reason in refused if _may_be_lost(count) and (not last or count.at > last)]
         return {
             "accepted": _total(accepted),
@@ -70,6 +71,7 @@ class Counts:
             "refused": _total([count for count, _ in refused]),
             "refused_by_reason": _by_reason(refused),
             "last_accepted_at": utc(last) if last else None,
+            "last_refused_at": utc(last_refused) if last_refused else None,
             "lost": _total([count for count, _ in lost]),
             "lost_by_reason": _by_reason(lost),
         }

@@ -15,6 +15,7 @@ from shared.times import utc
 
 DELAY = timedelta(minutes=1)  # between the end of a visibility timeout and what the next attempt logs
 MOST_ERRORS = 5
+STANDING_ORDER = ("waiting", "messages", None, "past")  # so that what is over hides nothing that is not
 Row = dict[str, Any]
 
 
@@ -91,9 +92,10 @@ def _is_open(failed_at: datetime, queue: Row, now: datetime) -> bool:
 
 
 def error_rows(found: list[Failures], queues: list[Row], retries: list[Row]) -> list[Row]:
-    """The most frequent failures, and what their queues tell about them."""
+    """The most frequent failures, those that are over last, and what their queues tell about them."""
     waiting = {(each["queue"], each["error"]) for each in retries}
-    return [each.row(_standing(each, queues, waiting)) for each in found[:MOST_ERRORS]]
+    rows = [each.row(_standing(each, queues, waiting)) for each in found]
+    return sorted(rows, key=lambda row: STANDING_ORDER.index(row["standing"]))[:MOST_ERRORS]
 
 
 def _standing(found: Failures, queues: list[Row], waiting: set[tuple[str, str]]) -> str | None:
@@ -116,13 +118,42 @@ def is_dead(queue: Row) -> bool:
 
 def find_troubles(found: Row, alarms: list[Alarm], firing: list[Alarm]) -> list[Row]:
     """What is wrong, the most urgent first; empty if all is well."""
-    troubles = [Trouble(alarm.trouble, alarm.name, tuple(alarm.commands)) for alarm in sorted(firing, key=_urgency)]
+    webhooks = found["webhooks_in_the_last_hour"]
+    troubles = [_of_alarm(alarm, webhooks) for alarm in sorted(firing, key=_urgency)]
     troubles += _of_retries(found, alarms)
-    troubles += _of_webhooks(found["webhooks_in_the_last_hour"], alarms, firing)
+    troubles += _of_webhooks(webhooks, alarms, firing)
     troubles += [Trouble(text) for text in [nearly_used_up(found["concurrency"])] if text]
     troubles += _of_the_last_hourly_run(found["last_hourly_run"])
     troubles += _of_erasures(found["unfinished_erasures"])
     return [asdict(each) for each in troubles]
+
+
+def _of_alarm(alarm: Alarm, webhooks: Row) -> Trouble:
+    if alarm.watches("SignatureRejected", "ingest") and webhooks["last_refused_at"]:
+        return _of_refusals(alarm, webhooks)
+    return Trouble(alarm.trouble, alarm.name, tuple(alarm.commands))
+
+
+def _of_refusals(alarm: Alarm, webhooks: Row) -> Trouble:
+    """A burst of refused webhooks. One that was accepted after it proves the secret: it must not be changed then."""
+    accepted, refused = webhooks["last_accepted_at"], webhooks["last_refused_at"]
+    refusals = f"{alarm.trouble.rstrip('.')}, the last at {refused}"
+    if accepted and accepted > refused:
+        window = timedelta(seconds=alarm.definition["Period"]) * int(alarm.definition["EvaluationPeriods"])
+        over = utc(datetime.fromisoformat(refused) + window)
+        return Trouble(
+            f"{refusals}. One was accepted after them, at {accepted}, so the signing secret is right. This is over "
+            f"by {over}, unless more are refused.",
+            alarm.name,
+            tuple(each for each in alarm.commands if not each.startswith("rotate-secret")),
+        )
+    return Trouble(
+        f"{refusals}, and none was accepted since. If there were calls since then, ElevenLabs signs with another "
+        "secret: enter it, then wait for the next webhook. If there were none, somebody forges webhooks: do not change "
+        "the secret.",
+        alarm.name,
+        tuple(alarm.commands),
+    )
 
 
 def _urgency(alarm: Alarm) -> tuple[bool, str]:
@@ -174,8 +205,11 @@ def _of_erasures(unfinished: list[Row]) -> Iterator[Trouble]:
     for each in unfinished:
         about = each.get("conversation") or each["caller"]
         words = f"--conversation {about}" if "conversation" in each else "NUMBER"
+        number = (
+            " Put the caller's full number in place of NUMBER; the stack does not keep it." if words == "NUMBER" else ""
+        )
         yield Trouble(
             f"An erasure of {about} began at {each['began_at']} and did not finish. If nobody is running it now, "
-            "run it again. It continues.",
+            f"run it again. It continues.{number}",
             commands=(f"erase {words} --yes",),
         )

@@ -85,6 +85,10 @@ def test_invalid_audio_goes_to_the_dlq(aws, archive, full_audio):
         '{"version":1,"delivery_id":"a","staged_key":"staging/../12025550123/x.json","received_at":"","source":"webhook"}',
         ClaimCheck("conv_1", "12025550123/conv_1.json", "", "webhook").to_json(),
         ClaimCheck("../../12025550123/x", f"staging/2026/11/22/10/{'a' * 64}.json", "", "webhook").to_json(),
+        *(
+            ClaimCheck("a" * 64, f"staging/2026/11/22/10/{'a' * 64}.json", time, "webhook").to_json()
+            for time in ("soon", "0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00")
+        ),
     ],
     ids=lambda value: value[:30],
 )  # fmt: skip

@@ -130,6 +130,22 @@ def test_a_message_that_is_not_an_announcement_goes_to_the_dlq_with_its_reason(a
     assert aws.reasons("MemoryDlqUrl") == [("announcement", "The message is not an announcement of version 2.")]
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"conversation_id": ""}, {"conversation_id": "+12025550123"}, {"conversation_id": "x" * 3000},
+        {"conversation_id": "../conv_1"}, {"source_key": ""}, {"source_key": "x" * 3000},
+        {"source_key": "../conv_1.json"}, {"source_key": "no-phone/conv_1.mp3"},
+    ],
+    ids=lambda changes: str(changes)[:40],
+)  # fmt: skip
+def test_an_announcement_with_an_invalid_id_or_key_goes_to_the_dlq(aws, mem0, remember, logs, changes):
+    assert remember(announce(aws, small_call(), **changes)) == []
+
+    assert aws.reasons("MemoryDlqUrl") == [("announcement", "The message is not an announcement of version 2.")]
+    assert "+12025550123" not in logs.getvalue()
+
+
 def test_an_announcement_without_its_object_goes_to_the_dlq(aws, mem0, remember):
     assert remember(announce(aws, small_call(), source_key="12025550123/other.json")) == []
 

@@ -111,8 +111,8 @@ def test_100_mb_of_audio_pass_through_both_functions_in_under_200_mb(pipeline, e
     )
     announcement = {
         "version": 2, "event": "transcript_archived", "conversation_id": "conv_huge", "agent_id": None,
-        "external_number": None, "order": "0-0-0", "source_key": "a", "json_key": "a", "mp3_key": None,
-        "audio": "pending",
+        "external_number": None, "order": "0-0-0", "source_key": f"{FOLDER}/conv_huge.json",
+        "json_key": f"{FOLDER}/conv_huge.json", "mp3_key": None, "audio": "pending",
     }  # fmt: skip
     environment = {
         "BUCKET_NAME": pipeline.bucket, "CONVERSATION_TABLE_NAME": pipeline.outputs["ConversationTableName"],

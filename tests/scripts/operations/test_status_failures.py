@@ -139,6 +139,15 @@ def test_the_most_frequent_errors_of_the_last_hour_come_first(run_ops_json):
     assert {each["last_at"] for each in found["errors_in_the_last_hour"][:2]} == {utc(at)}
 
 
+def test_errors_that_are_over_hide_none_that_still_has_messages(stack, run_ops_json):
+    write_log("memory", *[failure(f"KeyError: 'cured {name}'") for name in "abcde"] * 2, at=ago(minutes=6))
+    fail(stack, ago(minutes=5))
+
+    _, found = run_ops_json("status")
+
+    assert found["errors_in_the_last_hour"][0]["error"] == SHOWN
+
+
 def test_what_lambda_says_of_a_killed_function_is_an_error(run_ops_json):
     write_log(
         "reconciler",

@@ -1,7 +1,10 @@
 """`ops status` tells how many webhooks were accepted and refused, and why, and when somebody must look at it."""
 
+from datetime import datetime, timedelta
+
 import pytest
 
+from shared.times import utc
 from tests.scripts.operations.signs import count, deploy_alarms
 
 
@@ -68,3 +71,29 @@ def test_a_test_webhook_does_not_prove_that_those_of_elevenlabs_are_accepted(run
     count("TestWebhookStaged")
 
     assert run_ops_json("status")[0] == 1
+
+
+def test_a_burst_of_refused_webhooks_does_not_ask_for_another_secret_when_one_was_accepted_after_it(run_ops_json):
+    count("SignatureRejected", 60, reason="mismatch", seconds_ago=100)
+    count("WebhookStaged", seconds_ago=50)
+
+    code, found = run_ops_json("status")
+
+    (trouble,) = found["next"]
+    webhooks = found["webhooks_in_the_last_hour"]
+    over = datetime.fromisoformat(webhooks["last_refused_at"]) + timedelta(minutes=5)
+    assert (code, trouble["alarm"]) == (1, "SignatureRejectedAlarm")
+    assert f"accepted after them, at {webhooks['last_accepted_at']}" in trouble["trouble"]
+    assert f"This is over by {utc(over)}" in trouble["trouble"]
+    assert trouble["commands"] == ["./scripts/ops reconcile --stack calls"]
+
+
+def test_a_burst_of_refused_webhooks_says_when_the_secret_must_be_changed(run_ops_json):
+    count("WebhookStaged", seconds_ago=200)
+    count("SignatureRejected", 60, reason="mismatch", seconds_ago=100)
+
+    _, found = run_ops_json("status")
+
+    (trouble,) = found["next"]
+    assert "none was accepted since. If there were calls since then" in trouble["trouble"]
+    assert trouble["commands"][0] == "./scripts/ops rotate-secret --yes --stack calls"

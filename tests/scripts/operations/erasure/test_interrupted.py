@@ -127,4 +127,5 @@ def test_status_names_an_interrupted_erasure_until_it_is_finished(
     assert (code, finished) == (1, 0)
     assert trouble["trouble"].startswith(f"An erasure of {about} began at 20")
     assert trouble["commands"] == [f"./scripts/ops {command} --yes --stack calls"]
+    assert ("in place of NUMBER" in trouble["trouble"]) == ("NUMBER" in command)
     assert run_ops_json("status")[1]["unfinished_erasures"] == []
