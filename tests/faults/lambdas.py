@@ -1,11 +1,12 @@
 """Lambda: invocations of the real handlers, from HTTP, from queues by event source mappings, and every hour."""
 
 import base64
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import archiver.handler
@@ -13,7 +14,8 @@ import ingest.handler
 import memory_writer.handler
 import reconciler.handler
 from scripts.deploy.parameters import read_constants
-from tests.faults.scheduler import Crash, Process
+from tests.conftest import forget
+from tests.faults.scheduler import Crash, Fibre, Process
 from tests.faults.world import World
 
 CONSTANTS = {name: int(value) for name, value in read_constants(Path("template.yaml")).items()}
@@ -26,9 +28,14 @@ class Source:
 
     queue: str
     function: str
-    handler: Callable[[dict[str, Any], Any], Any]
+    module: ModuleType
     seconds: int
-    environment: dict[str, str]
+    dlq: str
+
+    @property
+    def handler(self) -> Callable[[dict[str, Any], Any], Any]:
+        handle: Callable[[dict[str, Any], Any], Any] = self.module.lambda_handler
+        return handle
 
 
 class Lambda:
@@ -38,14 +45,22 @@ class Lambda:
         self._world, self._concurrency = world, concurrency
         archive, memory, audio = (CONSTANTS[f"{name}TimeoutSeconds"] for name in ("Archive", "Memory", "Audio"))
         self.sources = [
-            Source(urls["ArchiveQueueUrl"], "archiver", archiver.handler.lambda_handler, archive, "ArchiveDlqUrl"),
-            Source(urls["MemoryQueueUrl"], "memory", memory_writer.handler.lambda_handler, memory, "MemoryDlqUrl"),
-            Source(urls["AudioQueueUrl"], "audio", reconciler.handler.lambda_handler, audio, "AudioDlqUrl"),
+            Source(urls["ArchiveQueueUrl"], "archiver", archiver.handler, archive, urls["ArchiveDlqUrl"]),
+            Source(urls["MemoryQueueUrl"], "memory", memory_writer.handler, memory, urls["MemoryDlqUrl"]),
+            Source(urls["AudioQueueUrl"], "audio", reconciler.handler, audio, urls["AudioDlqUrl"]),
         ]
         self._at_work = dict.fromkeys((each.queue for each in self.sources), 0)
         self._polls_at = dict.fromkeys(self._at_work, float("inf"))
         self._names: dict[str, int] = {}
         world.after_call = lambda service: self.poll_all() if service in ("sqs", "sns") else None
+
+    def start(self, environment: dict[str, str]) -> None:
+        """New execution environments: each function reads its settings, which differ by the queue for its failures."""
+        forget()
+        os.environ.update(environment)
+        for source in self.sources:
+            os.environ["DLQ_URL"] = source.dlq
+            source.module.settings()
 
     # Invocations
 
@@ -57,7 +72,12 @@ class Lambda:
         number = self._names[name] = self._names.get(name, 0) + 1
         process = self._world.process(f"{name}#{number}", seconds)
         fibre = self._world.scheduler.start(process, partial(self._run, process, handler, event))
-        fibre.then.append(lambda: then(fibre.result if fibre.error is None else None))
+        fibre.then.append(partial(self._ended, process, fibre, then))
+
+    def _ended(self, process: Process, fibre: Fibre, then: Callable[[Any], None]) -> None:
+        if fibre.error:
+            self._world.note(process, f"ends with {type(fibre.error).__name__}: {fibre.error}")
+        then(fibre.result if fibre.error is None else None)
 
     def _run(self, process: Process, handler: Callable[[dict[str, Any], Any], Any], event: dict[str, Any]) -> Any:
         clock = self._world.scheduler

@@ -24,7 +24,7 @@ class Outcome:
     def __init__(self, simulation: Simulation) -> None:
         self.simulation, self.world, self.story = simulation, simulation.world, simulation.story
         self.records = {
-            item["conversation_id"]: item for item in self.world.dynamodb.items(TABLE) if item["item"] == "call"
+            name: record for (name, item), record in self.world.dynamodb.items(TABLE).items() if item == "call"
         }
         self.objects = {key: self.read(key) for key in self.world.s3.keys()}
         self.staged = {key: body for key, body in self.objects.items() if is_staged(key)}
@@ -217,7 +217,7 @@ def traces(found: Outcome) -> Iterator[tuple[str, str]]:
     for key, body in found.world.s3.all_versions():
         content = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
         yield f"the bucket: {key}", f"{key} {content.decode(errors='replace')}"
-    for item in found.world.dynamodb.items(TABLE):
+    for item in found.world.dynamodb.items(TABLE).values():
         if not item.keys() <= _TOMBSTONE:
             yield f"the table: {item['conversation_id']} {item['item']}", str(item)
     for name in ("Archive", "Memory", "Audio"):

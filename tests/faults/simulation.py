@@ -44,6 +44,11 @@ class Simulation:
         self._parts = [part for number, part in enumerate(self.story.parts) if number not in left_out]
         self.world = World(seed, lambda random: Faults(random, BEGIN, BEGIN + CHAOS, spared), trace)
         self.outputs = self._create()
+        self.environment = environment(self.outputs | {"Announcements": ""}) | ENVIRONMENT
+        self.environment["ELEVENLABS_SECRET_ARN"] = "elevenlabs" if self.story.has_api_key else ""
+        self.functions = Lambda(self.world, self.outputs, self.story.concurrency)
+        self.sender = Sender(self.world, self.functions)
+        self.operators = Operators(self.world, self.outputs, self.functions, self.environment)
         self.violations: dict[str, str] = {}
 
     def _create(self) -> dict[str, str]:
@@ -76,7 +81,7 @@ class Simulation:
 
     def run(self) -> None:
         with self.world.entered():
-            self._start_functions()
+            self.functions.start(self.environment)
             for call in self.story.conversations:
                 self.world.scheduler.at(call.began + call.seconds, partial(self._end_call, call))
             for part in self._parts:
@@ -87,13 +92,6 @@ class Simulation:
                 self._come_to_rest()
             except EndlessError:
                 self.violations["ends"] = "The schedule does not come to rest."
-
-    def _start_functions(self) -> None:
-        os.environ.update(environment(self.outputs | {"Announcements": ""}) | ENVIRONMENT)
-        os.environ["ELEVENLABS_SECRET_ARN"] = "elevenlabs" if self.story.has_api_key else ""
-        self.functions = Lambda(self.world, self.outputs, self.story.concurrency)
-        self.sender = Sender(self.world, self.functions)
-        self.operators = Operators(self.world, self.outputs, self.functions)
 
     def _end_call(self, call: Conversation) -> None:
         """ElevenLabs' API has the call from now on, as its newest version says."""
@@ -126,7 +124,7 @@ class Simulation:
                 return
             self.operators.finish_erasures()
             if self.letters():
-                self.operators.run("redrive", self.operators.redrive)
+                self.operators.redrive()
 
     def letters(self) -> list[dict[str, Any]]:
         """Messages in dead-letter queues that are no poison."""

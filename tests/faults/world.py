@@ -3,6 +3,7 @@
 import concurrent.futures
 import contextlib
 import datetime as real
+import logging
 import random as real_random
 import sys
 import time as real_time
@@ -17,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from greenlet import getcurrent
 
 from scripts.embedded.elevenlabs import ElevenLabsApi
+from shared.observability import logger
 from tests.conftest import forget
 from tests.faults.faults import RETRIED, Faults, fail_aws, seconds_of
 from tests.faults.hosts import HOST_FAULTS, hosts
@@ -50,12 +52,15 @@ class World:
         self.s3, self.dynamodb, self.sqs = S3(clock), DynamoDb(clock), Sqs(clock, Random(f"{seed}/sqs"))
         self.sns, self.secrets = Sns(clock, self.sqs), SecretsManager(clock)
         numbers = iter(range(1, 10**9))
-        self.mem0 = Mem0Api("m0-test", clock=clock, make_id=lambda: f"mem-{next(numbers)}")
+        self.mem0 = Mem0Api("m0-test", clock=clock, now=self.now, make_id=lambda: f"mem-{next(numbers)}")
         self.elevenlabs = ElevenLabsApi("xi-test")
         self.calls = 0
         self.put: dict[str, bytes] = {}  # every payload that was ever stored
         self.sent: list[str] = []  # every message that was ever sent
         self.after_call: Callable[[str], None] = lambda _: None
+
+    def now(self) -> real.datetime:
+        return real.datetime.fromtimestamp(self.scheduler.now, real.timezone.utc)
 
     # Processes
 
@@ -161,10 +166,24 @@ class World:
                 if getattr(module, "random", None) is real_random:
                     put(module, "random", SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high)))
             stack.enter_context(contextlib.redirect_stdout(_Silence()))
+            stack.enter_context(self._logs())
             stack.enter_context(hosts(self.mem0, self.elevenlabs, self.call_host))
             forget()
             yield self
         forget()
+
+    @contextlib.contextmanager
+    def _logs(self) -> Iterator[None]:
+        """The functions' log goes into the trace; without a trace nothing is logged."""
+        root, before = logger._logger, logger._logger.level
+        handlers = root.handlers[:]
+        root.handlers[:] = [] if self.trace is None else [_TraceHandler(self)]
+        root.setLevel(logging.CRITICAL if self.trace is None else logging.INFO)
+        try:
+            yield
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(before)
 
     def _sleep(self, seconds: float) -> None:
         if isinstance(getcurrent(), Fibre):
@@ -248,6 +267,19 @@ def _clock(world: World) -> type[real.datetime]:
             return real.datetime.fromtimestamp(world.scheduler.now, tz)
 
     return VirtualDatetime
+
+
+class _TraceHandler(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        known = vars(record)
+        about = {name: known[name] for name in ("reason", "error", "step", "outcome") if name in known}
+        text = " ".join([record.getMessage(), *(f"{name}={value}" for name, value in about.items())])
+        self._world.note(current(), f"    says: {text}" + (f" ({type(error).__name__}: {error})" if error else ""))
 
 
 class _Silence:
