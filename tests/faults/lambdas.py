@@ -19,6 +19,7 @@ from tests.faults.scheduler import Crash, Fibre, Process
 from tests.faults.world import World
 
 CONSTANTS = {name: int(value) for name, value in read_constants(Path("template.yaml")).items()}
+MOST_COPIES = 10  # messages in a queue, beyond which SQS doubles none
 LOST = {"statusCode": 502, "body": ""}  # what API Gateway answers for a function that died or ran out of time
 
 
@@ -124,11 +125,15 @@ class Lambda:
             "QueueUrl": source.queue, "MaxNumberOfMessages": 1, "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
         })  # fmt: skip
         for message in answer.get("Messages", []):
-            if self._world.random.random() < self._world.faults.doubles and self._world.is_faulty:
+            if self._world.random.random() < self._world.faults.doubles and self._may_double(source):
                 self._world.sqs.duplicate(source.queue, message)
             self._at_work[source.queue] += 1
             self._invoke_for(source, message)
         return bool(answer.get("Messages"))
+
+    def _may_double(self, source: Source) -> bool:
+        """Copies are not copied without end."""
+        return self._world.is_faulty and len(self._world.sqs.messages(source.queue)) < MOST_COPIES
 
     def _invoke_for(self, source: Source, message: dict[str, Any]) -> None:
         record = {
