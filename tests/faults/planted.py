@@ -1,6 +1,7 @@
 """Bugs to plant: each breaks one rule of the protocol, so that the oracles are seen to fail."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import memory_writer.ledger
 import memory_writer.remember
 import reconciler.audio
 import reconciler.calls
+import reconciler.handler
 import reconciler.sweep
 import scripts.operations.erasure.protocol
 import shared.batch
@@ -69,8 +71,6 @@ def accepts_unqueued() -> Iterator[tuple[Any, str, Any]]:
 
 @bug("The archiver writes the JSON in its own form.", "nothing_lost")
 def rewrites_json() -> Iterator[tuple[Any, str, Any]]:
-    import json
-
     original = shared.parts.restore
     yield archiver.archive, "restore", lambda part: json.dumps(json.loads(original(part)), indent=2).encode()
 
@@ -178,8 +178,6 @@ def sweeps_too_far() -> Iterator[tuple[Any, str, Any]]:
         bookmarks.write("swept", f"staging/{now - timedelta(hours=1):%Y/%m/%d/%H}/")
         return original(bucket, staging, bookmarks, unnamed, now, has_time)
 
-    import reconciler.handler
-
     yield reconciler.handler, "sweep", sweep
 
 
@@ -190,8 +188,6 @@ def counts_early() -> Iterator[tuple[Any, str, Any]]:
 
 @bug("Recordings are never fetched.", "complete")
 def fetches_no_audio() -> Iterator[tuple[Any, str, Any]]:
-    import reconciler.handler
-
     yield reconciler.handler, "fetch_audio", lambda *_: "AudioNotNeeded"
 
 

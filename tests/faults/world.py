@@ -57,6 +57,7 @@ class World:
         self.calls = 0
         self.put: dict[str, bytes] = {}  # every payload that was ever stored
         self.sent: list[str] = []  # every message that was ever sent
+        self.locked: set[str] = set()  # keys that could not be deleted
         self.after_call: Callable[[str], None] = lambda _: None
 
     def now(self) -> real.datetime:
@@ -113,6 +114,8 @@ class World:
             try:
                 answer = effect() if kind is None else fail_aws(kind, service, operation, effect)
             except (ClientError, BotoCoreError):
+                if (operation, kind) == ("delete_object", "denied"):
+                    self.locked.add(parameters["Key"])
                 if kind not in RETRIED or attempt == attempts:
                     raise
                 self.sleep(process.random.uniform(0, 1) * min(2**attempt, 20))
@@ -124,7 +127,7 @@ class World:
     def _do(self, backend: Any, operation: str, parameters: dict[str, Any]) -> Any:
         answer = backend.call(operation, parameters)
         if operation == "put_object" and parameters["Key"].startswith("staging/"):
-            self.put[parameters["Key"]] = parameters["Body"]
+            self.put[parameters["Key"]] = self.s3.bytes_of(parameters["Key"])
         elif operation == "send_message":
             self.sent.append(parameters["MessageBody"])
         return answer
