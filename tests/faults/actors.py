@@ -7,11 +7,11 @@ from types import SimpleNamespace
 from typing import Any
 
 from scripts.operations.dead_letters import QUEUES, DeadLetterQueue
-from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.journal import Journal
+from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.reading import Subject
-from scripts.operations.replay import hand_on, plan_bodies
 from scripts.operations.replay import Run as Replay
+from scripts.operations.replay import hand_on, plan_bodies
 from scripts.operations.selection import Chosen
 from scripts.operations.stack import Stack
 from scripts.operations.view import View
@@ -39,8 +39,12 @@ class Sender:
         """Send a body, and again after an answer that can be repeated, or one that got lost."""
         now = int(self._world.scheduler.now)
         headers = signed_headers(body.content, SECRET, str(now), is_test=False)
-        self._world.note("elevenlabs", f"sends {body.kind} {body.conversation_id} {body.delivery_id[:8]}, attempt {attempt + 1}")
-        self._functions.post(f"ingest/{body.delivery_id[:8]}", body.content, headers, partial(self._answered, body, attempt))
+        self._world.note(
+            "elevenlabs", f"sends {body.kind} {body.conversation_id} {body.delivery_id[:8]}, attempt {attempt + 1}"
+        )
+        self._functions.post(
+            f"ingest/{body.delivery_id[:8]}", body.content, headers, partial(self._answered, body, attempt)
+        )
 
     def _answered(self, body: Body, attempt: int, answer: dict[str, Any]) -> None:
         status = answer["statusCode"]
@@ -96,8 +100,8 @@ class Operators:
         journal = Journal(view.stack)
         journal.begin(subject)
         if run.erase(found, None).is_complete:
-            self.erased[name] = subject.at.timestamp()
             journal.end(subject)
+            self.erased[name] = subject.at.timestamp()
 
     def _redrive(self, view: View) -> None:
         """`ops dlq redrive`, as the runbook says: what is no poison message."""

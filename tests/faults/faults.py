@@ -45,14 +45,19 @@ class Faults:
     `spared` are the faults, by process and number of the call, that are left out to make a trace smaller.
     """
 
-    def __init__(self, random: Random, begin: float, end: float, spared: frozenset[tuple[str, int]] = frozenset()) -> None:
+    def __init__(
+        self, random: Random, begin: float, end: float, spared: frozenset[tuple[str, int]] = frozenset()
+    ) -> None:
         self.begin, self.end, self.spared = begin, end, spared
         self.rate = random.choice((0, 0.01, 0.03, 0.08, 0.2))
         self.deaths = random.choice((0, 0, 0.05, 0.15, 0.35))
         self.doubles = random.choice((0, 0.05, 0.3))
         self.lost_deliveries = random.choice((0, 0, 0.1))
         self.outages = [self._outage(random) for _ in range(random.choice((0, 0, 1, 1, 2)))]
-        self._kinds, self._weights = list(KINDS), list(KINDS.values())
+        self._kinds = list(KINDS)
+        self._weights = [
+            weight * random.choice((0.01, 1, 1, 5)) for weight in KINDS.values()
+        ]  # each schedule has its own
         self.injected: list[tuple[str, int]] = []
 
     def _outage(self, random: Random) -> Outage:

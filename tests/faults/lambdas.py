@@ -142,16 +142,28 @@ class Lambda:
             "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:1:q", "awsRegion": "us-east-1",
         }  # fmt: skip
         self._world.note(source.function, f"receives {message['Body'][:150]}")
-        self.invoke(source.function, source.handler, {"Records": [record]}, source.seconds, partial(self._finish, source, message))
+        self.invoke(
+            source.function,
+            source.handler,
+            {"Records": [record]},
+            source.seconds,
+            partial(self._finish, source, message),
+        )
 
     def _finish(self, source: Source, message: dict[str, Any], answer: Any) -> None:
         """Delete the message if its record did not fail; the deletion may get lost."""
         self._at_work[source.queue] -= 1
         is_done = answer is not None and not answer["batchItemFailures"]
         is_lost = self._world.is_faulty and self._world.random.random() < self._world.faults.lost_deliveries
-        self._world.note(source.function, "done" if is_done else "failed", "its message is not deleted" if is_lost and is_done else None)
+        self._world.note(
+            source.function,
+            "done" if is_done else "failed",
+            "its message is not deleted" if is_lost and is_done else None,
+        )
         if is_done and not is_lost:
-            self._world.sqs.call("delete_message", {"QueueUrl": source.queue, "ReceiptHandle": message["ReceiptHandle"]})
+            self._world.sqs.call(
+                "delete_message", {"QueueUrl": source.queue, "ReceiptHandle": message["ReceiptHandle"]}
+            )
         self._poll(source)
 
     # Every hour

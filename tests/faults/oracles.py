@@ -4,8 +4,6 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
-from functools import cache
-from typing import Any
 
 from memory_writer.memory import KINDS
 from scripts.operations.selection import is_staged
@@ -47,7 +45,9 @@ class Outcome:
 
     def is_gone(self, call: Conversation) -> bool:
         """Whether nothing of the call may be left: audio alone names no caller, so that only its id can erase it."""
-        is_known = any(call.id.encode() in body and b"post_call_transcription" in body for body in self.world.put.values())
+        is_known = any(
+            call.id.encode() in body and b"post_call_transcription" in body for body in self.world.put.values()
+        )
         return call.id in self.erased or (self.is_erased(call) and is_known)
 
     @property
@@ -212,7 +212,9 @@ def erased(found: Outcome) -> str | None:
         for where, text in traces(found):
             if re.search(rf"{call.id}(?!\w)", text):
                 return f"{call.id} is in {where}"
-        if call.user and any(each["metadata"]["conversation_id"] == call.id for each in found.world.mem0.memories(call.user)):
+        if call.user and any(
+            each["metadata"]["conversation_id"] == call.id for each in found.world.mem0.memories(call.user)
+        ):
             return f"{call.id} is in Mem0"
     return None
 
@@ -252,7 +254,9 @@ class Durable:
     def check(self, body: Body) -> None:
         world = self._simulation.world
         if not any(body.delivery_id in key and content == body.content for key, content in world.put.items()):
-            self._simulation.violations["durable"] = f"{body.delivery_id[:8]} was answered with 200, and is not in the bucket"
+            self._simulation.violations["durable"] = (
+                f"{body.delivery_id[:8]} was answered with 200, and is not in the bucket"
+            )
         if not any(body.delivery_id in sent for sent in world.sent):
             self._simulation.violations["durable"] = f"{body.delivery_id[:8]} was answered with 200, and was not queued"
 

@@ -77,7 +77,9 @@ def rewrites_json() -> Iterator[tuple[Any, str, Any]]:
 
 @bug("The version that is written last wins, not the newest one.", "nothing_lost", "record_agrees")
 def last_wins() -> Iterator[tuple[Any, str, Any]]:
-    def put(self: Any, key: str, body: Any, content_type: str, metadata: Any, *, force: bool = False, compress: bool = False) -> str:
+    def put(
+        self: Any, key: str, body: Any, content_type: str, metadata: Any, *, force: bool = False, compress: bool = False
+    ) -> str:
         self._put(key, body, content_type, metadata, {"Tagging": "tier=archive"})
         return "written"
 
@@ -100,7 +102,13 @@ def forgets_tags() -> Iterator[tuple[Any, str, Any]]:
     yield shared.bucket.Bucket, "tag_archived", lambda self, key: None
 
 
-@bug("The archiver acknowledges messages that failed, and does not announce their calls.", "announced", "remembered_once", "nothing_lost", "record_agrees")
+@bug(
+    "The archiver acknowledges messages that failed, and does not announce their calls.",
+    "announced",
+    "remembered_once",
+    "nothing_lost",
+    "record_agrees",
+)
 def swallows_failures() -> Iterator[tuple[Any, str, Any]]:
     original = archiver.handler.announce
 
@@ -116,7 +124,12 @@ def forgets_parked() -> Iterator[tuple[Any, str, Any]]:
     yield archiver.recordings.Recordings, "put_parked", lambda self, call: call
 
 
-@bug("The note about a parked recording is removed before the recording is written.", "recordings_kept", "tagged", "record_agrees")
+@bug(
+    "The note about a parked recording is removed before the recording is written.",
+    "recordings_kept",
+    "tagged",
+    "record_agrees",
+)
 def unparks_first() -> Iterator[tuple[Any, str, Any]]:
     original = archiver.recordings.Recordings.finish
 

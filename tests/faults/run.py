@@ -31,7 +31,9 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, help="print the smallest trace of this schedule")
     parser.add_argument("--plant", default="", choices=["", *PLANTED], help="with this bug planted", metavar="BUG")
-    parser.add_argument("--plants", action="store_true", help="plant each bug, and count the schedules until it is seen")
+    parser.add_argument(
+        "--plants", action="store_true", help="plant each bug, and count the schedules until it is seen"
+    )
     parser.add_argument("--schedules", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
@@ -87,7 +89,9 @@ def show_plants() -> int:
         found = first_failing(name, PLANT_MOST)
         missed += found is None
         seen = ", ".join(found[1].violations) if found else "nothing"
-        table.add_row(planted.sentence, str(found[0] if found else PLANT_MOST), seen, str(found[1].seed if found else "-"))
+        table.add_row(
+            planted.sentence, str(found[0] if found else PLANT_MOST), seen, str(found[1].seed if found else "-")
+        )
     console.print(table)
     return 1 if missed else 0
 

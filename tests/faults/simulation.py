@@ -1,15 +1,11 @@
 """One schedule from beginning to rest: a story, told under faults; then the faults stop, hours pass, and the oracles look."""
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
 
-import archiver.handler
-import memory_writer.handler
-import reconciler.handler
 from tests.conftest import environment
 from tests.faults.actors import Operators, Sender
 from tests.faults.faults import Faults
@@ -39,7 +35,9 @@ class Run:
 class Simulation:
     """A schedule's stack and actors, which the oracles look at."""
 
-    def __init__(self, seed: str, left_out: frozenset[int], spared: frozenset[tuple[str, int]], trace: list[str] | None) -> None:
+    def __init__(
+        self, seed: str, left_out: frozenset[int], spared: frozenset[tuple[str, int]], trace: list[str] | None
+    ) -> None:
         self.story = make_story(Random(f"{seed}/story"), BEGIN, CHAOS)
         self._parts = [part for number, part in enumerate(self.story.parts) if number not in left_out]
         self.world = World(seed, lambda random: Faults(random, BEGIN, BEGIN + CHAOS, spared), trace)
@@ -60,7 +58,10 @@ class Simulation:
         queues = {}
         for name in ("Archive", "Memory", "Audio"):
             dead = world.sqs.create_queue(f"{name}Dlq", {"MessageRetentionPeriod": 14 * DAYS})
-            redrive = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:1:{name}Dlq", "maxReceiveCount": CONSTANTS[f"{name}MaxReceives"]}
+            redrive = {
+                "deadLetterTargetArn": f"arn:aws:sqs:us-east-1:1:{name}Dlq",
+                "maxReceiveCount": CONSTANTS[f"{name}MaxReceives"],
+            }
             attributes = {
                 "VisibilityTimeout": CONSTANTS[f"{name}VisibilitySeconds"], "RedrivePolicy": redrive,
                 "MessageRetentionPeriod": (14 if name == "Memory" else 4) * DAYS,
@@ -68,7 +69,9 @@ class Simulation:
             }  # fmt: skip
             queues |= {f"{name}DlqUrl": dead, f"{name}QueueUrl": world.sqs.create_queue(f"{name}Queue", attributes)}
         self.announcements = world.sqs.create_queue("Announcements", {"MessageRetentionPeriod": 14 * DAYS})
-        world.sns.subscribe("calls", queues["MemoryQueueUrl"], {"event": ["transcript_archived"]}, queues["MemoryDlqUrl"])
+        world.sns.subscribe(
+            "calls", queues["MemoryQueueUrl"], {"event": ["transcript_archived"]}, queues["MemoryDlqUrl"]
+        )
         if self.story.has_api_key:
             pending = {"event": ["transcript_archived"], "audio": ["pending"]}
             world.sns.subscribe("calls", queues["AudioQueueUrl"], pending, queues["AudioDlqUrl"])
@@ -128,7 +131,12 @@ class Simulation:
 
     def letters(self) -> list[dict[str, Any]]:
         """Messages in dead-letter queues that are no poison."""
-        return [message for name in ("Archive", "Memory", "Audio") for message in self.world.sqs.messages(self.outputs[f"{name}DlqUrl"]) if not is_poison(message)]
+        return [
+            message
+            for name in ("Archive", "Memory", "Audio")
+            for message in self.world.sqs.messages(self.outputs[f"{name}DlqUrl"])
+            if not is_poison(message)
+        ]
 
     def _is_at_rest(self) -> bool:
         queues = [self.world.sqs.messages(self.outputs[f"{name}QueueUrl"]) for name in ("Archive", "Memory", "Audio")]

@@ -1,14 +1,14 @@
 """The world that the functions run in: virtual time, in-memory AWS and hosts, and calls that fail as the seed says."""
 
-import concurrent.futures
 import contextlib
 import datetime as real
 import logging
-import random as real_random
+import random
 import sys
 import time as real_time
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from random import Random
 from types import ModuleType, SimpleNamespace, TracebackType
 from typing import Any, Self
@@ -32,7 +32,7 @@ from tests.faults.services.sqs import Sqs
 from tests.mem0_stand_in import Mem0Api
 
 BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z
-OURS = ("ingest", "archiver", "memory_writer", "reconciler", "shared", "scripts.operations")
+OURS = ("ingest.", "archiver.", "memory_writer.", "reconciler.", "shared.", "scripts.operations.")
 MOST_CALLS = 20_000  # of a schedule: more is a loop
 
 
@@ -110,7 +110,9 @@ class World:
         attempts, timeout = retries.get("total_max_attempts", 3), getattr(config, "read_timeout", None) or 60
         effect = partial(self._do, backend, operation, parameters)
         for attempt in range(1, attempts + 1):
-            kind = self.outward(process, service, operation, timeout, described(parameters) if self.trace is not None else "")
+            kind = self.outward(
+                process, service, operation, timeout, described(parameters) if self.trace is not None else ""
+            )
             try:
                 answer = effect() if kind is None else fail_aws(kind, service, operation, effect)
             except (ClientError, BotoCoreError):
@@ -161,13 +163,9 @@ class World:
             put(real_time, "monotonic", lambda: self.scheduler.now)
             put(real_time, "time", lambda: self.scheduler.now)
             clock = _clock(self)
-            for module in our_modules():
-                if getattr(module, "datetime", None) is real.datetime:
-                    put(module, "datetime", clock)
-                if getattr(module, "ThreadPoolExecutor", None) is concurrent.futures.ThreadPoolExecutor:
-                    put(module, "ThreadPoolExecutor", partial(FibrePool, self))
-                if getattr(module, "random", None) is real_random:
-                    put(module, "random", SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high)))
+            replacements = {"datetime": clock, "ThreadPoolExecutor": partial(FibrePool, self), "random": _RANDOM}
+            for module, name in replaced():
+                put(module, name, replacements[name])
             stack.enter_context(contextlib.redirect_stdout(_Silence()))
             stack.enter_context(self._logs())
             stack.enter_context(hosts(self.mem0, self.elevenlabs, self.call_host))
@@ -250,8 +248,15 @@ def described(parameters: dict[str, Any]) -> str:
     return str(parameters.get("QueueUrl") or parameters.get("Prefix") or parameters.get("IndexName") or "")
 
 
-def our_modules() -> list[ModuleType]:
-    return [module for name, module in list(sys.modules.items()) if name.split(".")[0] in OURS or name.startswith(OURS[-1])]
+@cache
+def replaced() -> list[tuple[ModuleType, str]]:
+    """Where our modules have the clock, threads or random numbers."""
+    real_ones = {"datetime": real.datetime, "ThreadPoolExecutor": ThreadPoolExecutor, "random": random}
+    ours = [module for name, module in sys.modules.items() if name.startswith(OURS)]
+    return [(each, name) for each in ours for name, value in real_ones.items() if vars(each).get(name) is value]
+
+
+_RANDOM = SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high))
 
 
 def _put(stack: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
