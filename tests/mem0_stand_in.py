@@ -168,12 +168,14 @@ class Mem0Api:
 
     def adds(self, conversation_id: str, type: str) -> int:
         """How many adds took effect, or will when they are worked off: all that were accepted and did not fail."""
+        return sum(outcome != "FAILED" for outcome in self.outcomes(conversation_id, type))
+
+    def outcomes(self, conversation_id: str, type: str) -> list[str]:
+        """What became of each add that was accepted, or will when it is worked off: an outcome of `plan_events`."""
         wanted = {"conversation_id": conversation_id, "type": type}
         with self._lock:
-            return sum(
-                event.kind == "ADD" and event.outcome != "FAILED" and wanted.items() <= metadata(event.body).items()
-                for event in self._events.values()
-            )
+            events = [event for event in self._events.values() if event.kind == "ADD"]
+            return [event.outcome for event in events if wanted.items() <= metadata(event.body).items()]
 
     # How a call is answered
 

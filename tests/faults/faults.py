@@ -14,7 +14,7 @@ from tests.faults.scheduler import Process
 KINDS = {
     "before": 3, "after": 4, "error_before": 2, "error_after": 2, "throttled": 2, "denied": 1, "broken_off": 2, "late": 3,
 }  # fmt: skip
-LATE = (5, 30, 90, 170, 400)  # seconds
+LATE = (1, 5, 5, 30, 30, 90, 170, 400)  # seconds
 OPERATIONS = {
     "s3": ("", "put_object", "get_object", "put_object_tagging"), "sqs": ("", "send_message"), "sns": ("",),
     "dynamodb": ("", "update_item", "get_item", "query"), "secretsmanager": ("",),
@@ -50,6 +50,7 @@ class Faults:
     ) -> None:
         self.begin, self.end, self.spared = begin, end, spared
         self.rate = random.choice((0, 0.01, 0.03, 0.08, 0.2))
+        self.stalls = random.choice((0, 0, 0, 0.05, 0.2))  # how often a call is late and nothing else
         self.deaths = random.choice((0, 0, 0.05, 0.15, 0.35))
         self.doubles = random.choice((0, 0.05, 0.3))
         self.lost_deliveries = random.choice((0, 0, 0.1))
@@ -79,6 +80,8 @@ class Faults:
         kind = None
         if number < self.rate:
             kind = process.random.choices(self._kinds, self._weights)[0]
+        elif number > 1 - self.stalls:
+            kind = "late"
         for each in self.outages:
             if each.service == service and each.operation in ("", operation) and each.begin <= now < each.end:
                 kind = each.kind

@@ -133,11 +133,14 @@ def record_agrees(found: Outcome) -> str | None:
 def remembered_once(found: Outcome) -> str | None:
     """Each memory of an archived call is in Mem0 exactly once."""
     for call in found.kept:
-        is_archived = "t_order" in found.records.get(call.id, {})
+        is_wanted = "t_order" in found.records.get(call.id, {}) and call.user is not None
         for kind in KINDS:
-            adds = found.world.mem0.adds(call.id, kind)
-            if adds != (1 if is_archived and call.user else 0):
-                return f"{call.id}: the {kind} memory was written {adds} times"
+            outcomes = found.world.mem0.outcomes(call.id, kind)
+            left = [each for each in outcomes if each not in ("FAILED", "empty")]  # Mem0 found nothing worth to remember
+            if len(left) > 1 or (outcomes and not is_wanted):
+                return f"{call.id}: the {kind} memory was written {len(left)} times"
+            if is_wanted and not left and "empty" not in outcomes:
+                return f"{call.id}: the {kind} memory was not written"
     return None
 
 

@@ -54,11 +54,21 @@ class World:
         numbers = iter(range(1, 10**9))
         self.mem0 = Mem0Api("m0-test", clock=clock, now=self.now, make_id=lambda: f"mem-{next(numbers)}")
         self.elevenlabs = ElevenLabsApi("xi-test")
+        self._vary()
         self.calls = 0
         self.put: dict[str, bytes] = {}  # every payload that was ever stored
         self.sent: list[str] = []  # every message that was ever sent
         self.locked: set[str] = set()  # keys that could not be deleted
         self.after_call: Callable[[str], None] = lambda _: None
+
+    def _vary(self) -> None:
+        """What differs between schedules: how late an index and Mem0 are, how long pages are, what Mem0 fails to do."""
+        choose = Random(f"{self.seed}/services").choice
+        self.dynamodb.index_lag = choose((0, 0, 0.5, 5))
+        self.dynamodb.most_per_page = choose((1, 2, 5000))
+        self.dynamodb.most_per_batch = choose((1, 100))
+        self.mem0.delay = choose((0, 0, 2, 60, 600))
+        self.mem0.plan_events(*(choose(("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "empty", "slow:2", "running:3")) for _ in range(6)))
 
     def now(self) -> real.datetime:
         return real.datetime.fromtimestamp(self.scheduler.now, real.timezone.utc)
