@@ -12,7 +12,8 @@ from tests.faults.scheduler import Process
 # What happens to a call: nothing is done (`before`), or all of it and only the answer is lost (`after`); the service
 # answers with an error, before or after the effect; it asks to wait; it refuses; a body breaks off; the answer is late.
 KINDS = {
-    "before": 3, "after": 4, "error_before": 2, "error_after": 2, "throttled": 2, "denied": 1, "broken_off": 2, "late": 3,
+    "before": 3, "after": 4, "error_before": 2, "error_after": 2, "throttled": 2, "denied": 1, "broken_off": 2,
+    "late": 3,
 }  # fmt: skip
 LATE = (1, 5, 5, 30, 30, 90, 170, 400)  # seconds
 OPERATIONS = {
@@ -99,7 +100,7 @@ def seconds_of(kind: str | None, random: Random, read_timeout: float) -> float:
 
 
 def fail_aws(kind: str, service: str, operation: str, effect: Callable[[], Any]) -> Any:
-    """Do what the fault leaves of a call to AWS, and raise what boto3 raises; `late` and reads that broke off return."""
+    """Do what the fault leaves of a call to AWS, and raise what boto3 raises. An answer that is late returns."""
     if kind in ("after", "error_after", "late", "broken_off"):
         answer = effect()
     if kind == "late":

@@ -121,9 +121,8 @@ class Lambda:
         self._poll(source)
 
     def _receive(self, source: Source) -> bool:
-        answer = self._world.sqs.call("receive_message", {
-            "QueueUrl": source.queue, "MaxNumberOfMessages": 1, "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
-        })  # fmt: skip
+        asked = {"QueueUrl": source.queue, "AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
+        answer = self._world.sqs.call("receive_message", asked)
         for message in answer.get("Messages", []):
             if self._world.random.random() < self._world.faults.doubles and self._may_double(source):
                 self._world.sqs.duplicate(source.queue, message)

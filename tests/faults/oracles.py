@@ -24,7 +24,7 @@ class Outcome:
         self.records = {
             name: record for (name, item), record in self.world.dynamodb.items(TABLE).items() if item == "call"
         }
-        self.objects = {key: self.read(key) for key in self.world.s3.keys()}
+        self.objects = {key: self.read(key) for key in self.world.s3.keys("")}
         self.staged = {key: body for key, body in self.objects.items() if is_staged(key)}
         self.finals = {key: body for key, body in self.objects.items() if not is_staged(key)}
         self.erased = simulation.operators.erased
@@ -84,7 +84,7 @@ def rests(found: Outcome) -> str | None:
 
 
 def nothing_lost(found: Outcome) -> str | None:
-    """Every transcript that was answered with 200 is archived byte for byte, under the right caller; the newest wins."""
+    """Every transcript answered with 200 is archived byte for byte, under the right caller; the newest wins."""
     for call in found.kept:
         if accepted := found.accepted(call, TRANSCRIPTION):
             key = keys.call_json(call.digits or keys.NO_PHONE, call.id)
@@ -136,7 +136,7 @@ def remembered_once(found: Outcome) -> str | None:
         is_wanted = "t_order" in found.records.get(call.id, {}) and call.user is not None
         for kind in KINDS:
             outcomes = found.world.mem0.outcomes(call.id, kind)
-            left = [each for each in outcomes if each not in ("FAILED", "empty")]  # Mem0 found nothing worth to remember
+            left = [each for each in outcomes if each not in ("FAILED", "empty")]  # empty: nothing to remember in it
             if len(left) > 1 or (outcomes and not is_wanted):
                 return f"{call.id}: the {kind} memory was written {len(left)} times"
             if is_wanted and not left and "empty" not in outcomes:

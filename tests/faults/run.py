@@ -44,7 +44,7 @@ def show(result: Result, plant: str) -> int:
     """Print a trace, and what is wrong at its end."""
     if plant:
         console.print(f"Planted: {PLANTED[plant].sentence}")
-    print("\n".join(result.trace))
+    console.print("\n".join(result.trace), soft_wrap=True, markup=False)
     for oracle, found in result.violations.items():
         console.print(f"{oracle}: {found}\n  violates: {sentence(oracle)}", soft_wrap=True)
     if not result.violations:

@@ -1,7 +1,5 @@
-"""One schedule from beginning to rest: a story, told under faults; then the faults stop, hours pass, and the oracles look."""
+"""One schedule from beginning to rest: a story under faults. Then the faults stop, hours pass, and oracles look."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
@@ -9,8 +7,9 @@ from typing import Any
 from tests.conftest import environment
 from tests.faults.actors import Operators, Sender
 from tests.faults.faults import Faults
+from tests.faults.hosts import ELEVENLABS, MEM0
 from tests.faults.lambdas import CONSTANTS, Lambda
-from tests.faults.story import SECRET, Act, Body, Conversation, Story, make_story
+from tests.faults.story import SECRET, Act, Body, Conversation, make_story
 from tests.faults.world import BEGIN, EndlessError, World
 
 CHAOS = 2 * 3600.0  # seconds with faults
@@ -18,18 +17,6 @@ HOUR = 3600.0
 ROUNDS = 6  # of an operator who looks at the dead-letter queues
 TABLE, BUCKET = "conversations", "archive"
 DAYS = 86400
-
-
-@dataclass
-class Run:
-    """What came of a schedule."""
-
-    seed: str
-    calls: int
-    violations: dict[str, str]  # by oracle: what it found
-    injected: list[tuple[str, int]]
-    story: Story
-    trace: list[str] = field(default_factory=list)
 
 
 class Simulation:
@@ -53,7 +40,10 @@ class Simulation:
         world = self.world
         world.dynamodb.create_table(
             TABLE, ("conversation_id", "item"),
-            {"by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at")},
+            {
+                "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"),
+                "by-caller": ("caller", "archived_at"),
+            },
         )  # fmt: skip
         queues = {}
         for name in ("Archive", "Memory", "Audio"):
@@ -149,14 +139,14 @@ def is_poison(message: dict[str, Any]) -> bool:
 
 
 OUTPUTS = {
-    "BucketName": BUCKET, "ConversationTableName": TABLE, "CallArchivedTopicArn": "calls", "WebhookSecretArn": "webhook",
-    "ErasureSecretArn": "erasure", "MemorySecretArn": "mem0", "MemoryBackend": "platform", "Mem0Host": "http://127.0.0.1:9",
-    "MemoryUnknownSeconds": str(CONSTANTS["MemoryUnknownSeconds"]), "KeepAudio": "true",
-    "ArchiveTimeoutSeconds": str(CONSTANTS["ArchiveTimeoutSeconds"]), "MemoryTimeoutSeconds": str(CONSTANTS["MemoryTimeoutSeconds"]),
+    "BucketName": BUCKET, "ConversationTableName": TABLE, "CallArchivedTopicArn": "calls",
+    "WebhookSecretArn": "webhook", "ErasureSecretArn": "erasure", "MemorySecretArn": "mem0",
+    "MemoryBackend": "platform", "Mem0Host": MEM0, "KeepAudio": "true",
+} | {
+    name: str(CONSTANTS[name]) for name in ("MemoryUnknownSeconds", "ArchiveTimeoutSeconds", "MemoryTimeoutSeconds")
 }  # fmt: skip
 SECRETS = {"webhook": SECRET, "erasure": "key-of-tombstones", "mem0": "m0-test", "elevenlabs": "xi-test"}
 ENVIRONMENT = {
-    "MEMORY_BACKEND": "platform", "MEMORY_SECRET_ARN": "mem0", "MEM0_HOST": "http://127.0.0.1:9", "MEMORY_INFERENCE": "true",
-    "ELEVENLABS_HOST": "http://127.0.0.1:8", "ALLOWED_SOURCES": "203.0.113.7",
+    "MEMORY_BACKEND": "platform", "MEMORY_SECRET_ARN": "mem0", "MEM0_HOST": MEM0, "MEMORY_INFERENCE": "true",
+    "ELEVENLABS_HOST": ELEVENLABS, "ALLOWED_SOURCES": "203.0.113.7",
 }  # fmt: skip
-Oracle = Callable[[Simulation], str | None]

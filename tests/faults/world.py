@@ -18,7 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from greenlet import getcurrent
 
 from scripts.embedded.elevenlabs import ElevenLabsApi
-from shared.observability import logger
+from shared.observability import logger, metrics
 from tests.conftest import forget
 from tests.faults.faults import RETRIED, Faults, fail_aws, seconds_of
 from tests.faults.hosts import HOST_FAULTS, hosts
@@ -33,6 +33,7 @@ from tests.mem0_stand_in import Mem0Api
 
 BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z
 OURS = ("ingest.", "archiver.", "memory_writer.", "reconciler.", "shared.", "scripts.operations.")
+MEM0_OUTCOMES = ("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "empty", "slow:2", "running:3")
 MOST_CALLS = 20_000  # of a schedule: more is a loop
 
 
@@ -68,7 +69,7 @@ class World:
         self.dynamodb.most_per_page = choose((1, 2, 5000))
         self.dynamodb.most_per_batch = choose((1, 100))
         self.mem0.delay = choose((0, 0, 2, 60, 600))
-        self.mem0.plan_events(*(choose(("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "empty", "slow:2", "running:3")) for _ in range(6)))
+        self.mem0.plan_events(*(choose(MEM0_OUTCOMES) for _ in range(6)))
 
     def now(self) -> real.datetime:
         return real.datetime.fromtimestamp(self.scheduler.now, real.timezone.utc)
@@ -176,6 +177,7 @@ class World:
             replacements = {"datetime": clock, "ThreadPoolExecutor": partial(FibrePool, self), "random": _RANDOM}
             for module, name in replaced():
                 put(module, name, replacements[name])
+            put(metrics.provider, "flush_metrics", lambda **_: metrics.clear_metrics())
             stack.enter_context(contextlib.redirect_stdout(_Silence()))
             stack.enter_context(self._logs())
             stack.enter_context(hosts(self.mem0, self.elevenlabs, self.call_host))
