@@ -183,7 +183,7 @@ def leaves_records() -> Iterator[tuple[Any, str, Any]]:
     yield shared.record.Records, "write_tombstone", lambda self, call, expires=None: None
 
 
-@bug("The sweep notes its progress before it has queued the payloads.", "tagged", "nothing_lost")
+@bug("The sweep notes its progress before it has queued the payloads.", "tagged", "nothing_lost", "erased")
 def sweeps_too_far() -> Iterator[tuple[Any, str, Any]]:
     original = reconciler.sweep.sweep
 

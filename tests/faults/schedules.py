@@ -67,10 +67,6 @@ def run_all(seeds: range, processes: int) -> Iterator[Result]:
         yield from pool.imap_unordered(run, seeds, chunksize=CHUNK)
 
 
-def first_failing(plant: str, most: int) -> tuple[int, Result] | None:
-    """How many schedules it takes until an oracle sees a planted bug."""
-    for seed in range(most):
-        found = run(seed, plant)
-        if found.violations:
-            return seed + 1, found
-    return None
+def first_failing(plant: str, most: int) -> Result | None:
+    """The first schedule in which an oracle sees a planted bug; None if there is none."""
+    return next((found for found in (run(seed, plant) for seed in range(most)) if found.violations), None)

@@ -168,6 +168,8 @@ class World:
         """Replace the clock, the threads, boto3 and the network by this world's."""
         with contextlib.ExitStack() as stack:
             put = partial(_put, stack)
+            stack.callback(random.setstate, random.getstate())
+            random.seed(f"{self.seed}/libraries")  # the pauses of httpx-retries
             for name in ("client", "resource"):
                 put(boto3, name, getattr(self, name))
             put(real_time, "sleep", self._sleep)
