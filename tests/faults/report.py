@@ -1,0 +1,93 @@
+"""`make faults`: all proofs under faults, one after another, and one report.
+
+    python -m tests.faults.report --json report.json
+
+Exit code 1 if a promise was broken, or a planted bug was not seen.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from tests.faults.oracles import ORACLES, Durable
+
+console = Console(highlight=False)
+PROMISES = {"durable": str(Durable.__doc__)} | {name: str(oracle.__doc__) for name, oracle in ORACLES.items()}
+Numbers = dict[str, Any]
+
+
+def parts(options: argparse.Namespace) -> dict[str, list[str]]:
+    """The modules that are run, and with which options."""
+    return {
+        "schedules": ["tests.faults.run", "--schedules", str(options.schedules), "--first", str(options.first)],
+        "plants": ["tests.faults.run", "--plants"],
+        "fuzz": ["tests.faults.fuzz", "--inputs", str(options.inputs)],
+        "kills": ["tests.faults.kills", "--calls", str(options.kill_calls)],
+        "load": ["tests.faults.load", "--calls", str(options.load_calls)],
+    }
+
+
+def main() -> int:
+    options, found, broken = read_options(), dict[str, Numbers](), []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, command in parts(options).items():
+            console.rule(f"{name}: python -m {' '.join(command)}")
+            file = Path(folder) / f"{name}.json"
+            if subprocess.run([sys.executable, "-m", *command, "--json", str(file)], check=False).returncode:
+                broken.append(name)
+            found[name] = json.loads(file.read_text()) if file.exists() else {}
+    console.rule(f"Proof under faults, {commit()}, {datetime.now(timezone.utc):%Y-%m-%d}")
+    for table in (promises(found), *others(found)):
+        console.print(table)
+    console.print(f"{time.monotonic() - began:.0f} s. " + (f"Not held: {', '.join(broken)}." if broken else "Everything held."))
+    if options.json:
+        options.json.write_text(json.dumps({"commit": commit(), "not_held": broken} | found, indent=2))
+    return 1 if broken else 0
+
+
+def read_options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schedules", type=int, default=20_000)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
+    parser.add_argument("--inputs", type=int, default=500, help="of each kind of fuzzing")
+    parser.add_argument("--kill-calls", type=int, default=300, help="calls while processes are killed")
+    parser.add_argument("--load-calls", type=int, default=500, help="calls of the load")
+    parser.add_argument("--json", type=Path, help="write the numbers to this file")
+    return parser.parse_args()
+
+
+def promises(found: dict[str, Numbers]) -> Table:
+    """Each promise, how many schedules broke it, and the planted bug that breaks it most easily."""
+    schedules = found["schedules"]
+    seeds = f"seeds {schedules['first_seed']:,} to {schedules['first_seed'] + schedules['schedules'] - 1:,}"
+    table = Table("promise", "violations", "seen to fail", title=f"{schedules['schedules']:,} schedules, {seeds}, "
+        f"{schedules['outward_calls']:,} outward calls")  # fmt: skip
+    violations = Counter(name for each in schedules["failed"].values() for name in each)
+    for name, sentence in PROMISES.items():
+        seen = [each["schedules"] for each in found["plants"].values() if name in each["seen_by"]]
+        table.add_row(sentence, str(violations[name]), f"after {min(seen):,} schedules" if seen else "never")
+    return table
+
+
+def others(found: dict[str, Numbers]) -> list[Table]:
+    return []
+
+
+def commit() -> str:
+    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    return f"commit {asked.stdout.strip()}" if asked.returncode == 0 else "no commit"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
