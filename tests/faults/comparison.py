@@ -1,6 +1,7 @@
 """Comparisons of the in-memory services with moto: the same steps on both, and equal answers."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,7 +17,7 @@ def answer_of(step: Callable[[], Any]) -> Any:
         found = step()
         return list(found) if isinstance(found, Iterator) else found
     except ClientError as error:
-        return "error", error.operation_name and error.response["Error"]["Code"]
+        return "error", error.response["Error"]["Code"]
     except (BotoCoreError, LeaseError, StorageError) as error:
         return "error", str(error)
 
@@ -24,6 +25,6 @@ def answer_of(step: Callable[[], Any]) -> Any:
 def assert_same(ours: Any, theirs: Any, steps: list[tuple[str, Step]]) -> None:
     """Do all steps on both sides. The message of a failure names the step and those before it."""
     for number, (text, step) in enumerate(steps):
-        found, expected = (answer_of(lambda side=side: step(side)) for side in (ours, theirs))
+        found, expected = (answer_of(partial(step, side)) for side in (ours, theirs))
         before = "\n".join(text for text, _ in steps[max(0, number - 12) : number])
         assert found == expected, f"step {number}: {text}\nours: {found}\nmoto: {expected}\nbefore:\n{before}"

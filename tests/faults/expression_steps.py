@@ -80,7 +80,9 @@ class ExpressionSteps:
     def _condition(self, depth: int) -> str:
         if depth == 0:
             return self._test()
-        form = self._random.choice(("{}", "{} AND {}", "{} OR {}", "NOT ({} AND {})", "({} OR {}) AND {}", "{} OR NOT ({} OR {})"))
+        form = self._random.choice(
+            ("{}", "{} AND {}", "{} OR {}", "NOT ({} AND {})", "({} OR {}) AND {}", "{} OR NOT ({} OR {})")
+        )
         return form.format(*(self._condition(depth - 1) for _ in range(form.count("{}"))))
 
     def _test(self) -> str:
