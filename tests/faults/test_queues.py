@@ -1,6 +1,5 @@
 """The in-memory SQS and SNS behave as moto's."""
 
-from datetime import datetime, timedelta, timezone
 from random import Random
 from typing import Any
 
@@ -13,6 +12,8 @@ from tests.faults.queue_steps import ATTRIBUTES, FILTERS, QueueSide, QueueSteps,
 from tests.faults.services.client import Client
 from tests.faults.services.sns import Sns
 from tests.faults.services.sqs import Sqs
+
+DAY = 86400
 
 
 class Clock:
@@ -60,3 +61,111 @@ def test_messages_come_go_and_come_back_at_the_same_times(
     for step in QueueSteps(seed).make(200):
         assert_same(ours, theirs, [step])
         clock.now += random.choice((0.5, 0.5, 0.5, 5.5, 31.25, 31.25, 950.25))
+
+
+BATCH = [{"Id": str(number), "MessageBody": "x"} for number in range(11)]
+EMPTY = {"event": {"DataType": "String", "StringValue": ""}}
+WRONG: dict[str, tuple[str, dict[str, Any]]] = {
+    "an unknown queue": ("send_message", {"QueueUrl": "Nothing", "MessageBody": "x"}),
+    "a receipt from an unknown queue": ("receive_message", {"QueueUrl": "Nothing"}),
+    "a message of more than 1 MiB": ("send_message", {"MessageBody": "x" * ((1 << 20) + 1)}),
+    "a message of 1 MiB": ("send_message", {"MessageBody": "x" * (1 << 20)}),
+    "a batch of nothing": ("send_message_batch", {"Entries": []}),
+    "a batch of eleven": ("send_message_batch", {"Entries": BATCH}),
+    "a batch with an id twice": ("send_message_batch", {"Entries": [*BATCH[:2], BATCH[0]]}),
+    "a batch of more than 1 MiB": (
+        "send_message_batch", {"Entries": [{"Id": str(number), "MessageBody": "x" * (600 << 10)} for number in (1, 2)]},
+    ),
+    "a deletion by no handle": ("delete_message", {"ReceiptHandle": "no handle"}),
+    "a time-out by no handle": ("change_message_visibility", {"ReceiptHandle": "no handle", "VisibilityTimeout": 0}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("operation", "parameters"), WRONG.values(), ids=WRONG)
+def test_wrong_requests_are_answered_with_the_same_error(
+    ours: QueueSide, theirs: QueueSide, operation: str, parameters: dict[str, Any]
+) -> None:
+    found, expected = (
+        answer_of(lambda s=side: _code(getattr(s.sqs, operation)(**{"QueueUrl": s.urls["All"]} | parameters)))
+        for side in (ours, theirs)
+    )
+
+    assert found == expected
+
+
+@pytest.mark.parametrize("parameters", [
+    {"TopicArn": "arn:aws:sns:us-east-1:123456789012:nothing"}, {"MessageAttributes": EMPTY},
+    {"Message": "x" * ((1 << 20) + 1)},
+], ids=["topic", "attribute", "size"])  # fmt: skip
+def test_wrong_publications_are_answered_with_the_same_error(
+    ours: QueueSide, theirs: QueueSide, parameters: dict[str, Any]
+) -> None:
+    found, expected = (
+        answer_of(lambda s=side: _code(s.sns.publish(**{"TopicArn": s.topic, "Message": "x"} | parameters)))
+        for side in (ours, theirs)
+    )
+
+    assert found == expected
+
+
+def _code(answer: dict[str, Any]) -> None:
+    """Answers are compared by the messages that come; here only the errors count."""
+
+
+@pytest.mark.parametrize(("service", "operation", "parameters", "code"), [
+    ("sqs", "send_message", {"MessageBody": ""}, "InvalidParameterValue"),
+    ("sqs", "send_message", {"MessageBody": "x", "MessageAttributes": EMPTY}, "InvalidParameterValue"),
+    ("sqs", "change_message_visibility_batch", {"Entries": []}, "AWS.SimpleQueueService.EmptyBatchRequest"),
+    ("sns", "publish", {"Message": ""}, "InvalidParameter"),
+])  # fmt: skip
+def test_empty_requests_that_moto_takes_are_refused(
+    ours: QueueSide, service: str, operation: str, parameters: dict[str, Any], code: str
+) -> None:
+    """ "The minimum size is one character"; "name, type, value and the message body must not be empty or null"."""
+    target = {"QueueUrl": ours.urls["All"]} if service == "sqs" else {"TopicArn": ours.topic}
+
+    assert answer_of(lambda: getattr(getattr(ours, service), operation)(**target | parameters)) == ("error", code)
+
+
+def test_an_older_receipt_handle_deletes_nothing_and_is_no_error(ours: QueueSide, clock: Clock) -> None:
+    """moto deletes. "If you don't use the most recent receipt handle, the request succeeds, but the message might not
+    be deleted" (SQS, API reference of DeleteMessage).
+    """
+    ours.send("Work", 1, MessageBody="x")
+    ours.receive("Work")
+    old = ours.handles["Work", "x"]
+    clock.now += 31
+    ours.receive("Work")
+
+    ours.sqs.delete_message(QueueUrl=ours.urls["Work"], ReceiptHandle=old)
+    assert ours.counts("Work")["ApproximateNumberOfMessagesNotVisible"] == "1"
+    ours.delete("Work", "x")
+    assert set(ours.counts("Work").values()) == {"0"}
+
+
+def test_the_age_of_a_dead_letter_counts_from_its_first_sending(ours: QueueSide, clock: Clock) -> None:
+    """moto never deletes old messages. "The expiration of a message is always based on its original enqueue timestamp.
+    When a message is moved to a dead-letter queue, the enqueue timestamp is unchanged" (SQS, Developer Guide).
+    """
+    ours.send("Work", 1, MessageBody="x")
+    for _ in range(4):
+        clock.now += DAY * 0.9
+        ours.receive("Work")
+
+    assert ours.counts("Dead")["ApproximateNumberOfMessages"] == "1"
+    clock.now += DAY * 0.5
+    assert ours.receive("Dead") == []
+    assert set(ours.counts("Dead").values()) == {"0"}
+
+
+def test_a_time_out_that_is_over_cannot_be_changed(ours: QueueSide, clock: Clock) -> None:
+    """moto hides the message again. AWS has the error MessageNotInflight for it; here it stays visible."""
+    ours.send("Work", 1, MessageBody="x")
+    ours.receive("Work")
+    clock.now += 31
+
+    ours.sqs.change_message_visibility(
+        QueueUrl=ours.urls["Work"], ReceiptHandle=ours.handles["Work", "x"], VisibilityTimeout=100
+    )
+
+    assert ours.counts("Work")["ApproximateNumberOfMessages"] == "1"
