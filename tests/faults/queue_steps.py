@@ -126,8 +126,7 @@ class QueueSteps:
         return f"hide {queue} {seconds} {together=}", lambda side: side.hide(queue, seconds, together=together)
 
     def _count(self) -> tuple[str, Step]:
-        queue = self._one(QUEUES)
-        return f"count {queue}", lambda side: side.counts(queue)
+        return "count", lambda side: [side.counts(queue) for queue in ATTRIBUTES]
 
     def _message(self, name: str) -> dict[str, Any]:
         self._number += 1

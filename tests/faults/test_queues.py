@@ -95,8 +95,8 @@ def test_wrong_requests_are_answered_with_the_same_error(
 
 @pytest.mark.parametrize("parameters", [
     {"TopicArn": "arn:aws:sns:us-east-1:123456789012:nothing"}, {"MessageAttributes": EMPTY},
-    {"Message": "x" * ((1 << 20) + 1)},
-], ids=["topic", "attribute", "size"])  # fmt: skip
+    {"Message": "x" * (256 << 10)}, {"Message": "x" * ((256 << 10) + 1)},
+], ids=["topic", "attribute", "256 KiB", "more"])  # fmt: skip
 def test_wrong_publications_are_answered_with_the_same_error(
     ours: QueueSide, theirs: QueueSide, parameters: dict[str, Any]
 ) -> None:
@@ -128,8 +128,8 @@ def test_empty_requests_that_moto_takes_are_refused(
 
 
 def test_an_older_receipt_handle_deletes_nothing_and_is_no_error(ours: QueueSide, clock: Clock) -> None:
-    """moto deletes. "If you don't use the most recent receipt handle, the request succeeds, but the message might not
-    be deleted" (SQS, API reference of DeleteMessage).
+    """moto deletes. "You must provide the most recently received ReceiptHandle for the message (otherwise, the request
+    succeeds, but the message will not be deleted)" (SQS, API reference of DeleteMessage).
     """
     ours.send("Work", 1, MessageBody="x")
     ours.receive("Work")
@@ -159,7 +159,7 @@ def test_the_age_of_a_dead_letter_counts_from_its_first_sending(ours: QueueSide,
 
 
 def test_a_time_out_that_is_over_cannot_be_changed(ours: QueueSide, clock: Clock) -> None:
-    """moto hides the message again. AWS has the error MessageNotInflight for it; here it stays visible."""
+    """moto hides the message again. For AWS, "the specified message isn't in flight"; here it stays visible."""
     ours.send("Work", 1, MessageBody="x")
     ours.receive("Work")
     clock.now += 31

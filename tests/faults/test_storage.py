@@ -59,10 +59,10 @@ def test_all_code_that_uses_the_bucket_works_the_same(
 
 
 def test_deletions_and_delete_markers_are_as_aws_describes_them(ours: BucketSide) -> None:
-    """moto differs here: it makes no delete marker for an absent key, and answers NoSuchVersion for reads of one.
+    """moto makes no delete marker for an absent key, and answers NoSuchVersion for a read of one.
 
-    "If a simple DELETE names a key that does not exist, S3 creates a delete marker"; "if the specified version is a
-    delete marker, the response returns a 405 Method Not Allowed error" (API reference of DeleteObject and GetObject).
+    "If bucket versioning is enabled, the operation inserts a delete marker"; "if the specified version in the request
+    is a delete marker, the response returns a 405 Method Not Allowed error" (S3, DeleteObject and GetObject).
     """
     ours.call("delete_object", Key="staging/a")
     ours.look()
@@ -83,7 +83,7 @@ def test_metadata_is_ascii(ours: BucketSide, theirs: BucketSide) -> None:
 
 @pytest.mark.parametrize("size", [2047, 2048])
 def test_metadata_has_at_most_2048_bytes(ours: BucketSide, size: int) -> None:
-    """moto counts no names. "The sum of the number of bytes in the UTF-8 encoding of each key and value"."""
+    """moto takes more. "User metadata size is limited to 2k bytes for the total length of all values and keys"."""
     answer = ours.call("put_object", Key="k", Body=b"", Metadata={"a": "x" * size})
 
     assert (answer == ("MetadataTooLarge", "PutObject")) is (size == 2048)
@@ -91,7 +91,7 @@ def test_metadata_has_at_most_2048_bytes(ours: BucketSide, size: int) -> None:
 
 @pytest.mark.parametrize("key", ["k" * 1024, "k" * 1025, "é" * 512, "é" * 513])
 def test_a_key_has_at_most_1024_bytes(ours: BucketSide, key: str) -> None:
-    """moto takes longer ones. "The key name is a sequence of Unicode characters, up to 1,024 bytes long" in UTF-8."""
+    """moto takes longer ones. "A sequence of Unicode characters whose UTF-8 encoding is at most 1024 bytes long"."""
     answer = ours.call("put_object", Key=key, Body=b"")
 
     assert (answer == ("KeyTooLongError", "PutObject")) is (len(key.encode()) > 1024)
@@ -111,8 +111,8 @@ def day(number: float) -> datetime:
 
 
 def test_lifecycle_rules_hide_tagged_staged_bodies_at_midnight_and_delete_their_versions_later(clock: Clock) -> None:
-    """moto has no lifecycle. "S3 adds the days of the rule to the object's creation time and rounds the result up to
-    the next day midnight UTC"; an object with versions gets a delete marker, and a marker that is alone goes.
+    """moto has no lifecycle. Days are rounded up to the next midnight in UTC. A rule hides an object that has versions
+    behind a delete marker; the version goes 30 days later, and then the marker, which is alone.
     """
     s3 = S3(clock.seconds, "calls")
     for key, tag in (("staging/a", "archived=true"), ("staging/b", ""), ("12025550101/c", "archived=true")):
