@@ -22,9 +22,12 @@ def answer_of(step: Callable[[], Any]) -> Any:
         return "error", str(error)
 
 
-def assert_same(ours: Any, theirs: Any, steps: list[tuple[str, Step]]) -> None:
-    """Do all steps on both sides. The message of a failure names the step and those before it."""
+def assert_same(
+    ours: Any, theirs: Any, steps: list[tuple[str, Step]], then: Callable[[], None] = lambda: None
+) -> None:  # fmt: skip
+    """Do all steps on both sides, and `then` after each. A failure names the step and those before it."""
     for number, (text, step) in enumerate(steps):
         found, expected = (answer_of(partial(step, side)) for side in (ours, theirs))
         before = "\n".join(text for text, _ in steps[max(0, number - 12) : number])
         assert found == expected, f"step {number}: {text}\nours: {found}\nmoto: {expected}\nbefore:\n{before}"
+        then()

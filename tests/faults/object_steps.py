@@ -106,7 +106,7 @@ class ObjectSteps:
             "read": lambda side: side.bucket.read(key),
             "download": lambda side: _downloaded(side.bucket, key),
             "exists": lambda side: side.bucket.exists(key),
-            "tag_archived": lambda side: side.bucket.tag_archived(key),
+            "tag_archived": lambda side: _tags_after_archiving(side, key),
             "is_archived": lambda side: side.bucket.is_archived(key),
             f"pages {prefix}": lambda side: side.readable(list(side.bucket.pages(prefix, key))),
             f"versions {prefix}": lambda side: _versions(side, prefix),
@@ -167,6 +167,11 @@ def _numbered(step: Step, side: BucketSide) -> Any:
         return step(side)
     finally:
         side.look()
+
+
+def _tags_after_archiving(side: BucketSide, key: str) -> Any:
+    side.bucket.tag_archived(key)
+    return side.call("get_object_tagging", Key=key) if side.bucket.exists(key) else None
 
 
 def _downloaded(bucket: Bucket, key: str) -> Any:

@@ -58,9 +58,10 @@ def test_messages_come_go_and_come_back_at_the_same_times(
 ) -> None:
     random = Random(seed)
 
-    for step in QueueSteps(seed).make(200):
-        assert_same(ours, theirs, [step])
-        clock.now += random.choice((0.5, 0.5, 0.5, 5.5, 31.25, 31.25, 950.25))
+    def wait() -> None:
+        clock.now += random.choice((0.5, 0.5, 4.75, 9.75, 29.75, 31.25, 850.25))
+
+    assert_same(ours, theirs, QueueSteps(seed).make(200), then=wait)
 
 
 BATCH = [{"Id": str(number), "MessageBody": "x"} for number in range(11)]
@@ -154,8 +155,8 @@ def test_the_age_of_a_dead_letter_counts_from_its_first_sending(ours: QueueSide,
 
     assert ours.counts("Dead")["ApproximateNumberOfMessages"] == "1"
     clock.now += DAY * 0.5
-    assert ours.receive("Dead") == []
     assert set(ours.counts("Dead").values()) == {"0"}
+    assert ours.receive("Dead") == []
 
 
 def test_a_time_out_that_is_over_cannot_be_changed(ours: QueueSide, clock: Clock) -> None:
