@@ -119,7 +119,7 @@ class HiddenMessages:
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
-        self._received: dict[str, dict[str, Any]] = {}
+        self._received: dict[str, dict[str, Any]] = {}  # by receipt handle: copies of a message have the same MessageId
 
     @property
     def all(self) -> list[dict[str, Any]]:
@@ -138,13 +138,13 @@ class HiddenMessages:
                     WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
                 )  # fmt: skip
                 known = len(self._received)
-                self._received |= {each["MessageId"]: each for each in answer.get("Messages", [])}
+                self._received |= {each["ReceiptHandle"]: each for each in answer.get("Messages", [])}
             empty_answers = 0 if len(self._received) > known else empty_answers + 1
         return empty_answers >= 2
 
     def delete(self, message: dict[str, Any]) -> None:
         self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-        del self._received[message["MessageId"]]
+        del self._received[message["ReceiptHandle"]]
 
     def release(self) -> None:
         """SQS answers for each message separately: it refuses one that is no longer hidden, which is no error."""

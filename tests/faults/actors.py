@@ -1,6 +1,5 @@
 """Who acts on the stack: ElevenLabs, which sends webhooks, and operators, who run the real commands."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -8,17 +7,16 @@ from types import SimpleNamespace
 from typing import Any
 
 from scripts.operations.dead_letters import QUEUES, DeadLetterQueue
-from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.journal import Journal
+from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.reading import Subject
-from scripts.operations.replay import hand_on, plan_bodies
 from scripts.operations.replay import Run as Replay
+from scripts.operations.replay import hand_on, plan_bodies
 from scripts.operations.selection import Chosen
 from scripts.operations.stack import Stack
 from scripts.operations.view import View
 from shared.caller import found_by
 from shared.signature import signed_headers
-from tests.conftest import forget
 from tests.faults.lambdas import Lambda
 from tests.faults.scheduler import Process
 from tests.faults.story import SECRET, Act, Body
@@ -41,8 +39,12 @@ class Sender:
         """Send a body, and again after an answer that can be repeated, or one that got lost."""
         now = int(self._world.scheduler.now)
         headers = signed_headers(body.content, SECRET, str(now), is_test=False)
-        self._world.note("elevenlabs", f"sends {body.kind} {body.conversation_id} {body.delivery_id[:8]}, attempt {attempt + 1}")
-        self._functions.post(f"ingest/{body.delivery_id[:8]}", body.content, headers, partial(self._answered, body, attempt))
+        self._world.note(
+            "elevenlabs", f"sends {body.kind} {body.conversation_id} {body.delivery_id[:8]}, attempt {attempt + 1}"
+        )
+        self._functions.post(
+            f"ingest/{body.delivery_id[:8]}", body.content, headers, partial(self._answered, body, attempt)
+        )
 
     def _answered(self, body: Body, attempt: int, answer: dict[str, Any]) -> None:
         status = answer["statusCode"]
@@ -59,8 +61,8 @@ class Sender:
 class Operators:
     """Operators, who run the commands' own code. A command may fail, or be interrupted; then it is run again."""
 
-    def __init__(self, world: World, outputs: dict[str, str], functions: Lambda) -> None:
-        self._world, self._outputs, self._functions = world, outputs, functions
+    def __init__(self, world: World, outputs: dict[str, str], functions: Lambda, environment: dict[str, str]) -> None:
+        self._world, self._outputs, self._functions, self._environment = world, outputs, functions, environment
         self._number = 0
         self.begun: set[str] = set()  # erasures, by number or id
         self.erased: dict[str, float] = {}  # those that were completed, and when they began
@@ -98,8 +100,8 @@ class Operators:
         journal = Journal(view.stack)
         journal.begin(subject)
         if run.erase(found, None).is_complete:
-            self.erased[name] = subject.at.timestamp()
             journal.end(subject)
+            self.erased[name] = subject.at.timestamp()
 
     def _redrive(self, view: View) -> None:
         """`ops dlq redrive`, as the runbook says: what is no poison message."""
@@ -115,9 +117,12 @@ class Operators:
         Replay(view, ["2026-03-01"], plan.work).send_all(hand_on(view, force=False), per_second=1000)
 
     def _switch_gzip(self, _: View) -> None:
-        """A deployment with another parameter: new execution environments read it."""
-        os.environ["GZIP_JSON"] = "true" if os.environ["GZIP_JSON"] == "false" else "false"
-        forget()
+        """A deployment with another parameter."""
+        self._environment["GZIP_JSON"] = "true" if self._environment["GZIP_JSON"] == "false" else "false"
+        self._functions.start(self._environment)
+
+    def redrive(self) -> None:
+        self.run("redrive", self._redrive)
 
     def finish_erasures(self) -> None:
         """Run the erasures again that were interrupted, or that said that something is left."""

@@ -12,9 +12,10 @@ from tests.faults.scheduler import Process
 # What happens to a call: nothing is done (`before`), or all of it and only the answer is lost (`after`); the service
 # answers with an error, before or after the effect; it asks to wait; it refuses; a body breaks off; the answer is late.
 KINDS = {
-    "before": 3, "after": 4, "error_before": 2, "error_after": 2, "throttled": 2, "denied": 1, "broken_off": 2, "late": 3,
+    "before": 3, "after": 4, "error_before": 2, "error_after": 2, "throttled": 2, "denied": 1, "broken_off": 2,
+    "late": 3,
 }  # fmt: skip
-LATE = (5, 30, 90, 170, 400)  # seconds
+LATE = (1, 5, 5, 30, 30, 90, 170, 400)  # seconds
 OPERATIONS = {
     "s3": ("", "put_object", "get_object", "put_object_tagging"), "sqs": ("", "send_message"), "sns": ("",),
     "dynamodb": ("", "update_item", "get_item", "query"), "secretsmanager": ("",),
@@ -45,14 +46,20 @@ class Faults:
     `spared` are the faults, by process and number of the call, that are left out to make a trace smaller.
     """
 
-    def __init__(self, random: Random, begin: float, end: float, spared: frozenset[tuple[str, int]] = frozenset()) -> None:
+    def __init__(
+        self, random: Random, begin: float, end: float, spared: frozenset[tuple[str, int]] = frozenset()
+    ) -> None:
         self.begin, self.end, self.spared = begin, end, spared
         self.rate = random.choice((0, 0.01, 0.03, 0.08, 0.2))
+        self.stalls = random.choice((0, 0, 0, 0.05, 0.2))  # how often a call is late and nothing else
         self.deaths = random.choice((0, 0, 0.05, 0.15, 0.35))
         self.doubles = random.choice((0, 0.05, 0.3))
         self.lost_deliveries = random.choice((0, 0, 0.1))
         self.outages = [self._outage(random) for _ in range(random.choice((0, 0, 1, 1, 2)))]
-        self._kinds, self._weights = list(KINDS), list(KINDS.values())
+        self._kinds = list(KINDS)
+        self._weights = [
+            weight * random.choice((0.01, 1, 1, 5)) for weight in KINDS.values()
+        ]  # each schedule has its own
         self.injected: list[tuple[str, int]] = []
 
     def _outage(self, random: Random) -> Outage:
@@ -74,6 +81,8 @@ class Faults:
         kind = None
         if number < self.rate:
             kind = process.random.choices(self._kinds, self._weights)[0]
+        elif number > 1 - self.stalls:
+            kind = "late"
         for each in self.outages:
             if each.service == service and each.operation in ("", operation) and each.begin <= now < each.end:
                 kind = each.kind
@@ -91,7 +100,7 @@ def seconds_of(kind: str | None, random: Random, read_timeout: float) -> float:
 
 
 def fail_aws(kind: str, service: str, operation: str, effect: Callable[[], Any]) -> Any:
-    """Do what the fault leaves of a call to AWS, and raise what boto3 raises; `late` and reads that broke off return."""
+    """Do what the fault leaves of a call to AWS, and raise what boto3 raises. An answer that is late returns."""
     if kind in ("after", "error_after", "late", "broken_off"):
         answer = effect()
     if kind == "late":

@@ -1,11 +1,12 @@
 """Lambda: invocations of the real handlers, from HTTP, from queues by event source mappings, and every hour."""
 
 import base64
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import archiver.handler
@@ -13,10 +14,12 @@ import ingest.handler
 import memory_writer.handler
 import reconciler.handler
 from scripts.deploy.parameters import read_constants
-from tests.faults.scheduler import Crash, Process
+from tests.conftest import forget
+from tests.faults.scheduler import Crash, Fibre, Process
 from tests.faults.world import World
 
 CONSTANTS = {name: int(value) for name, value in read_constants(Path("template.yaml")).items()}
+MOST_COPIES = 10  # messages in a queue, beyond which SQS doubles none
 LOST = {"statusCode": 502, "body": ""}  # what API Gateway answers for a function that died or ran out of time
 
 
@@ -26,9 +29,14 @@ class Source:
 
     queue: str
     function: str
-    handler: Callable[[dict[str, Any], Any], Any]
+    module: ModuleType
     seconds: int
-    environment: dict[str, str]
+    dlq: str
+
+    @property
+    def handler(self) -> Callable[[dict[str, Any], Any], Any]:
+        handle: Callable[[dict[str, Any], Any], Any] = self.module.lambda_handler
+        return handle
 
 
 class Lambda:
@@ -38,14 +46,22 @@ class Lambda:
         self._world, self._concurrency = world, concurrency
         archive, memory, audio = (CONSTANTS[f"{name}TimeoutSeconds"] for name in ("Archive", "Memory", "Audio"))
         self.sources = [
-            Source(urls["ArchiveQueueUrl"], "archiver", archiver.handler.lambda_handler, archive, "ArchiveDlqUrl"),
-            Source(urls["MemoryQueueUrl"], "memory", memory_writer.handler.lambda_handler, memory, "MemoryDlqUrl"),
-            Source(urls["AudioQueueUrl"], "audio", reconciler.handler.lambda_handler, audio, "AudioDlqUrl"),
+            Source(urls["ArchiveQueueUrl"], "archiver", archiver.handler, archive, urls["ArchiveDlqUrl"]),
+            Source(urls["MemoryQueueUrl"], "memory", memory_writer.handler, memory, urls["MemoryDlqUrl"]),
+            Source(urls["AudioQueueUrl"], "audio", reconciler.handler, audio, urls["AudioDlqUrl"]),
         ]
         self._at_work = dict.fromkeys((each.queue for each in self.sources), 0)
         self._polls_at = dict.fromkeys(self._at_work, float("inf"))
         self._names: dict[str, int] = {}
         world.after_call = lambda service: self.poll_all() if service in ("sqs", "sns") else None
+
+    def start(self, environment: dict[str, str]) -> None:
+        """New execution environments: each function reads its settings, which differ by the queue for its failures."""
+        forget()
+        os.environ.update(environment)
+        for source in self.sources:
+            os.environ["DLQ_URL"] = source.dlq
+            source.module.settings()
 
     # Invocations
 
@@ -57,7 +73,12 @@ class Lambda:
         number = self._names[name] = self._names.get(name, 0) + 1
         process = self._world.process(f"{name}#{number}", seconds)
         fibre = self._world.scheduler.start(process, partial(self._run, process, handler, event))
-        fibre.then.append(lambda: then(fibre.result if fibre.error is None else None))
+        fibre.then.append(partial(self._ended, process, fibre, then))
+
+    def _ended(self, process: Process, fibre: Fibre, then: Callable[[Any], None]) -> None:
+        if fibre.error:
+            self._world.note(process, f"ends with {type(fibre.error).__name__}: {fibre.error}")
+        then(fibre.result if fibre.error is None else None)
 
     def _run(self, process: Process, handler: Callable[[dict[str, Any], Any], Any], event: dict[str, Any]) -> Any:
         clock = self._world.scheduler
@@ -100,15 +121,18 @@ class Lambda:
         self._poll(source)
 
     def _receive(self, source: Source) -> bool:
-        answer = self._world.sqs.call("receive_message", {
-            "QueueUrl": source.queue, "MaxNumberOfMessages": 1, "AttributeNames": ["All"], "MessageAttributeNames": ["All"],
-        })  # fmt: skip
+        asked = {"QueueUrl": source.queue, "AttributeNames": ["All"], "MessageAttributeNames": ["All"]}
+        answer = self._world.sqs.call("receive_message", asked)
         for message in answer.get("Messages", []):
-            if self._world.random.random() < self._world.faults.doubles and self._world.is_faulty:
+            if self._world.random.random() < self._world.faults.doubles and self._may_double(source):
                 self._world.sqs.duplicate(source.queue, message)
             self._at_work[source.queue] += 1
             self._invoke_for(source, message)
         return bool(answer.get("Messages"))
+
+    def _may_double(self, source: Source) -> bool:
+        """Copies are not copied without end."""
+        return self._world.is_faulty and len(self._world.sqs.messages(source.queue)) < MOST_COPIES
 
     def _invoke_for(self, source: Source, message: dict[str, Any]) -> None:
         record = {
@@ -117,16 +141,28 @@ class Lambda:
             "eventSource": "aws:sqs", "eventSourceARN": "arn:aws:sqs:us-east-1:1:q", "awsRegion": "us-east-1",
         }  # fmt: skip
         self._world.note(source.function, f"receives {message['Body'][:150]}")
-        self.invoke(source.function, source.handler, {"Records": [record]}, source.seconds, partial(self._finish, source, message))
+        self.invoke(
+            source.function,
+            source.handler,
+            {"Records": [record]},
+            source.seconds,
+            partial(self._finish, source, message),
+        )
 
     def _finish(self, source: Source, message: dict[str, Any], answer: Any) -> None:
         """Delete the message if its record did not fail; the deletion may get lost."""
         self._at_work[source.queue] -= 1
         is_done = answer is not None and not answer["batchItemFailures"]
         is_lost = self._world.is_faulty and self._world.random.random() < self._world.faults.lost_deliveries
-        self._world.note(source.function, "done" if is_done else "failed", "its message is not deleted" if is_lost and is_done else None)
+        self._world.note(
+            source.function,
+            "done" if is_done else "failed",
+            "its message is not deleted" if is_lost and is_done else None,
+        )
         if is_done and not is_lost:
-            self._world.sqs.call("delete_message", {"QueueUrl": source.queue, "ReceiptHandle": message["ReceiptHandle"]})
+            self._world.sqs.call(
+                "delete_message", {"QueueUrl": source.queue, "ReceiptHandle": message["ReceiptHandle"]}
+            )
         self._poll(source)
 
     # Every hour

@@ -1,6 +1,7 @@
 """Bugs to plant: each breaks one rule of the protocol, so that the oracles are seen to fail."""
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ import memory_writer.ledger
 import memory_writer.remember
 import reconciler.audio
 import reconciler.calls
+import reconciler.handler
 import reconciler.sweep
 import scripts.operations.erasure.protocol
 import shared.batch
@@ -69,15 +71,15 @@ def accepts_unqueued() -> Iterator[tuple[Any, str, Any]]:
 
 @bug("The archiver writes the JSON in its own form.", "nothing_lost")
 def rewrites_json() -> Iterator[tuple[Any, str, Any]]:
-    import json
-
     original = shared.parts.restore
     yield archiver.archive, "restore", lambda part: json.dumps(json.loads(original(part)), indent=2).encode()
 
 
 @bug("The version that is written last wins, not the newest one.", "nothing_lost", "record_agrees")
 def last_wins() -> Iterator[tuple[Any, str, Any]]:
-    def put(self: Any, key: str, body: Any, content_type: str, metadata: Any, *, force: bool = False, compress: bool = False) -> str:
+    def put(
+        self: Any, key: str, body: Any, content_type: str, metadata: Any, *, force: bool = False, compress: bool = False
+    ) -> str:
         self._put(key, body, content_type, metadata, {"Tagging": "tier=archive"})
         return "written"
 
@@ -100,7 +102,13 @@ def forgets_tags() -> Iterator[tuple[Any, str, Any]]:
     yield shared.bucket.Bucket, "tag_archived", lambda self, key: None
 
 
-@bug("The archiver acknowledges messages that failed, and does not announce their calls.", "announced", "remembered_once", "nothing_lost", "record_agrees")
+@bug(
+    "The archiver acknowledges messages that failed, and does not announce their calls.",
+    "announced",
+    "remembered_once",
+    "nothing_lost",
+    "record_agrees",
+)
 def swallows_failures() -> Iterator[tuple[Any, str, Any]]:
     original = archiver.handler.announce
 
@@ -116,7 +124,12 @@ def forgets_parked() -> Iterator[tuple[Any, str, Any]]:
     yield archiver.recordings.Recordings, "put_parked", lambda self, call: call
 
 
-@bug("The note about a parked recording is removed before the recording is written.", "recordings_kept", "tagged", "record_agrees")
+@bug(
+    "The note about a parked recording is removed before the recording is written.",
+    "recordings_kept",
+    "tagged",
+    "record_agrees",
+)
 def unparks_first() -> Iterator[tuple[Any, str, Any]]:
     original = archiver.recordings.Recordings.finish
 
@@ -178,8 +191,6 @@ def sweeps_too_far() -> Iterator[tuple[Any, str, Any]]:
         bookmarks.write("swept", f"staging/{now - timedelta(hours=1):%Y/%m/%d/%H}/")
         return original(bucket, staging, bookmarks, unnamed, now, has_time)
 
-    import reconciler.handler
-
     yield reconciler.handler, "sweep", sweep
 
 
@@ -190,8 +201,6 @@ def counts_early() -> Iterator[tuple[Any, str, Any]]:
 
 @bug("Recordings are never fetched.", "complete")
 def fetches_no_audio() -> Iterator[tuple[Any, str, Any]]:
-    import reconciler.handler
-
     yield reconciler.handler, "fetch_audio", lambda *_: "AudioNotNeeded"
 
 

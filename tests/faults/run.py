@@ -31,7 +31,9 @@ def read_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, help="print the smallest trace of this schedule")
     parser.add_argument("--plant", default="", choices=["", *PLANTED], help="with this bug planted", metavar="BUG")
-    parser.add_argument("--plants", action="store_true", help="plant each bug, and count the schedules until it is seen")
+    parser.add_argument(
+        "--plants", action="store_true", help="plant each bug, and count the schedules until it is seen"
+    )
     parser.add_argument("--schedules", type=int, default=20_000)
     parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--json", type=Path, help="write the numbers to this file")
@@ -42,7 +44,7 @@ def show(result: Result, plant: str) -> int:
     """Print a trace, and what is wrong at its end."""
     if plant:
         console.print(f"Planted: {PLANTED[plant].sentence}")
-    print("\n".join(result.trace))
+    console.print("\n".join(result.trace), soft_wrap=True, markup=False)
     for oracle, found in result.violations.items():
         console.print(f"{oracle}: {found}\n  violates: {sentence(oracle)}", soft_wrap=True)
     if not result.violations:
@@ -87,7 +89,9 @@ def show_plants() -> int:
         found = first_failing(name, PLANT_MOST)
         missed += found is None
         seen = ", ".join(found[1].violations) if found else "nothing"
-        table.add_row(planted.sentence, str(found[0] if found else PLANT_MOST), seen, str(found[1].seed if found else "-"))
+        table.add_row(
+            planted.sentence, str(found[0] if found else PLANT_MOST), seen, str(found[1].seed if found else "-")
+        )
     console.print(table)
     return 1 if missed else 0
 

@@ -1,4 +1,4 @@
-"""Fibres on a virtual clock: one thread runs one fibre at a time, in the order of the events, so that a seed gives one schedule."""
+"""Fibres on a virtual clock. One thread runs one fibre at a time, in the order of events: a seed gives one schedule."""
 
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush

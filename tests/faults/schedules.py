@@ -10,6 +10,7 @@ from tests.faults.planted import PLANTED
 from tests.faults.simulation import Simulation
 from tests.faults.story import Act, Body
 
+Spared = frozenset[tuple[str, int]]  # faults, by process and number of its call
 CHUNK = 50  # schedules that a worker takes at once
 
 
@@ -26,8 +27,8 @@ class Result:
 
 
 def run(
-    seed: int, plant: str = "", left_out: frozenset[int] = frozenset(), spared: frozenset[tuple[str, int]] = frozenset(),
-    *, traced: bool = False,
+    seed: int, plant: str = "", left_out: frozenset[int] = frozenset(), spared: Spared = frozenset(), *,
+    traced: bool = False,
 ) -> Result:  # fmt: skip
     """One schedule; with a planted bug if it is named."""
     trace: list[str] = []
@@ -46,7 +47,7 @@ def smallest(seed: int, plant: str = "") -> Result:
         return run(seed, plant, traced=True)
     oracle = next(iter(whole.violations))
     left_out: frozenset[int] = frozenset()
-    spared: frozenset[tuple[str, int]] = frozenset()
+    spared: Spared = frozenset()
     for number in range(len(whole.parts)):
         if oracle in run(seed, plant, left_out | {number}).violations:
             left_out |= {number}

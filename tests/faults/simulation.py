@@ -1,20 +1,15 @@
-"""One schedule from beginning to rest: a story, told under faults; then the faults stop, hours pass, and the oracles look."""
+"""One schedule from beginning to rest: a story under faults. Then the faults stop, hours pass, and oracles look."""
 
-import os
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import partial
 from random import Random
 from typing import Any
 
-import archiver.handler
-import memory_writer.handler
-import reconciler.handler
 from tests.conftest import environment
 from tests.faults.actors import Operators, Sender
 from tests.faults.faults import Faults
+from tests.faults.hosts import ELEVENLABS, MEM0
 from tests.faults.lambdas import CONSTANTS, Lambda
-from tests.faults.story import SECRET, Act, Body, Conversation, Story, make_story
+from tests.faults.story import SECRET, Act, Body, Conversation, make_story
 from tests.faults.world import BEGIN, EndlessError, World
 
 CHAOS = 2 * 3600.0  # seconds with faults
@@ -24,38 +19,39 @@ TABLE, BUCKET = "conversations", "archive"
 DAYS = 86400
 
 
-@dataclass
-class Run:
-    """What came of a schedule."""
-
-    seed: str
-    calls: int
-    violations: dict[str, str]  # by oracle: what it found
-    injected: list[tuple[str, int]]
-    story: Story
-    trace: list[str] = field(default_factory=list)
-
-
 class Simulation:
     """A schedule's stack and actors, which the oracles look at."""
 
-    def __init__(self, seed: str, left_out: frozenset[int], spared: frozenset[tuple[str, int]], trace: list[str] | None) -> None:
+    def __init__(
+        self, seed: str, left_out: frozenset[int], spared: frozenset[tuple[str, int]], trace: list[str] | None
+    ) -> None:
         self.story = make_story(Random(f"{seed}/story"), BEGIN, CHAOS)
         self._parts = [part for number, part in enumerate(self.story.parts) if number not in left_out]
         self.world = World(seed, lambda random: Faults(random, BEGIN, BEGIN + CHAOS, spared), trace)
         self.outputs = self._create()
+        self.environment = environment(self.outputs | {"Announcements": ""}) | ENVIRONMENT
+        self.environment["ELEVENLABS_SECRET_ARN"] = "elevenlabs" if self.story.has_api_key else ""
+        self.functions = Lambda(self.world, self.outputs, self.story.concurrency)
+        self.sender = Sender(self.world, self.functions)
+        self.operators = Operators(self.world, self.outputs, self.functions, self.environment)
         self.violations: dict[str, str] = {}
 
     def _create(self) -> dict[str, str]:
         world = self.world
         world.dynamodb.create_table(
             TABLE, ("conversation_id", "item"),
-            {"by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at")},
+            {
+                "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"),
+                "by-caller": ("caller", "archived_at"),
+            },
         )  # fmt: skip
         queues = {}
         for name in ("Archive", "Memory", "Audio"):
             dead = world.sqs.create_queue(f"{name}Dlq", {"MessageRetentionPeriod": 14 * DAYS})
-            redrive = {"deadLetterTargetArn": f"arn:aws:sqs:us-east-1:1:{name}Dlq", "maxReceiveCount": CONSTANTS[f"{name}MaxReceives"]}
+            redrive = {
+                "deadLetterTargetArn": f"arn:aws:sqs:us-east-1:1:{name}Dlq",
+                "maxReceiveCount": CONSTANTS[f"{name}MaxReceives"],
+            }
             attributes = {
                 "VisibilityTimeout": CONSTANTS[f"{name}VisibilitySeconds"], "RedrivePolicy": redrive,
                 "MessageRetentionPeriod": (14 if name == "Memory" else 4) * DAYS,
@@ -63,7 +59,9 @@ class Simulation:
             }  # fmt: skip
             queues |= {f"{name}DlqUrl": dead, f"{name}QueueUrl": world.sqs.create_queue(f"{name}Queue", attributes)}
         self.announcements = world.sqs.create_queue("Announcements", {"MessageRetentionPeriod": 14 * DAYS})
-        world.sns.subscribe("calls", queues["MemoryQueueUrl"], {"event": ["transcript_archived"]}, queues["MemoryDlqUrl"])
+        world.sns.subscribe(
+            "calls", queues["MemoryQueueUrl"], {"event": ["transcript_archived"]}, queues["MemoryDlqUrl"]
+        )
         if self.story.has_api_key:
             pending = {"event": ["transcript_archived"], "audio": ["pending"]}
             world.sns.subscribe("calls", queues["AudioQueueUrl"], pending, queues["AudioDlqUrl"])
@@ -76,7 +74,7 @@ class Simulation:
 
     def run(self) -> None:
         with self.world.entered():
-            self._start_functions()
+            self.functions.start(self.environment)
             for call in self.story.conversations:
                 self.world.scheduler.at(call.began + call.seconds, partial(self._end_call, call))
             for part in self._parts:
@@ -87,13 +85,6 @@ class Simulation:
                 self._come_to_rest()
             except EndlessError:
                 self.violations["ends"] = "The schedule does not come to rest."
-
-    def _start_functions(self) -> None:
-        os.environ.update(environment(self.outputs | {"Announcements": ""}) | ENVIRONMENT)
-        os.environ["ELEVENLABS_SECRET_ARN"] = "elevenlabs" if self.story.has_api_key else ""
-        self.functions = Lambda(self.world, self.outputs, self.story.concurrency)
-        self.sender = Sender(self.world, self.functions)
-        self.operators = Operators(self.world, self.outputs, self.functions)
 
     def _end_call(self, call: Conversation) -> None:
         """ElevenLabs' API has the call from now on, as its newest version says."""
@@ -126,11 +117,16 @@ class Simulation:
                 return
             self.operators.finish_erasures()
             if self.letters():
-                self.operators.run("redrive", self.operators.redrive)
+                self.operators.redrive()
 
     def letters(self) -> list[dict[str, Any]]:
         """Messages in dead-letter queues that are no poison."""
-        return [message for name in ("Archive", "Memory", "Audio") for message in self.world.sqs.messages(self.outputs[f"{name}DlqUrl"]) if not is_poison(message)]
+        return [
+            message
+            for name in ("Archive", "Memory", "Audio")
+            for message in self.world.sqs.messages(self.outputs[f"{name}DlqUrl"])
+            if not is_poison(message)
+        ]
 
     def _is_at_rest(self) -> bool:
         queues = [self.world.sqs.messages(self.outputs[f"{name}QueueUrl"]) for name in ("Archive", "Memory", "Audio")]
@@ -143,14 +139,14 @@ def is_poison(message: dict[str, Any]) -> bool:
 
 
 OUTPUTS = {
-    "BucketName": BUCKET, "ConversationTableName": TABLE, "CallArchivedTopicArn": "calls", "WebhookSecretArn": "webhook",
-    "ErasureSecretArn": "erasure", "MemorySecretArn": "mem0", "MemoryBackend": "platform", "Mem0Host": "http://127.0.0.1:9",
-    "MemoryUnknownSeconds": str(CONSTANTS["MemoryUnknownSeconds"]), "KeepAudio": "true",
-    "ArchiveTimeoutSeconds": str(CONSTANTS["ArchiveTimeoutSeconds"]), "MemoryTimeoutSeconds": str(CONSTANTS["MemoryTimeoutSeconds"]),
+    "BucketName": BUCKET, "ConversationTableName": TABLE, "CallArchivedTopicArn": "calls",
+    "WebhookSecretArn": "webhook", "ErasureSecretArn": "erasure", "MemorySecretArn": "mem0",
+    "MemoryBackend": "platform", "Mem0Host": MEM0, "KeepAudio": "true",
+} | {
+    name: str(CONSTANTS[name]) for name in ("MemoryUnknownSeconds", "ArchiveTimeoutSeconds", "MemoryTimeoutSeconds")
 }  # fmt: skip
 SECRETS = {"webhook": SECRET, "erasure": "key-of-tombstones", "mem0": "m0-test", "elevenlabs": "xi-test"}
 ENVIRONMENT = {
-    "MEMORY_BACKEND": "platform", "MEMORY_SECRET_ARN": "mem0", "MEM0_HOST": "http://127.0.0.1:9", "MEMORY_INFERENCE": "true",
-    "ELEVENLABS_HOST": "http://127.0.0.1:8", "ALLOWED_SOURCES": "203.0.113.7",
+    "MEMORY_BACKEND": "platform", "MEMORY_SECRET_ARN": "mem0", "MEM0_HOST": MEM0, "MEMORY_INFERENCE": "true",
+    "ELEVENLABS_HOST": ELEVENLABS, "ALLOWED_SOURCES": "203.0.113.7",
 }  # fmt: skip
-Oracle = Callable[[Simulation], str | None]

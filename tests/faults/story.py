@@ -145,12 +145,13 @@ def _envelope(kind: str, at: int, data: bytes) -> bytes:
 
 
 def _acts(random: Random, conversations: list[Conversation], begin: float, seconds: float) -> list[Act]:
-    wanted = []
+    made = []
     if random.random() < 0.25:
         call = random.choice(conversations)
         subject = call.id if call.number is None or random.random() < 0.3 else call.number
-        wanted.append(("erase", subject))
+        soon = call.began + call.seconds + random.expovariate(1 / 20)  # while its webhooks are at work
+        made.append(Act(random.choice((soon, begin + random.uniform(0, seconds))), "erase", subject))
     for what, rate in (("redrive", 0.2), ("replay", 0.2), ("reconcile", 0.1), ("gzip", 0.1)):
         if random.random() < rate:
-            wanted.append((what, ""))
-    return [Act(begin + random.uniform(0, seconds), what, subject) for what, subject in wanted]
+            made.append(Act(begin + random.uniform(0, seconds), what))
+    return made

@@ -1,13 +1,14 @@
 """The world that the functions run in: virtual time, in-memory AWS and hosts, and calls that fail as the seed says."""
 
-import concurrent.futures
 import contextlib
 import datetime as real
-import random as real_random
+import logging
+import random
 import sys
 import time as real_time
 from collections.abc import Callable, Iterator
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from random import Random
 from types import ModuleType, SimpleNamespace, TracebackType
 from typing import Any, Self
@@ -17,6 +18,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from greenlet import getcurrent
 
 from scripts.embedded.elevenlabs import ElevenLabsApi
+from shared.observability import logger, metrics
 from tests.conftest import forget
 from tests.faults.faults import RETRIED, Faults, fail_aws, seconds_of
 from tests.faults.hosts import HOST_FAULTS, hosts
@@ -30,7 +32,8 @@ from tests.faults.services.sqs import Sqs
 from tests.mem0_stand_in import Mem0Api
 
 BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z
-OURS = ("ingest", "archiver", "memory_writer", "reconciler", "shared", "scripts.operations")
+OURS = ("ingest.", "archiver.", "memory_writer.", "reconciler.", "shared.", "scripts.operations.")
+MEM0_OUTCOMES = ("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "empty", "slow:2", "running:3")
 MOST_CALLS = 20_000  # of a schedule: more is a loop
 
 
@@ -50,12 +53,26 @@ class World:
         self.s3, self.dynamodb, self.sqs = S3(clock), DynamoDb(clock), Sqs(clock, Random(f"{seed}/sqs"))
         self.sns, self.secrets = Sns(clock, self.sqs), SecretsManager(clock)
         numbers = iter(range(1, 10**9))
-        self.mem0 = Mem0Api("m0-test", clock=clock, make_id=lambda: f"mem-{next(numbers)}")
+        self.mem0 = Mem0Api("m0-test", clock=clock, now=self.now, make_id=lambda: f"mem-{next(numbers)}")
         self.elevenlabs = ElevenLabsApi("xi-test")
+        self._vary()
         self.calls = 0
         self.put: dict[str, bytes] = {}  # every payload that was ever stored
         self.sent: list[str] = []  # every message that was ever sent
+        self.locked: set[str] = set()  # keys that could not be deleted
         self.after_call: Callable[[str], None] = lambda _: None
+
+    def _vary(self) -> None:
+        """What differs between schedules: how late an index and Mem0 are, how long pages are, what Mem0 fails to do."""
+        choose = Random(f"{self.seed}/services").choice
+        self.dynamodb.index_lag = choose((0, 0, 0.5, 5))
+        self.dynamodb.most_per_page = choose((1, 2, 5000))
+        self.dynamodb.most_per_batch = choose((1, 100))
+        self.mem0.delay = choose((0, 0, 2, 60, 600))
+        self.mem0.plan_events(*(choose(MEM0_OUTCOMES) for _ in range(6)))
+
+    def now(self) -> real.datetime:
+        return real.datetime.fromtimestamp(self.scheduler.now, real.timezone.utc)
 
     # Processes
 
@@ -104,10 +121,14 @@ class World:
         attempts, timeout = retries.get("total_max_attempts", 3), getattr(config, "read_timeout", None) or 60
         effect = partial(self._do, backend, operation, parameters)
         for attempt in range(1, attempts + 1):
-            kind = self.outward(process, service, operation, timeout, described(parameters) if self.trace is not None else "")
+            kind = self.outward(
+                process, service, operation, timeout, described(parameters) if self.trace is not None else ""
+            )
             try:
                 answer = effect() if kind is None else fail_aws(kind, service, operation, effect)
             except (ClientError, BotoCoreError):
+                if (operation, kind) == ("delete_object", "denied"):
+                    self.locked.add(parameters["Key"])
                 if kind not in RETRIED or attempt == attempts:
                     raise
                 self.sleep(process.random.uniform(0, 1) * min(2**attempt, 20))
@@ -119,7 +140,7 @@ class World:
     def _do(self, backend: Any, operation: str, parameters: dict[str, Any]) -> Any:
         answer = backend.call(operation, parameters)
         if operation == "put_object" and parameters["Key"].startswith("staging/"):
-            self.put[parameters["Key"]] = parameters["Body"]
+            self.put[parameters["Key"]] = self.s3.bytes_of(parameters["Key"])
         elif operation == "send_message":
             self.sent.append(parameters["MessageBody"])
         return answer
@@ -153,18 +174,29 @@ class World:
             put(real_time, "monotonic", lambda: self.scheduler.now)
             put(real_time, "time", lambda: self.scheduler.now)
             clock = _clock(self)
-            for module in our_modules():
-                if getattr(module, "datetime", None) is real.datetime:
-                    put(module, "datetime", clock)
-                if getattr(module, "ThreadPoolExecutor", None) is concurrent.futures.ThreadPoolExecutor:
-                    put(module, "ThreadPoolExecutor", partial(FibrePool, self))
-                if getattr(module, "random", None) is real_random:
-                    put(module, "random", SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high)))
+            replacements = {"datetime": clock, "ThreadPoolExecutor": partial(FibrePool, self), "random": _RANDOM}
+            for module, name in replaced():
+                put(module, name, replacements[name])
+            put(metrics.provider, "flush_metrics", lambda **_: metrics.clear_metrics())
             stack.enter_context(contextlib.redirect_stdout(_Silence()))
+            stack.enter_context(self._logs())
             stack.enter_context(hosts(self.mem0, self.elevenlabs, self.call_host))
             forget()
             yield self
         forget()
+
+    @contextlib.contextmanager
+    def _logs(self) -> Iterator[None]:
+        """The functions' log goes into the trace; without a trace nothing is logged."""
+        root, before = logger._logger, logger._logger.level
+        handlers = root.handlers[:]
+        root.handlers[:] = [] if self.trace is None else [_TraceHandler(self)]
+        root.setLevel(logging.CRITICAL if self.trace is None else logging.INFO)
+        try:
+            yield
+        finally:
+            root.handlers[:] = handlers
+            root.setLevel(before)
 
     def _sleep(self, seconds: float) -> None:
         if isinstance(getcurrent(), Fibre):
@@ -228,8 +260,15 @@ def described(parameters: dict[str, Any]) -> str:
     return str(parameters.get("QueueUrl") or parameters.get("Prefix") or parameters.get("IndexName") or "")
 
 
-def our_modules() -> list[ModuleType]:
-    return [module for name, module in list(sys.modules.items()) if name.split(".")[0] in OURS or name.startswith(OURS[-1])]
+@cache
+def replaced() -> list[tuple[ModuleType, str]]:
+    """Where our modules have the clock, threads or random numbers."""
+    real_ones = {"datetime": real.datetime, "ThreadPoolExecutor": ThreadPoolExecutor, "random": random}
+    ours = [module for name, module in sys.modules.items() if name.startswith(OURS)]
+    return [(each, name) for each in ours for name, value in real_ones.items() if vars(each).get(name) is value]
+
+
+_RANDOM = SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high))
 
 
 def _put(stack: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
@@ -248,6 +287,19 @@ def _clock(world: World) -> type[real.datetime]:
             return real.datetime.fromtimestamp(world.scheduler.now, tz)
 
     return VirtualDatetime
+
+
+class _TraceHandler(logging.Handler):
+    def __init__(self, world: World) -> None:
+        super().__init__()
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        known = vars(record)
+        about = {name: known[name] for name in ("reason", "error", "step", "outcome") if name in known}
+        text = " ".join([record.getMessage(), *(f"{name}={value}" for name, value in about.items())])
+        self._world.note(current(), f"    says: {text}" + (f" ({type(error).__name__}: {error})" if error else ""))
 
 
 class _Silence:

@@ -1,6 +1,7 @@
 """How a service in memory answers boto3's calls."""
 
 from datetime import datetime, timezone
+from functools import cache
 from inspect import signature
 from typing import Any, ClassVar
 
@@ -13,8 +14,8 @@ class Operations:
     NAMES: ClassVar[tuple[str, ...]]  # of the operations
 
     def __init__(self) -> None:
-        methods = {name: getattr(self, f"_{name}") for name in self.NAMES}
-        self._operations = {name: (method, signature(method).parameters.keys()) for name, method in methods.items()}
+        known = _parameters(type(self))
+        self._operations = {name: (getattr(self, f"_{name}"), known[name]) for name in self.NAMES}
 
     def call(self, operation: str, parameters: dict[str, Any]) -> dict[str, Any]:
         """Raises ClientError as AWS does, and NotImplementedError for what the code has not used so far."""
@@ -26,6 +27,11 @@ class Operations:
             raise NotImplementedError(f"{service}.{operation}: {', '.join(sorted(parameters.keys() - known))}")
         answer: dict[str, Any] = method(**parameters)
         return answer
+
+
+@cache
+def _parameters(service: type[Operations]) -> dict[str, frozenset[str]]:
+    return {name: frozenset(signature(getattr(service, f"_{name}")).parameters) - {"self"} for name in service.NAMES}
 
 
 def aws_error(code: str, operation: str, message: str = "") -> ClientError:
