@@ -43,7 +43,10 @@ class SecretSide:
         self._read: dict[str, WebhookSecret] = {}
 
     def read(self, operator: str) -> Any:
-        """Without the versions' ids, and without `touched_at`, which moto leaves as it is if a label is removed."""
+        """Without the versions' ids, and without `touched_at`, which moto leaves as it is if a label is removed.
+
+        In AWS it is "the last date and time that this secret was modified in any way" (DescribeSecret).
+        """
         secret = self._read[operator] = read_secret(self._stack)
         return secret.current, secret.previous, secret.changed_at, secret.version == secret.previous_version
 
@@ -55,8 +58,17 @@ class SecretSide:
                 return str(error)
 
     def drop(self, operator: str) -> None:
+        """Then both read again before they put a key, because what was read before has an older `touched_at` in AWS."""
         if operator in self._read and self._read[operator].previous:
             drop_previous(self._stack, self._read[operator])
+            self._read.clear()
+
+    def drop_twice(self, operator: str) -> None:
+        """Like another operator, who has not seen that the label is removed."""
+        if operator in self._read and self._read[operator].previous:
+            read = self._read[operator]
+            self.drop(operator)
+            drop_previous(self._stack, read)
 
     def keys(self) -> dict[str, str]:
         return self._ingest.keys(self._clock.moment())
@@ -91,10 +103,10 @@ def _steps(random: Random, count: int) -> list[tuple[str, Step]]:
 def _step(operator: str, key: str, random: Random) -> tuple[str, Step]:
     steps: dict[str, Step] = {
         "read": lambda side: side.read(operator), f"put {key}": lambda side: side.put(operator, key),
-        "drop": lambda side: side.drop(operator), "keys": lambda side: side.keys(),
-        "reread": lambda side: side.reread(),
+        "drop": lambda side: side.drop(operator), "drop twice": lambda side: side.drop_twice(operator),
+        "keys": lambda side: side.keys(), "reread": lambda side: side.reread(),
     }  # fmt: skip
-    name = random.choices(list(steps), (4, 3, 1, 3, 1))[0]
+    name = random.choices(list(steps), (4, 3, 1, 0.5, 3, 1))[0]
     return f"{operator} {name}", steps[name]
 
 
