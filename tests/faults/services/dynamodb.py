@@ -8,7 +8,8 @@ from typing import Any
 from boto3.dynamodb.conditions import ConditionBase, ConditionExpressionBuilder
 from botocore.exceptions import ClientError
 
-from tests.faults.services.expressions import Item, compile_keys, compile_update, invalid
+from tests.faults.services.expressions import compile_keys, compile_update
+from tests.faults.services.programs import Item, invalid
 from tests.faults.services.tables import Key, StoredTable
 from tests.faults.services.values import copied, is_too_large, stored
 

@@ -2,85 +2,31 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from decimal import Decimal
 from functools import cache
-from operator import ge, gt, le, lt
+from operator import ge, le
 from typing import Any, TypeVar
 
-from botocore.exceptions import ClientError
+from tests.faults.services.programs import (
+    ABSENT,
+    ORDERS,
+    Item,
+    KeyCondition,
+    Operand,
+    Program,
+    Test,
+    contains,
+    equal,
+    follow,
+    invalid,
+    ordered,
+    size,
+)  # fmt: skip
 
 Names = tuple[tuple[str, str], ...]
-Item = dict[str, Any]
-Operand = Callable[[Item, Item], Any]
 T = TypeVar("T")
-Test = Callable[[Item, Item], bool]
 
-ABSENT = object()  # what an operand has if the item lacks the attribute
 _TOKENS = re.compile(r"<=|>=|<>|[=<>(),.]|[#:]?\w+|\S")
-_ORDERS = {"<": lt, "<=": le, ">": gt, ">=": ge}
 _CLAUSES = ("SET", "REMOVE", "ADD", "DELETE")
-
-
-def invalid(message: str) -> ClientError:
-    return ClientError({"Error": {"Code": "ValidationException", "Message": message}}, "DynamoDB")
-
-
-@dataclass
-class Program:
-    """An update and its condition. `values` are the placeholders that both use."""
-
-    test: Test | None = None
-    sets: list[tuple[str, Operand]] = field(default_factory=list)
-    removes: list[str] = field(default_factory=list)
-    adds: list[tuple[str, str]] = field(default_factory=list)
-    deletes: list[tuple[str, str]] = field(default_factory=list)
-    values: frozenset[str] = frozenset()
-
-    @property
-    def targets(self) -> list[str]:
-        return [*self.removes, *(name for name, _ in (*self.sets, *self.adds, *self.deletes))]
-
-    @property
-    def only_removes(self) -> bool:
-        return not (self.sets or self.adds)
-
-    def apply(self, before: Item, values: Item) -> Item:
-        """The item after the update. All right-hand sides see the item before it."""
-        after = before.copy()
-        for name, operand in self.sets:
-            after[name] = value = operand(before, values)
-            if value is ABSENT:
-                raise invalid("The provided expression refers to an attribute that does not exist in the item")
-        for name in self.removes:
-            after.pop(name, None)
-        for name, placeholder in self.adds:
-            after[name] = _set_of(before, name, values[placeholder]) | values[placeholder]
-        for name, placeholder in self.deletes:
-            if left := _set_of(before, name, values[placeholder]) - values[placeholder]:
-                after[name] = left
-            else:
-                after.pop(name, None)
-        return after
-
-
-def _set_of(item: Item, name: str, operand: Any) -> frozenset[str]:
-    found = item.get(name, frozenset())
-    if found.__class__ is not frozenset or operand.__class__ is not frozenset:
-        raise invalid("An operand in the update expression has an incorrect data type")
-    return found
-
-
-@dataclass(frozen=True)
-class KeyCondition:
-    """Which partition a query reads, and the placeholders of the range's bounds, if it has any."""
-
-    hash_name: str
-    hash_value: str
-    range_name: str | None
-    low: str
-    high: str
-    values: frozenset[str]
 
 
 @cache
@@ -116,6 +62,7 @@ class Parser:
         self._text, self._at = text, 0
         self._tokens: list[str] = [*_TOKENS.findall(text), ""]
         self._names, self.used = dict(names), set[str]()
+        self._last_group = (0, 0)  # where the last condition in parentheses begins and ends
 
     def read_all(self, read: Callable[[], T]) -> T:
         found = read()
@@ -167,17 +114,25 @@ class Parser:
             test = self._one()
             return lambda item, values: not test(item, values)
         if self._take("("):
-            test = self.read_condition()
-            self._expect(")")
-            return test
+            return self._group()
         if function := self._take("attribute_exists", "attribute_not_exists"):
             (path,) = self._arguments(self._path)
             wanted = function == "attribute_exists"
             return lambda item, values: (path(item, values) is not ABSENT) is wanted
         if self._take("contains"):
             path, part = self._arguments(self._operand)
-            return lambda item, values: _contains(path(item, values), part(item, values))
+            return lambda item, values: contains(path(item, values), part(item, values))
         return self._comparison(self._operand())
+
+    def _group(self) -> Test:
+        """The rest of a condition in parentheses. They must have more in them than others."""
+        begin = self._at
+        test = self.read_condition()
+        if self._last_group == (begin + 1, self._at):
+            raise invalid("The expression has redundant parentheses")
+        self._expect(")")
+        self._last_group = (begin, self._at)
+        return test
 
     def _comparison(self, left: Operand) -> Test:
         if self._take("BETWEEN"):
@@ -185,22 +140,22 @@ class Parser:
             self._expect("AND")
             high = self._operand()
             return lambda item, values: (
-                _ordered(ge, left(item, values), low(item, values))
-                and _ordered(le, left(item, values), high(item, values))
+                ordered(ge, left(item, values), low(item, values))
+                and ordered(le, left(item, values), high(item, values))
             )
         if self._take("IN"):
             choices = self._arguments(self._operand)
-            return lambda item, values: any(_equal(left(item, values), each(item, values)) for each in choices)
-        sign = self._take("=", "<>", *_ORDERS)
+            return lambda item, values: any(equal(left(item, values), each(item, values)) for each in choices)
+        sign = self._take("=", "<>", *ORDERS)
         right = self._operand()
         if sign == "=":
-            return lambda item, values: _equal(left(item, values), right(item, values))
+            return lambda item, values: equal(left(item, values), right(item, values))
         if sign == "<>":
-            return lambda item, values: not _equal(left(item, values), right(item, values))
-        if sign not in _ORDERS:
+            return lambda item, values: not equal(left(item, values), right(item, values))
+        if sign not in ORDERS:
             raise self._unsupported()
-        compare = _ORDERS[sign]
-        return lambda item, values: _ordered(compare, left(item, values), right(item, values))
+        compare = ORDERS[sign]
+        return lambda item, values: ordered(compare, left(item, values), right(item, values))
 
     def _assigned(self) -> Operand:
         if not self._take("if_not_exists"):
@@ -216,7 +171,7 @@ class Parser:
     def _operand(self) -> Operand:
         if self._take("size"):
             (path,) = self._arguments(self._path)
-            return lambda item, values: _size(path(item, values))
+            return lambda item, values: size(path(item, values))
         if self._tokens[self._at].startswith(":"):
             placeholder = self._placeholder()
             return lambda item, values: values[placeholder]
@@ -229,7 +184,7 @@ class Parser:
         if len(names) == 1:
             name = names[0]
             return lambda item, values: item.get(name, ABSENT)
-        return lambda item, values: _follow(item, names)
+        return lambda item, values: follow(item, names)
 
     def _name(self, nested: bool = False) -> str:
         token = self._next()
@@ -279,35 +234,3 @@ class Parser:
 
     def _unsupported(self) -> NotImplementedError:
         return NotImplementedError(f"expression {self._text!r}, at word {self._at}")
-
-
-def _follow(item: Any, names: list[str]) -> Any:
-    for name in names:
-        item = item.get(name, ABSENT) if item.__class__ is dict else ABSENT
-    return item
-
-
-def _size(value: Any) -> Any:
-    return len(value) if value.__class__ in (str, frozenset, dict, list) else ABSENT
-
-
-def _contains(value: Any, part: Any) -> bool:
-    if value.__class__ is str:
-        return part.__class__ is str and part in value
-    return value.__class__ in (frozenset, list) and part in value
-
-
-def _is_number(value: Any) -> bool:
-    return value.__class__ in (int, Decimal)
-
-
-def _equal(left: Any, right: Any) -> bool:
-    if left is ABSENT or right is ABSENT:
-        return False
-    return left == right and (left.__class__ is right.__class__ or (_is_number(left) and _is_number(right)))
-
-
-def _ordered(compare: Callable[[Any, Any], bool], left: Any, right: Any) -> bool:
-    """False if one is absent, or both are not of the same kind."""
-    alike = left.__class__ is right.__class__ is str or (_is_number(left) and _is_number(right))
-    return alike and compare(left, right)

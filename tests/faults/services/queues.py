@@ -124,7 +124,9 @@ def queue_of(url: str, attributes: dict[str, Any]) -> Queue:
     return Queue(url, visibility, retention, delay, redrive["deadLetterTargetArn"], int(redrive["maxReceiveCount"]))
 
 
-def check_message(operation: str, body: str, attributes: dict[str, dict[str, str]], code: str) -> None:
+def check_message(
+    operation: str, body: str, attributes: dict[str, dict[str, str]], code: str, most: int = MOST_BYTES
+) -> None:  # fmt: skip
     """Refuse what SQS and SNS refuse with `code`: a message without text, an attribute without text, and too much."""
     size = len(body.encode())
     for name, value in attributes.items():
@@ -133,5 +135,5 @@ def check_message(operation: str, body: str, attributes: dict[str, dict[str, str
         if not value["StringValue"]:
             raise aws_error(code, operation, f"Message attribute '{name}' must contain a non-empty value")
         size += len(name.encode()) + len("String") + len(value["StringValue"].encode())
-    if not body or size > MOST_BYTES:
-        raise aws_error(code, operation, f"The message has {size} bytes, not 1 to {MOST_BYTES}")
+    if not body or size > most:
+        raise aws_error(code, operation, f"The message has {size} bytes, not 1 to {most}")

@@ -9,6 +9,8 @@ from tests.faults.services.sqs import Sqs
 
 Attributes = dict[str, dict[str, str]]
 
+MOST_BYTES = 256 << 10  # of a message, as the topic has no MaximumMessageSize
+
 
 class Subscription(NamedTuple):
     queue_url: str
@@ -62,7 +64,7 @@ class Sns(Operations):
         if TopicArn not in self._subscriptions:
             raise aws_error("NotFound", "Publish", "Topic does not exist")
         attributes = MessageAttributes or {}
-        check_message("Publish", Message, attributes, "InvalidParameter")
+        check_message("Publish", Message, attributes, "InvalidParameter", MOST_BYTES)
         self._number += 1
         for subscription in self._subscriptions[TopicArn]:
             if subscription.accepts(attributes):

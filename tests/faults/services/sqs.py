@@ -92,18 +92,25 @@ class Sqs(Operations):
         """It answers at once: a call takes no time here, and what it would wait for is another call's work."""
         if AttributeNames not in (None, ["All"]) or MessageAttributeNames not in (None, ["All"]):
             raise NotImplementedError("Sqs.receive_message: some attributes")
-        queue, now, messages = self._queue(QueueUrl, "ReceiveMessage"), self._clock(), list[dict[str, Any]]()
-        hidden_until = now + (queue.visibility if VisibilityTimeout is None else VisibilityTimeout)
-        while len(messages) < MaxNumberOfMessages and (message := queue.take(self._random, now)):
+        queue, now = self._queue(QueueUrl, "ReceiveMessage"), self._clock()
+        taken = self._take(queue, MaxNumberOfMessages, now)
+        for message in taken:  # after all are taken: without a time-out they are visible again at once
+            queue.hide(message, now + (queue.visibility if VisibilityTimeout is None else VisibilityTimeout))
+        messages = [_asked(message.as_received(), AttributeNames, MessageAttributeNames) for message in taken]
+        return {"Messages": messages} if messages else {}
+
+    def _take(self, queue: Queue, most: int, now: float) -> list[Message]:
+        """Messages that are visible; those that were received too often go to the dead-letter queue instead."""
+        taken: list[Message] = []
+        while len(taken) < most and (message := queue.take(self._random, now)):
             if queue.dlq_arn and message.received >= queue.most_receives:
                 self._give_up(queue, message, now)
                 continue
             message.received += 1
             message.first_received_at = message.first_received_at or now
             message.handle = f"{message.number}.{message.received}"
-            queue.hide(message, hidden_until)
-            messages.append(_asked(message.as_received(), AttributeNames, MessageAttributeNames))
-        return {"Messages": messages} if messages else {}
+            taken.append(message)
+        return taken
 
     def _give_up(self, queue: Queue, message: Message, now: float) -> None:
         queue.remove(message)

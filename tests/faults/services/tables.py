@@ -4,7 +4,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
 from typing import Any
 
-from tests.faults.services.expressions import Item, KeyCondition, invalid
+from tests.faults.services.programs import Item, KeyCondition, invalid
 
 Key = tuple[str, str]
 Entry = tuple[str, Key]  # of an index: the range attribute's value, and the item's key

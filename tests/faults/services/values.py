@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import Any
 
-from tests.faults.services.expressions import Item, invalid
+from tests.faults.services.programs import Item, invalid
 
 _MOST_BYTES = 400 * 1024
 
