@@ -50,7 +50,8 @@ def main() -> int:
     console.rule(f"Proof under faults, {commit()}, {datetime.now(timezone.utc):%Y-%m-%d}")
     for table in (promises(found), *others(found)):
         console.print(table)
-    console.print(f"{time.monotonic() - began:.0f} s. " + (f"Not held: {', '.join(broken)}." if broken else "Everything held."))
+    verdict = f"Not held: {', '.join(broken)}." if broken else "Everything held."
+    console.print(f"{verdict} {time.monotonic() - began:.0f} s")
     if options.json:
         options.json.write_text(json.dumps({"commit": commit(), "not_held": broken} | found, indent=2))
     return 1 if broken else 0
