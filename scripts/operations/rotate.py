@@ -149,7 +149,8 @@ def check_overlap(view: View, use: Use, key: str, now: datetime, *, force: bool)
     if need and key != secret.previous:
         raise OpsError(
             f"An earlier rotation is not over: {need}. If you change the key again, webhooks that the previous key "
-            "signs are refused. Switch ElevenLabs first, or add --force. To see how many webhooks each key signed: "
+            "signs are refused. Switch ElevenLabs first. If ElevenLabs signs with neither key, add --force. To see "
+            "how many webhooks each key signed: "
             f"{view.command('rotate-secret --status')}"
         )
 

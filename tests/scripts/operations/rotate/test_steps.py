@@ -111,6 +111,7 @@ def test_another_key_waits_until_the_previous_one_is_used_no_more(stack, rotate,
 
     assert (code, out) == (2, "")
     assert err.startswith(f"An earlier rotation is not over: {doubt}")
+    assert "If ElevenLabs signs with neither key, add --force." in err
     assert accepted(SECRET, NEW) == [SECRET]
     assert rotate(NEW, "--yes", "--force")[0] == 0
     assert accepted(SECRET, "wsec_second", NEW) == ["wsec_second", NEW]
