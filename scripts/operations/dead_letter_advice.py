@@ -77,4 +77,4 @@ def before_drop(stack: Stack, letters: list[DeadLetter], drop: str) -> list[str]
 def show_payload(stack: Stack, key: str) -> str:
     """The command that shows a payload; it saves a recording to the current folder."""
     where = f' --endpoint-url "{stack.endpoint_url}"' if stack.endpoint_url else ""
-    return f'aws{where} s3 cp "s3://{stack.bucket.name}/{key}" {"." if is_recording(key) else "-"}'
+    return f'aws s3 cp "s3://{stack.bucket.name}/{key}" {"." if is_recording(key) else "-"}{where}'

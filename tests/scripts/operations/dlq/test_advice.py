@@ -3,9 +3,11 @@
 import json
 
 import pytest
+from boto3.session import Session
 
-from scripts.operations.dead_letter_advice import advise
+from scripts.operations.dead_letter_advice import advise, show_payload
 from scripts.operations.dead_letters import DeadLetter
+from scripts.operations.stack import Stack as LocalStack
 from scripts.operations.view import View, split_command
 from tests.archiver.conftest import stage, stage_recording, staged_key
 from tests.conftest import Stack
@@ -43,6 +45,15 @@ def test_a_recording_that_is_poison_is_saved_to_a_file(stack, run_ops_json):
     _, found = run_ops_json("dlq", "show", "archive")
 
     assert found["next"].splitlines() == [look(stack, check, to="."), drop("audio")]
+
+
+def test_the_command_that_shows_a_payload_of_a_local_stack_names_its_address(stack):
+    local = LocalStack("calls", stack.outputs, Session(), "http://127.0.0.1:4566")
+
+    command = show_payload(local, "staging/1.json")
+
+    shown = f'aws s3 cp "s3://{stack.bucket}/staging/1.json" - --endpoint-url "http://127.0.0.1:4566"'
+    assert split_command(f"Look: {command}") == ("Look:", shown)
 
 
 def test_a_payload_that_is_gone_is_not_said_to_stay(stack, run_ops_json):
