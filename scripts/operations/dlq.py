@@ -89,7 +89,7 @@ def show(
     with chosen_from(letters, view, Selection(error, conversation, since, until)) as (chosen, rows, _):
         view.table(
             rows,
-            COLUMNS,
+            columns_of(rows),
             f"Messages in the dead-letter queue {queue}",
             advise(view, queue, chosen),
             empty="This queue is empty, or no message fits the options.",
@@ -120,7 +120,11 @@ def redrive(
     done = f"{len(chosen)} of {messages} {'redriven' if yes else 'would be redriven'}"
     preview = WITH_YES if helps else advise(view, queue, chosen)
     view.table(
-        rows, COLUMNS, done, ("ops status" if yes else preview) if chosen else "", empty="No message to redrive."
+        rows,
+        columns_of(rows),
+        done,
+        ("ops status" if yes else preview) if chosen else "",
+        empty="No message to redrive.",
     )
     return 0
 
@@ -151,7 +155,7 @@ def drop(
             view.each(chosen, letters.drop, 100, "Dropping")
     messages = several(total, "message", "messages")
     done = f"{len(chosen)} of {messages} {'dropped' if yes else 'would be dropped'}"
-    view.table(rows, COLUMNS, done, "" if yes or not chosen else WITH_YES, empty="No message to drop.")
+    view.table(rows, columns_of(rows), done, "" if yes or not chosen else WITH_YES, empty="No message to drop.")
     return 0
 
 
@@ -170,6 +174,12 @@ def chosen_from(
                 for group in grouped(chosen, lambda letter: letter.delivery)
             ]
         yield chosen, rows, len(letters)
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The columns that people see. Only claim checks name a payload."""
+    is_empty = not any(row["staged_key"] for row in rows)
+    return {name: title for name, title in COLUMNS.items() if not (is_empty and name == "staged_key")}
 
 
 def grouped(letters: list[DeadLetter], key: Callable[[DeadLetter], Any]) -> list[list[DeadLetter]]:
