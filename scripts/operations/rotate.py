@@ -79,7 +79,8 @@ def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: boo
     view.show(
         facts(secret, datetime.now(timezone.utc)) | ({"key": key} if shown else {}),
         "The new key is known everywhere",
-        f"Switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest. Then: ops rotate-secret --status",
+        f"Switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest. If ElevenLabs signs with it "
+        "already, there is nothing to switch. Then: ops rotate-secret --status",
     )
     return 0
 
