@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from scripts.aws_session import STACK_NAME
 from scripts.operations.dead_letters import BY_ATTEMPTS, DeadLetter
 from scripts.operations.stack import Stack
-from scripts.operations.view import View
+from scripts.operations.view import View, several
 from shared.keys import is_recording
 
 # What an error contains, what is wrong then, and what `make deploy` is given.
@@ -67,10 +67,11 @@ def before_drop(stack: Stack, letters: list[DeadLetter], drop: str) -> list[str]
         gone = " Its payload is gone." if any(letter.staged_key for letter in letters) else ""
         return [f"A redrive cannot help.{gone} Drop the message: {drop}"]
     look = "Look at the payload" if len(there) == 1 else f"Look at the {len(there)} payloads. This shows the first"
-    stays = "Its payload stays" if len(there) == 1 else "The payloads stay"
+    stay = several(len(there), "payload stays", "payloads stay")
+    what = "the message. Its payload stays" if len(letters) == 1 else f"the messages. {stay}"
     return [
         f"A redrive cannot help. {look}: {show_payload(stack, there[0].staged_key)}",
-        f"Then drop the message. {stays} in staging/: {drop}",
+        f"Then drop {what} in staging/: {drop}",
     ]
 
 

@@ -24,8 +24,8 @@ def look(stack: Stack, check: str, payload: str = "Look at the payload", to: str
     return f"A redrive cannot help. {payload}: {command}"
 
 
-def drop(step: str, stays: str = "Its payload stays") -> str:
-    return f"Then drop the message. {stays} in staging/: {DROP.replace('webhook', step)}"
+def drop(step: str, what: str = "the message. Its payload stays") -> str:
+    return f"Then drop {what} in staging/: {DROP.replace('webhook', step)}"
 
 
 def test_a_poison_message_is_not_to_be_redriven_and_a_command_shows_its_payload(stack, run_ops_json):
@@ -105,7 +105,7 @@ def test_the_advised_drop_takes_all_poison_messages_of_the_step_and_no_other(sta
     all_payloads = "Look at the 2 payloads. This shows the first"
     assert advice[2] in [look(stack, each, all_payloads) for each in (first, second)]
     assert [*advice[:2], *advice[3:]] == [
-        IN_CODE, REDRIVE, drop("webhook", "The payloads stay"), look(stack, audio), drop("audio"),
+        IN_CODE, REDRIVE, drop("webhook", "the messages. 2 payloads stay"), look(stack, audio), drop("audio"),
     ]  # fmt: skip
     assert dropped["title"] == "2 of 4 messages dropped"
 
@@ -147,9 +147,9 @@ def test_on_a_local_stack_a_deployment_is_a_restart_that_deletes_the_messages(st
         "MessageId": "1", "Body": announcement("conv_1"),
         "MessageAttributes": {"step": {"StringValue": "mem0"}, "error": {"StringValue": "Mem0 refused the key (401)."}},
     }  # fmt: skip
-    view = View("calls", local=True, as_json=False)
+    letter = DeadLetter(View("calls", local=False, as_json=False).stack, "memory", message, dict)
 
-    cure, _ = advise(view, "memory", [DeadLetter(view.stack, "memory", message, dict)]).splitlines()
+    cure, _ = advise(View(None, local=True, as_json=False), "memory", [letter]).splitlines()
 
     assert "It deletes everything, these messages too" in cure
     assert split_command(cure)[1] == 'PARAMETERS="Mem0ApiKey=ask" make local'
