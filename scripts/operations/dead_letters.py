@@ -31,6 +31,8 @@ QUEUES = {
 }
 BY_SNS, BY_ATTEMPTS, DONE = "delivery by SNS", "all attempts failed", "already done"
 CONFIGURATION = ("mem0", "configuration")  # steps of messages that succeed once the stack's settings are right
+DONE_TEXT = "The work is done, and only the message is left."
+GONE_TEXT = "The payload is no longer in staging/, and only the message is left."
 Cure = Literal["redrive", "poison", "done"]
 
 
@@ -87,7 +89,7 @@ class DeadLetter:
         if self.delivery in self.logged():
             return BY_ATTEMPTS, self.logged()[self.delivery]
         if self.is_done:
-            return DONE, "The work is done, and only the message is left. A redrive changes nothing."
+            return DONE, f"{DONE_TEXT if self.has_payload else GONE_TEXT} A redrive changes nothing."
         return BY_ATTEMPTS, "The function's log has no reason. The function was killed, or the log is deleted."
 
     @property
@@ -107,6 +109,11 @@ class DeadLetter:
         """The attributes that a function or SNS attached."""
         attributes = self.message.get("MessageAttributes", {})
         return {name: str(value.get("StringValue", "")) for name, value in attributes.items()}
+
+    @cached_property
+    def has_payload(self) -> bool:
+        """Whether it is a claim check whose payload is still there."""
+        return bool(self.staged_key) and self.stack.bucket.exists(self.staged_key)
 
     @property
     def is_done(self) -> bool:

@@ -19,12 +19,18 @@ class Journal:
     def __init__(self, stack: Stack) -> None:
         self._stack, self._table = stack, stack.table
 
-    def begin(self, subject: Subject) -> None:
-        """Note it before anything is deleted. A second run overwrites the line of the first."""
-        about = (
-            {"conversation": subject.conversation} if subject.conversation else {"caller": mask(f"+{subject.caller}")}
-        )
-        self._table.put_item(Item=self._line(subject) | {"began_at": utc(subject.at)} | about)
+    def begin(self, subject: Subject) -> list[str]:
+        """Note a run before it deletes anything. Returns when each earlier run began that has no certificate."""
+        name = "conversation" if subject.conversation else "caller"
+        about = subject.conversation or mask(f"+{subject.caller}")
+        before = self._table.update_item(
+            Key=self._line(subject),
+            UpdateExpression="SET began_at = :at, #about = :about, runs = list_append(if_not_exists(runs, :no), :run)",
+            ExpressionAttributeNames={"#about": name},
+            ExpressionAttributeValues={":no": [], ":run": [utc(subject.at)], ":at": utc(subject.at), ":about": about},
+            ReturnValues="ALL_OLD",
+        )  # fmt: skip
+        return list(before.get("Attributes", {}).get("runs", []))
 
     def end(self, subject: Subject) -> None:
         """Remove the line, once the certificate is written."""
