@@ -266,6 +266,8 @@ class Durable:
 
 def judge(simulation: Simulation) -> dict[str, str]:
     """All violations of a schedule that has come to rest, by oracle."""
+    if simulation.world.missing:
+        return {"simulator": simulation.world.missing}
     outcome = Outcome(simulation)
     found = {name: oracle(outcome) for name, oracle in ORACLES.items()}
     return simulation.violations | {name: text for name, text in found.items() if text}

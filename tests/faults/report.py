@@ -24,6 +24,7 @@ from tests.faults.oracles import ORACLES, Durable
 console = Console(highlight=False)
 PROMISES = {"durable": str(Durable.__doc__)} | {name: str(oracle.__doc__) for name, oracle in ORACLES.items()}
 Numbers = dict[str, Any]
+LONGEST = 6 * 3600  # seconds of one part
 
 
 def parts(options: argparse.Namespace) -> dict[str, list[str]]:
@@ -44,12 +45,14 @@ def main() -> int:
         for name, command in parts(options).items():
             console.rule(f"{name}: python -m {' '.join(command)}")
             file = Path(folder) / f"{name}.json"
-            if subprocess.run([sys.executable, "-m", *command, "--json", str(file)], check=False).returncode:
+            whole = [sys.executable, "-m", *command, "--json", str(file)]
+            if subprocess.run(whole, check=False, timeout=LONGEST).returncode:
                 broken.append(name)
             found[name] = json.loads(file.read_text()) if file.exists() else {}
     console.rule(f"Proof under faults, {commit()}, {datetime.now(timezone.utc):%Y-%m-%d}")
-    for table in (promises(found), *others(found)):
-        console.print(table)
+    if all(found.values()):
+        console.print(promises(found))
+        console.print(others(found))
     verdict = f"Not held: {', '.join(broken)}." if broken else "Everything held."
     console.print(f"{verdict} {time.monotonic() - began:.0f} s")
     if options.json:
@@ -81,12 +84,29 @@ def promises(found: dict[str, Numbers]) -> Table:
     return table
 
 
-def others(found: dict[str, Numbers]) -> list[Table]:
-    return []
+def others(found: dict[str, Numbers]) -> Table:
+    """What was checked outside of the simulator."""
+    table = Table("checked", "amount", "result")
+    for each in found["fuzz"]["results"]:
+        broken = sum(each["violations"].values())
+        table.add_row(f"fuzzing: {each['kind']}", f"{each['inputs']:,} inputs", f"{broken} violations")
+    kills = found["kills"]
+    amount = (
+        f"{kills['plan']['calls']:,} calls, {kills['acknowledged']:,} bodies acknowledged; "
+        f"{sum(kills['worker_kills'].values())} kills of functions, {kills['emulator_kills']} of the emulator"
+    )
+    result = ", ".join(f"{len(each)} {name}" for name, each in kills["findings"].items())
+    table.add_row("real processes that are killed", amount, result)
+    load = found["load"]
+    waiting = max(each["archive"] for each in load["samples"])
+    result = f"{load['remembered']:,} remembered, {load['left']} messages left, {waiting:,} waited at most"
+    table.add_row("load", f"{load['asked']:,} calls, {load['acknowledged']:,} bodies acknowledged", result)
+    return table
 
 
 def commit() -> str:
-    asked = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+    command = ["git", "rev-parse", "--short", "HEAD"]
+    asked = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     return f"commit {asked.stdout.strip()}" if asked.returncode == 0 else "no commit"
 
 

@@ -18,6 +18,7 @@ from tests.faults.planted import PLANTED
 from tests.faults.schedules import Result, first_failing, run_all, smallest
 
 console = Console(highlight=False)
+SHOWN = 20  # violations
 PROGRESS = 1000  # schedules
 
 
@@ -68,7 +69,8 @@ def show_all(seeds: range, file: Path | None) -> int:
         calls += result.calls
         if result.violations:
             failed[result.seed] = result.violations
-            console.print(f"seed {result.seed}: {result.violations}", soft_wrap=True)
+            if len(failed) <= SHOWN:
+                console.print(f"seed {result.seed}: {result.violations}", soft_wrap=True)
         if number % PROGRESS == 0:
             console.print(f"{number:,} of {len(seeds):,} schedules, {calls:,} outward calls, {len(failed)} violations")
     seconds = time.monotonic() - started

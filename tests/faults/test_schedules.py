@@ -21,6 +21,7 @@ def run(*arguments: str, hashes: str = "random") -> tuple[int, str]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.faults.run", *arguments],
         env=os.environ | {"PYTHONHASHSEED": hashes, "COLUMNS": "200"}, capture_output=True, text=True, check=False,
+        timeout=600,
     )  # fmt: skip
     assert not done.stderr, done.stderr
     return done.returncode, done.stdout

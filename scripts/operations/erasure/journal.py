@@ -1,6 +1,7 @@
 """The erasures that began and did not finish, for `ops status`. A line contains no number: a hash and a masked one."""
 
 from typing import Any
+from uuid import uuid4
 
 from boto3.dynamodb.conditions import Key
 
@@ -20,17 +21,20 @@ class Journal:
         self._stack, self._table = stack, stack.table
 
     def begin(self, subject: Subject) -> list[str]:
-        """Note a run before it deletes anything. Returns when each earlier run began that has no certificate."""
+        """Note a run before it deletes anything. Returns when each earlier run began that has no certificate.
+
+        If the answer of DynamoDB is lost, boto3 sends the request again, and finds this run among the earlier ones.
+        """
         name = "conversation" if subject.conversation else "caller"
-        about = subject.conversation or mask(f"+{subject.caller}")
+        about, run = subject.conversation or mask(f"+{subject.caller}"), f"{utc(subject.at)} {uuid4()}"
         before = self._table.update_item(
             Key=self._line(subject),
-            UpdateExpression="SET began_at = :at, #about = :about, runs = list_append(if_not_exists(runs, :no), :run)",
+            UpdateExpression="SET began_at = :at, #about = :about ADD runs :run",
             ExpressionAttributeNames={"#about": name},
-            ExpressionAttributeValues={":no": [], ":run": [utc(subject.at)], ":at": utc(subject.at), ":about": about},
+            ExpressionAttributeValues={":run": {run}, ":at": utc(subject.at), ":about": about},
             ReturnValues="ALL_OLD",
         )  # fmt: skip
-        return list(before.get("Attributes", {}).get("runs", []))
+        return sorted(each.split()[0] for each in before.get("Attributes", {}).get("runs", set()) - {run})
 
     def end(self, subject: Subject) -> None:
         """Remove the line, once the certificate is written."""

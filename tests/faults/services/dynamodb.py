@@ -119,7 +119,7 @@ class DynamoDb:
         ExpressionAttributeNames: Mapping[str, str] | None = None, ExpressionAttributeValues: Item | None = None,
         ReturnValues: str = "NONE",
     ) -> dict[str, Any]:  # fmt: skip
-        if ReturnValues not in ("NONE", "ALL_NEW"):
+        if ReturnValues not in ("NONE", "ALL_NEW", "ALL_OLD"):
             raise NotImplementedError(f"dynamodb.update_item: ReturnValues={ReturnValues}")
         table, values = self._table(TableName), _given(ExpressionAttributeValues)
         names = tuple((ExpressionAttributeNames or {}).items())
@@ -137,7 +137,8 @@ class DynamoDb:
         if is_too_large(after):
             raise invalid("Item size to update has exceeded the maximum allowed size")
         self._store(table, key, after)
-        return {"Attributes": copied(after)} if ReturnValues == "ALL_NEW" else {}
+        answered = {"ALL_NEW": after, "ALL_OLD": before}.get(ReturnValues)
+        return {"Attributes": copied(answered)} if answered else {}
 
     def _query(
         self, TableName: str, KeyConditionExpression: str | ConditionBase, IndexName: str | None = None,

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from itertools import count
+from types import SimpleNamespace
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from scripts.operations.erasure.journal import Journal
+from scripts.operations.erasure.reading import Subject
+from shared.times import utc
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack
 from tests.scripts.operations.conftest import (
@@ -148,6 +153,18 @@ def test_the_certificate_says_when_interrupted_runs_began_and_that_it_does_not_c
     assert (len(began), certificate["interrupted_runs"]) == (2, began)
     assert certificate["deleted"]["object_versions"] < 4
     assert afterwards["interrupted_runs"] == []
+
+
+def test_a_run_whose_note_is_sent_again_after_a_lost_answer_is_not_interrupted(stack):
+    table = boto3.resource("dynamodb").Table(stack.outputs["ConversationTableName"])
+    subject = Subject("", "conv_1")
+
+    def update_twice(**parameters):  # as boto3 does it if the first answer is lost
+        table.update_item(**parameters)
+        return table.update_item(**parameters)
+
+    assert Journal(SimpleNamespace(table=SimpleNamespace(update_item=update_twice))).begin(subject) == []
+    assert Journal(SimpleNamespace(table=table)).begin(subject) == [utc(subject.at)]
 
 
 def test_the_certificate_for_people_names_the_interrupted_runs(stack, keep, failed, run_ops, aws_calls, tmp_path):
