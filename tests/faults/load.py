@@ -28,7 +28,8 @@ from tests.faults.processes_sender import Sender
 from tests.mem0_stand_in import HostedMem0
 
 KEY, NAME = "m0-load", "load"
-WARM_UP = 20  # calls before the first that counts: the functions start with them
+VERBATIM = {"MemoryInference": "false"}  # Mem0 answers at once; with inference a writer waits a second for it
+WARM_UP = 20
 SENDING_SECONDS, REST_SECONDS = 180.0, 50.0
 ROWS = 12  # of the printed table
 
@@ -62,6 +63,7 @@ class Result:
     asked_per_second: float
     reached_per_second: float
     seconds: float
+    emulator_cpu: float  # the cores that the emulator itself used while webhooks were sent
     answers: Mapping[int, int]
     hundreds: Sequence[Hundred]
     samples: Sequence[Sample]
@@ -78,26 +80,27 @@ class Run:
 
     def __init__(self, aws: MortalAws, mem0: HostedMem0, say: Callable[[str], None]) -> None:
         self.aws, self.mem0, self.say = aws, mem0, say
-        self.stack = Deployed(aws.client, deploy(aws, NAME, short_timeouts(mem0.url, KEY)))
+        self.stack = Deployed(aws.client, deploy(aws, NAME, short_timeouts(mem0.url, KEY) | VERBATIM))
         self.samples: list[Sample] = []
 
-    def run(self, number: int, per_second: float, seed: int) -> Result:
-        calls = make_calls(seed, number + WARM_UP)
+    def run(self, number: int, per_second: float, seed: int, warm_up: int) -> Result:
+        """The first `warm_up` calls do not count: the functions start with them."""
+        calls = make_calls(seed, number + warm_up)
         warm, calls = calls[number:], calls[:number]
         with Sender(self.stack.outputs) as sender:
             sender.send(schedule(warm, seed, per_second, audio=False))
-            self.stack.rest(REST_SECONDS)
+            self.stack.rest(REST_SECONDS, self.say)
         self.say(f"sending {number} calls, {per_second:g} a second")
         with Sender(self.stack.outputs) as sender, self.sampling(sender):
-            begun = time.monotonic()
+            begun, cpu = time.monotonic(), self.aws.cpu_seconds()
             sender.send(schedule(calls, seed, per_second, audio=False), begun + SENDING_SECONDS)
-            sent = time.monotonic()
-            self.say(f"all sent after {sent - begun:.0f} s; waiting until the queues are empty")
-            self.stack.rest(REST_SECONDS)
+            sending, cpu = time.monotonic() - begun, self.aws.cpu_seconds() - cpu
+            self.say(f"all sent after {sending:.0f} s")
+            self.stack.rest(REST_SECONDS, self.say)
         times = remembered_at(self.mem0, calls)
         return Result(
             number, len(sender.acknowledged), len(times), sum(map(self.stack.depth, QUEUES)), per_second,
-            round(sender.answers[200] / (sent - begun), 2), round(time.monotonic() - begun, 1),
+            round(sender.answers[200] / sending, 2), round(time.monotonic() - begun, 1), round(cpu / sending, 2),
             dict(sender.answers), hundreds(sender.seconds, times), self.samples,
         )  # fmt: skip
 
@@ -159,13 +162,15 @@ def show(result: Result) -> Iterator[str]:
     yield f"{result.seconds:.0f} s; answers by status {dict(result.answers)}"
     growth = result.growth
     yield f"last hundred / first: answer {growth.answer_ms:.2f}, time per remembered call {growth.seconds_per_call:.2f}"
-    yield "bottleneck: the emulator, one process that serves every request of every function"
+    first, last = result.samples[0], result.samples[-1]
+    yield f"memory of all workers, last sample / first: {last.memory_mb / max(1, first.memory_mb):.2f}"
+    yield f"bottleneck: the emulator, one thread that serves all requests; it used {result.emulator_cpu:.2f} of a core"
     yield from in_flight()
 
 
-def run(number: int, per_second: float, seed: int, say: Callable[[str], None]) -> Result:
+def run(number: int, per_second: float, seed: int, say: Callable[[str], None], warm_up: int = WARM_UP) -> Result:
     with HostedMem0(KEY) as mem0, MortalAws() as aws:
-        return Run(aws, mem0, say).run(number, per_second, seed)
+        return Run(aws, mem0, say).run(number, per_second, seed, warm_up)
 
 
 def say(line: str) -> None:

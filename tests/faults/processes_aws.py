@@ -71,6 +71,11 @@ class MortalAws(EmbeddedAws):
         """What all workers together have in memory now."""
         return sum(map(resident_bytes, self.workers()))
 
+    def cpu_seconds(self) -> float:
+        """What the emulator itself has used since it was started, without its workers."""
+        *_, user, system = _read(self._running().pid, "stat").rpartition(")")[2].split()[:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
     def log_text(self) -> str:
         return self._log_path.read_text(errors="replace")
 

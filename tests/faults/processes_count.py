@@ -73,12 +73,15 @@ class Deployed:
         answer = self.sqs.get_queue_attributes(QueueUrl=self.outputs[queue], AttributeNames=names)
         return sum(int(answer["Attributes"][name]) for name in names)
 
-    def rest(self, seconds: float) -> None:
+    def rest(self, seconds: float, say: Callable[[str], None]) -> None:
         """Wait until the source queues are empty three times in a row, but not longer than so many seconds."""
-        deadline, empty = time.monotonic() + seconds, 0
+        deadline, rounds, empty = time.monotonic() + seconds, 0, 0
         while empty < 3 and time.monotonic() < deadline:
+            archive, memory = map(self.depth, SOURCES)
+            if rounds % 20 == 0:
+                say(f"waiting: {archive} messages to archive, {memory} to remember")
             time.sleep(0.5)
-            empty = empty + 1 if sum(map(self.depth, SOURCES)) == 0 else 0
+            rounds, empty = rounds + 1, empty + 1 if archive + memory == 0 else 0
 
     def items(self) -> dict[tuple[str, str], dict[str, str]]:
         """The table, by conversation and item; of each item only what is text."""
@@ -139,9 +142,12 @@ def left_in_staging(
 ) -> Iterator[str]:
     """A staged body is tagged once it is archived. The same one may be staged twice, an hour apart."""
     ids = {digest(call, kind) for call in calls for kind in KINDS if (call.conversation_id, kind) in acknowledged}
-    for key in sorted(objects):
-        if staged_id(key) in ids and stack.tags(key) != {"archived": "true"}:
-            yield f"{key}: not tagged"
+    yield from (f"{key}: not tagged" for key in untagged(stack, objects) if staged_id(key) in ids)
+
+
+def untagged(stack: Deployed, objects: set[str]) -> list[str]:
+    """Staged bodies that are not archived, acknowledged or not; the hourly pass hands these on."""
+    return [key for key in sorted(objects) if staged_id(key) and stack.tags(key) != {"archived": "true"}]
 
 
 def strange_objects(objects: set[str], calls: Sequence[Call]) -> Iterator[str]:

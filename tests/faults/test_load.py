@@ -10,7 +10,7 @@ from tests.faults.load_in_flight import DUPLICATES, LIMIT, default_concurrency, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
 def test_a_short_load_is_taken_whole_and_described():
-    result = run(number=12, per_second=6, seed=1, say=lambda line: None)
+    result = run(number=12, per_second=6, seed=1, say=lambda line: None, warm_up=1)
 
     assert (result.acknowledged, result.remembered, result.left) == (12, 12, 0)
     assert result.samples[-1].acknowledged == 12
