@@ -31,7 +31,7 @@ test: .venv/ready .venv-sam/ready  ## all tests
 
 faults: .venv/ready  ## proves the promises under faults, in about 10 minutes (SEED=N and PLANT=BUG: prints one schedule)
 ifdef SEED
-	@$(BIN)/python -m tests.faults.run --seed "$$SEED" --plant "$$PLANT"
+	@$(BIN)/python -m tests.faults.simulator.run --seed "$$SEED" --plant "$$PLANT"
 else
 	@$(BIN)/python -m tests.faults.report
 endif

@@ -19,7 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.oracles import ORACLES, Durable
+from tests.faults.simulator.oracles import ORACLES, Durable
 
 console = Console(highlight=False)
 PROMISES = {"durable": str(Durable.__doc__)} | {name: str(oracle.__doc__) for name, oracle in ORACLES.items()}
@@ -30,9 +30,15 @@ LONGEST = 6 * 3600  # seconds of one part
 def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     """The modules that are run, and with which options."""
     return {
-        "schedules": ["tests.faults.run", "--schedules", str(options.schedules), "--first", str(options.first)],
-        "plants": ["tests.faults.run", "--plants"],
-        "fuzz": ["tests.faults.fuzz", "--inputs", str(options.inputs)],
+        "schedules": [
+            "tests.faults.simulator.run",
+            "--schedules",
+            str(options.schedules),
+            "--first",
+            str(options.first),
+        ],
+        "plants": ["tests.faults.simulator.run", "--plants"],
+        "fuzz": ["tests.faults.fuzzing.run", "--inputs", str(options.inputs)],
         "kills": ["tests.faults.kills", "--calls", str(options.kill_calls)],
         "load": ["tests.faults.load", "--calls", str(options.load_calls)],
     }

@@ -7,9 +7,9 @@ import pytest
 
 from tests.conftest import Stack
 from tests.conftest import client as boto3_client
-from tests.faults.comparison import answer_of, assert_same
-from tests.faults.queue_steps import ATTRIBUTES, FILTERS, QueueSide, QueueSteps, in_moto
 from tests.faults.services.client import Client
+from tests.faults.services.comparison import answer_of, assert_same
+from tests.faults.services.queue_steps import ATTRIBUTES, FILTERS, QueueSide, QueueSteps, in_moto
 from tests.faults.services.sns import Sns
 from tests.faults.services.sqs import Sqs
 

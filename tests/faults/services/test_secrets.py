@@ -12,8 +12,8 @@ from scripts.operations.secret import WebhookSecret, drop_previous, put_key, rea
 from scripts.operations.stack import OpsError
 from tests.conftest import Stack
 from tests.conftest import client as boto3_client
-from tests.faults.comparison import Step, answer_of, assert_same
 from tests.faults.services.client import Client
+from tests.faults.services.comparison import Step, answer_of, assert_same
 from tests.faults.services.secrets import SecretsManager
 
 OPERATORS = ("first", "second")

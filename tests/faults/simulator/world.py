@@ -20,15 +20,15 @@ from greenlet import getcurrent
 from scripts.embedded.elevenlabs import ElevenLabsApi
 from shared.observability import logger, metrics
 from tests.conftest import forget
-from tests.faults.faults import RETRIED, Faults, fail_aws, seconds_of
-from tests.faults.hosts import HOST_FAULTS, hosts
-from tests.faults.scheduler import Crash, Fibre, Process, Scheduler
 from tests.faults.services.client import Client
 from tests.faults.services.dynamodb import DynamoDb, Table
 from tests.faults.services.s3 import S3
 from tests.faults.services.secrets import SecretsManager
 from tests.faults.services.sns import Sns
 from tests.faults.services.sqs import Sqs
+from tests.faults.simulator.faults import RETRIED, Faults, fail_aws, seconds_of
+from tests.faults.simulator.hosts import HOST_FAULTS, hosts
+from tests.faults.simulator.scheduler import Crash, Fibre, Process, Scheduler
 from tests.mem0_stand_in import Mem0Api
 
 BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z

@@ -9,8 +9,8 @@ from memory_writer.memory import KINDS
 from scripts.operations.selection import is_staged
 from shared import keys
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, read_event, split
-from tests.faults.simulation import TABLE, Simulation
-from tests.faults.story import Body, Conversation
+from tests.faults.simulator.simulation import TABLE, Simulation
+from tests.faults.simulator.story import Body, Conversation
 
 _FINAL = re.compile(r"(\d{7,15}|no-phone)/conv_\w+(\.\w+)?\.(json|mp3)|other-events/\w+/[0-9a-f]{64}\.json", re.ASCII)
 _TOMBSTONE = {"conversation_id", "item", "erased_at", "expires"}

@@ -8,9 +8,9 @@ from botocore.exceptions import ParamValidationError
 
 import shared.bucket
 from tests.conftest import Stack
-from tests.faults.comparison import assert_same
-from tests.faults.object_steps import BucketSide, ObjectSteps
 from tests.faults.services.client import Client
+from tests.faults.services.comparison import assert_same
+from tests.faults.services.object_steps import BucketSide, ObjectSteps
 from tests.faults.services.s3 import S3
 
 BEGIN = datetime(2026, 3, 3, 15, 0, 0, 700_000, tzinfo=timezone.utc)

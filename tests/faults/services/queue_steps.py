@@ -5,7 +5,7 @@ from collections import Counter
 from random import Random
 from typing import Any
 
-from tests.faults.comparison import Step
+from tests.faults.services.comparison import Step
 
 DEAD, WORK, LATE, ALL = "Dead", "Work", "Late", "All"
 QUEUES = (WORK, WORK, DEAD, LATE, ALL)  # Work more often

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 
-from tests.faults.comparison import answer_of
+from tests.faults.services.comparison import answer_of
 from tests.faults.services.dynamodb import DynamoDb, Table
-from tests.faults.table_steps import Side
-from tests.faults.test_dynamodb import BETWEEN, INDEXES, ONE
+from tests.faults.services.table_steps import Side
+from tests.faults.services.test_dynamodb import BETWEEN, INDEXES, ONE
 
 
 @pytest.fixture

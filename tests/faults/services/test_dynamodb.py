@@ -10,10 +10,10 @@ from boto3.dynamodb.conditions import Key
 import shared.record
 from shared.record import Records, query_pages
 from tests.conftest import Stack
-from tests.faults.comparison import answer_of, assert_same
-from tests.faults.expression_steps import ExpressionSteps
+from tests.faults.services.comparison import answer_of, assert_same
 from tests.faults.services.dynamodb import DynamoDb, Table
-from tests.faults.table_steps import RECORD_STEPS, Side, Steps
+from tests.faults.services.expression_steps import ExpressionSteps
+from tests.faults.services.table_steps import RECORD_STEPS, Side, Steps
 
 INDEXES = {
     "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),

@@ -5,12 +5,12 @@ from random import Random
 from typing import Any
 
 from tests.conftest import environment
-from tests.faults.actors import Operators, Sender
-from tests.faults.faults import Faults
-from tests.faults.hosts import ELEVENLABS, MEM0
-from tests.faults.lambdas import CONSTANTS, Lambda
-from tests.faults.story import SECRET, Act, Body, Conversation, make_story
-from tests.faults.world import BEGIN, EndlessError, World
+from tests.faults.simulator.actors import Operators, Sender
+from tests.faults.simulator.faults import Faults
+from tests.faults.simulator.hosts import ELEVENLABS, MEM0
+from tests.faults.simulator.lambdas import CONSTANTS, Lambda
+from tests.faults.simulator.story import SECRET, Act, Body, Conversation, make_story
+from tests.faults.simulator.world import BEGIN, EndlessError, World
 
 CHAOS = 2 * 3600.0  # seconds with faults
 HOUR = 3600.0

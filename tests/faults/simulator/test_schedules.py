@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.faults.oracles import ORACLES
-from tests.faults.planted import PLANTED
+from tests.faults.simulator.oracles import ORACLES
+from tests.faults.simulator.planted import PLANTED
 
 RARE = {"erases_at_once"}  # needs thousands of schedules
 
 
 def run(*arguments: str, hashes: str = "random") -> tuple[int, str]:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.faults.run", *arguments],
+        [sys.executable, "-m", "tests.faults.simulator.run", *arguments],
         env=os.environ | {"PYTHONHASHSEED": hashes, "COLUMNS": "200"}, capture_output=True, text=True, check=False,
         timeout=600,
     )  # fmt: skip

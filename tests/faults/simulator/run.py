@@ -1,4 +1,4 @@
-"""`python -m tests.faults.run`: runs schedules and prints what the oracles found; or the trace of one schedule."""
+"""`python -m tests.faults.simulator.run`: runs schedules and prints what the oracles found; or the trace of one schedule."""
 
 import argparse
 import json
@@ -13,9 +13,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.oracles import ORACLES
-from tests.faults.planted import PLANTED
-from tests.faults.schedules import Result, first_failing, run_all, smallest
+from tests.faults.simulator.oracles import ORACLES
+from tests.faults.simulator.planted import PLANTED
+from tests.faults.simulator.schedules import Result, first_failing, run_all, smallest
 
 console = Console(highlight=False)
 SHOWN = 20  # violations
@@ -114,7 +114,7 @@ def write(file: Path | None, numbers: dict[str, Any]) -> None:
 def with_fixed_hashes() -> None:
     """Start again with PYTHONHASHSEED=0: the order of sets differs otherwise, and a seed would give other schedules."""
     if os.environ.get("PYTHONHASHSEED") != "0":
-        again = [sys.executable, "-m", "tests.faults.run", *sys.argv[1:]]
+        again = [sys.executable, "-m", "tests.faults.simulator.run", *sys.argv[1:]]
         os.execve(sys.executable, again, os.environ | {"PYTHONHASHSEED": "0"})
 
 

@@ -16,7 +16,7 @@ from shared.call import Call, Parked
 from shared.record import MEMORIES, Records
 from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed
-from tests.faults.comparison import Step
+from tests.faults.services.comparison import Step
 
 BEGIN = datetime(2026, 3, 3, 15, tzinfo=timezone.utc)
 CALLS, ORDERS, KEYS = ("conv_1", "conv_2"), ("1", "2", "3"), ("staging/a", "staging/b", "staging/c", "staging/d")

@@ -5,10 +5,10 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.faults.oracles import Durable, judge
-from tests.faults.planted import PLANTED
-from tests.faults.simulation import Simulation
-from tests.faults.story import Act, Body
+from tests.faults.simulator.oracles import Durable, judge
+from tests.faults.simulator.planted import PLANTED
+from tests.faults.simulator.simulation import Simulation
+from tests.faults.simulator.story import Act, Body
 
 Spared = frozenset[tuple[str, int]]  # faults, by process and number of its call
 CHUNK = 50  # schedules that a worker takes at once

@@ -8,7 +8,7 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from shared.bucket import Bucket
-from tests.faults.comparison import Step
+from tests.faults.services.comparison import Step
 
 KEYS = ("staging/a", "staging/b", "staging/é", "staging/b/c", "12025550101/conv_1.json", "12025550101/conv_1.mp3")
 PREFIXES = ("", "staging/", "staging/b", "12025550101/", "nothing/")

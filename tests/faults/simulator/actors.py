@@ -17,10 +17,10 @@ from scripts.operations.stack import Stack
 from scripts.operations.view import View
 from shared.caller import found_by
 from shared.signature import signed_headers
-from tests.faults.lambdas import Lambda
-from tests.faults.scheduler import Process
-from tests.faults.story import SECRET, Act, Body
-from tests.faults.world import World
+from tests.faults.simulator.lambdas import Lambda
+from tests.faults.simulator.scheduler import Process
+from tests.faults.simulator.story import SECRET, Act, Body
+from tests.faults.simulator.world import World
 
 REPEATS = (0, 30, 120, 480, 1800)  # seconds before each attempt, jitter up to 10 % (ElevenLabs' contract)
 RETRYABLE = (408, 429, 500, 502, 503, 504)

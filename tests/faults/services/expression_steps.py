@@ -4,7 +4,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from tests.faults.comparison import Step
+from tests.faults.services.comparison import Step
 
 ITEMS = ("1", "2", "3")
 VALUES: dict[str, tuple[Any, ...]] = {

@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError, ConnectionClosedError, EndpointConnectionError, ReadTimeoutError
 
-from tests.faults.scheduler import Process
+from tests.faults.simulator.scheduler import Process
 
 # What happens to a call: nothing is done (`before`), or all of it and only the answer is lost (`after`); the service
 # answers with an error, before or after the effect; it asks to wait; it refuses; a body breaks off; the answer is late.

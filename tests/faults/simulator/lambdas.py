@@ -15,8 +15,8 @@ import memory_writer.handler
 import reconciler.handler
 from scripts.deploy.parameters import read_constants
 from tests.conftest import forget
-from tests.faults.scheduler import Crash, Fibre, Process
-from tests.faults.world import World
+from tests.faults.simulator.scheduler import Crash, Fibre, Process
+from tests.faults.simulator.world import World
 
 CONSTANTS = {name: int(value) for name, value in read_constants(Path("template.yaml")).items()}
 MOST_COPIES = 10  # messages in a queue, beyond which SQS doubles none
