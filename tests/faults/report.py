@@ -23,6 +23,7 @@ from tests.faults.simulator.oracles import ORACLES, Durable
 
 console = Console(highlight=False)
 PROMISES = {"durable": str(Durable.__doc__)} | {name: str(oracle.__doc__) for name, oracle in ORACLES.items()}
+SIMULATOR = "tests.faults.simulator.run"
 Numbers = dict[str, Any]
 LONGEST = 6 * 3600  # seconds of one part
 
@@ -30,17 +31,11 @@ LONGEST = 6 * 3600  # seconds of one part
 def parts(options: argparse.Namespace) -> dict[str, list[str]]:
     """The modules that are run, and with which options."""
     return {
-        "schedules": [
-            "tests.faults.simulator.run",
-            "--schedules",
-            str(options.schedules),
-            "--first",
-            str(options.first),
-        ],
-        "plants": ["tests.faults.simulator.run", "--plants"],
+        "schedules": [SIMULATOR, "--schedules", str(options.schedules), "--first", str(options.first)],
+        "plants": [SIMULATOR, "--plants"],
         "fuzz": ["tests.faults.fuzzing.run", "--inputs", str(options.inputs)],
-        "kills": ["tests.faults.kills", "--calls", str(options.kill_calls)],
-        "load": ["tests.faults.load", "--calls", str(options.load_calls)],
+        "kills": ["tests.faults.processes.kills", "--calls", str(options.kill_calls)],
+        "load": ["tests.faults.processes.load", "--calls", str(options.load_calls)],
     }
 
 
