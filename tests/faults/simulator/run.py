@@ -1,4 +1,4 @@
-"""`python -m tests.faults.simulator.run`: runs schedules and prints what oracles found; or the trace of one schedule."""
+"""`python -m tests.faults.simulator.run`: runs schedules and prints what oracles found, or one schedule's trace."""
 
 import argparse
 import json
