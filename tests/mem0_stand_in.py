@@ -5,6 +5,7 @@ side that is harder on a client: newest first, 404 for a page too far and for an
 """
 
 import json
+import math
 import re
 import socket
 import time
@@ -160,6 +161,12 @@ class Mem0Api:
         with self._lock:
             for event in self._events.values():
                 event.settled = True
+
+    def resume(self) -> None:
+        """Be as if all adds were still pending; `settle` works them off."""
+        with self._lock:
+            for event in self._events.values():
+                event.settled, event.due = False, math.inf
 
     def memories(self, user_id: str) -> list[Memory]:
         """What is stored and visible of a user, oldest first."""
