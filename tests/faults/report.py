@@ -76,12 +76,12 @@ def promises(found: dict[str, Numbers]) -> Table:
     """Each promise, how many schedules broke it, and the planted bug that breaks it most easily."""
     schedules = found["schedules"]
     seeds = f"seeds {schedules['first_seed']:,} to {schedules['first_seed'] + schedules['schedules'] - 1:,}"
-    table = Table("promise", "violations", "seen to fail", title=f"{schedules['schedules']:,} schedules, {seeds}, "
+    table = Table("promise", "violations", "schedules until a planted bug broke it", title=f"{schedules['schedules']:,} schedules, {seeds}, "
         f"{schedules['outward_calls']:,} outward calls")  # fmt: skip
     violations = Counter(name for each in schedules["failed"].values() for name in each)
     for name, sentence in PROMISES.items():
         seen = [each["schedules"] for each in found["plants"].values() if name in each["seen_by"]]
-        table.add_row(sentence, str(violations[name]), f"after {min(seen):,} schedules" if seen else "never")
+        table.add_row(sentence, str(violations[name]), f"{min(seen):,}" if seen else "never")
     return table
 
 

@@ -70,7 +70,7 @@ def elements(body: Body) -> list[bytes]:
 
 
 def rests(found: Outcome) -> str | None:
-    """Nothing is left in the queues, and nothing but poison in the dead-letter queues; every erasure is complete."""
+    """The queues are empty, dead-letter queues have only what no retry can help, and each erasure is complete."""
     outputs, sqs = found.simulation.outputs, found.world.sqs
     for name in ("Archive", "Memory", "Audio"):
         if left := sqs.messages(outputs[f"{name}QueueUrl"]):
@@ -84,7 +84,7 @@ def rests(found: Outcome) -> str | None:
 
 
 def nothing_lost(found: Outcome) -> str | None:
-    """Every transcript answered with 200 is archived byte for byte, under the right caller; the newest wins."""
+    """Each transcript that was answered with 200 is archived byte for byte, under its caller. The newest wins."""
     for call in found.kept:
         if accepted := found.accepted(call, TRANSCRIPTION):
             key = keys.call_json(call.digits or keys.NO_PHONE, call.id)
@@ -95,7 +95,7 @@ def nothing_lost(found: Outcome) -> str | None:
 
 
 def recordings_kept(found: Outcome) -> str | None:
-    """Every recording that was answered with 200 is archived byte for byte beside its call, if its call is known."""
+    """Each recording that was answered with 200 is archived byte for byte beside its call, if its call is known."""
     for call in found.kept:
         if found.accepted(call, AUDIO) and found.records.get(call.id, {}).get("folder"):
             key = keys.call_mp3(call.digits or keys.NO_PHONE, call.id)
@@ -105,7 +105,7 @@ def recordings_kept(found: Outcome) -> str | None:
 
 
 def events_kept(found: Outcome) -> str | None:
-    """Every other event that was answered with 200 is archived byte for byte."""
+    """Each other event that was answered with 200 is archived byte for byte."""
     for call in found.kept:
         for _, _, event in found.accepted(call, "answering_machine_detection"):
             bodies = {body for key, body in found.finals.items() if key.endswith(f"/{call.id}.{event.type}.json")}
@@ -115,7 +115,7 @@ def events_kept(found: Outcome) -> str | None:
 
 
 def record_agrees(found: Outcome) -> str | None:
-    """The record agrees with the bucket: its keys exist, and their objects have its orders."""
+    """The record of a call agrees with the bucket: its keys exist, and their objects have the same `order`."""
     for name, item in found.records.items():
         for key, order in (("json_key", "t_order"), ("mp3_key", "mp3_order")):
             stored = item.get(key)
@@ -145,7 +145,7 @@ def remembered_once(found: Outcome) -> str | None:
 
 
 def nothing_invented(found: Outcome) -> str | None:
-    """Nothing is archived that was not sent, and no key lies outside of the layout."""
+    """Nothing is archived that was not sent, and each key has a form of the layout."""
     for key, body in found.finals.items():
         if not _FINAL.fullmatch(key):
             return f"{key} is outside of the layout"
@@ -162,7 +162,7 @@ def is_from(call: Conversation, key: str, body: bytes) -> bool:
 
 
 def tagged(found: Outcome) -> str | None:
-    """A payload is tagged if, and only if, its work is done: so it expires only then."""
+    """A payload has the tag `archived` if its work is done, and only then: it expires only then."""
     for key, body in found.staged.items():
         expected = _is_done(found, key, body)
         if expected is not None and found.is_tagged(key) != expected:
@@ -183,7 +183,7 @@ def _is_done(found: Outcome, key: str, body: bytes) -> bool | None:
 
 
 def complete(found: Outcome) -> str | None:
-    """With a key of ElevenLabs' API, the archive has every call and every recording of ElevenLabs' list."""
+    """With `ElevenLabsApiKey`, the archive has each call and each recording of ElevenLabs' list."""
     if not found.story.has_api_key:
         return None
     for call in found.kept:
@@ -248,7 +248,7 @@ ORACLES: dict[str, Callable[[Outcome], str | None]] = {
 
 
 class Durable:
-    """No webhook is answered with 200 before its body is in the bucket and its claim check was sent."""
+    """No webhook is answered with 200 before its payload is in the bucket and its message was sent."""
 
     def __init__(self, simulation: Simulation) -> None:
         self._simulation = simulation

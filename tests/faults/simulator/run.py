@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.simulator.oracles import ORACLES
+from tests.faults.simulator.oracles import ORACLES, Durable
 from tests.faults.simulator.planted import PLANTED
 from tests.faults.simulator.schedules import Result, first_failing, run_all, smallest
 
@@ -59,8 +59,7 @@ def show(result: Result, plant: str) -> int:
 
 
 def sentence(oracle: str) -> str:
-    documented = ORACLES.get(oracle)
-    return str(documented.__doc__) if documented else "No webhook is answered with 200 before it is stored and queued."
+    return str(ORACLES.get(oracle, Durable).__doc__)
 
 
 def show_all(seeds: range, file: Path | None) -> int:
