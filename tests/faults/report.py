@@ -76,8 +76,8 @@ def promises(found: dict[str, Numbers]) -> Table:
     """Each promise, how many schedules broke it, and the planted bug that breaks it most easily."""
     schedules = found["schedules"]
     seeds = f"seeds {schedules['first_seed']:,} to {schedules['first_seed'] + schedules['schedules'] - 1:,}"
-    table = Table("promise", "violations", "schedules until a planted bug broke it", title=f"{schedules['schedules']:,} schedules, {seeds}, "
-        f"{schedules['outward_calls']:,} outward calls")  # fmt: skip
+    amount = f"{schedules['schedules']:,} schedules, {seeds}, {schedules['outward_calls']:,} outward calls"
+    table = Table("promise", "violations", "schedules until a planted bug broke it", title=amount)
     violations = Counter(name for each in schedules["failed"].values() for name in each)
     for name, sentence in PROMISES.items():
         seen = [each["schedules"] for each in found["plants"].values() if name in each["seen_by"]]
