@@ -14,9 +14,10 @@ from scripts.operations.erasure.reading import Subject, users_of
 from scripts.operations.stack import Stack, memory_backend
 from shared import keys
 from shared.call import Call
-from shared.conversation import read_conversation
-from shared.errors import EventUnknownError, StorageError
+from shared.conversation import Conversation, read_conversation
+from shared.errors import EventUnknownError, PoisonError, StorageError
 from shared.parts import read_json
+from shared.webhooks import TRANSCRIPTION, read_event
 
 MEM0_SECONDS = 60  # for Mem0 to finish an add, or to delete memories
 
@@ -51,11 +52,9 @@ class Memories:
         """The user ids that may have the call's memories: its numbers, or the id that its client gave."""
         numbers = call.numbers | ({digits(call)} if call.external_number else set())
         users = {*call.users, *(user for number in numbers for user in users_of(number))}
-        body = self._read_json(call) if call.folder == keys.NO_PHONE else None
-        if body:
-            with suppress(ValueError):
-                client = find_user(Call(call.conversation_id), read_conversation(read_json(body)))
-                users |= {client} if client else set()
+        for conversation in self._conversations(call) if call.folder == keys.NO_PHONE else ():
+            client = find_user(Call(call.conversation_id), conversation)
+            users |= {client} if client else set()
         return users
 
     def delete(self, found: Found) -> None:
@@ -137,10 +136,23 @@ class Memories:
             pass
         return True
 
-    def _read_json(self, call: Call) -> bytes | None:
+    def _conversations(self, call: Call) -> Iterator[Conversation]:
+        """What the call's JSON says; if it was not archived, what its transcripts in staging say. Raises OpsError."""
+        if body := self._read(keys.call_json(keys.NO_PHONE, call.conversation_id), call):
+            with suppress(ValueError):
+                yield read_conversation(read_json(body))
+            return
+        for key in sorted(call.staged_keys):
+            body = None if keys.is_recording(key) else self._read(key, call)
+            with suppress(PoisonError):
+                event = read_event(body) if body else None
+                if event and (event.type, event.conversation_id) == (TRANSCRIPTION, call.conversation_id):
+                    yield read_conversation(event.data)
+
+    def _read(self, key: str, call: Call) -> bytes | None:
         """Raises OpsError."""
         try:
-            read = self._stack.bucket.read(keys.call_json(keys.NO_PHONE, call.conversation_id))
+            read = self._stack.bucket.read(key)
         except StorageError as error:
             advice = "if it is in an archive class of S3, restore it. Then run the same command again"
             raise OpsError(f"The JSON of {call.conversation_id} cannot be read ({error}): {advice}.", code=1) from None

@@ -84,6 +84,18 @@ def test_a_memory_that_mem0_accepted_and_does_not_show_yet_is_named(keep, rememb
     assert (again, second["complete"], hosted.memories(CALLER)) == (0, True, [])
 
 
+def test_memories_of_a_client_whose_json_is_not_archived_are_found_by_the_payload(stack, keep, hosted, erase):
+    before = datetime.now(timezone.utc) - timedelta(hours=2)
+    keep(call("conv_1", None, user_id="anna"))
+    stack.s3.delete_object(Bucket=stack.bucket, Key="no-phone/conv_1.json")  # as if S3 had refused it so far
+    note(stack, "conv_1", "memory#factual", state="sending", started=f"{before:%Y-%m-%dT%H:%M:%S.%fZ}")
+    remembered(hosted, "user:anna", "conv_1")
+
+    code, _ = erase("--conversation", "conv_1")
+
+    assert (code, hosted.memories("user:anna")) == (0, [])
+
+
 class Forgetless(HostedMem0):
     """Answers that it deletes, but does not."""
 
