@@ -265,7 +265,8 @@ class Archiver:
     ) -> Outcome:
         """A call from before its caller's erasure arrives late: delete its earlier events, and write a tombstone.
 
-        If the call is already archived, or has another caller's number too, an erasure finds it by its number.
+        If the call is already archived, or has another caller's number too, an erasure finds it by its number. Raises
+        StorageError if an event may not be deleted: its record is kept until then.
         """
         call = self._records.get(conversation_id) or Call(conversation_id)
         if call.t_order or call.numbers - set(caller.numbers):
@@ -274,8 +275,9 @@ class Archiver:
             call = self._records.erase(conversation_id, utc(now))
             for key in call.staged_keys:
                 discard(self._bucket, self._records, key)
-            for version in (each for key in call.event_keys for each in self._bucket.versions(key)):
-                self._bucket.delete_for_good(version)
+            events = [version for key in call.event_keys for version in self._bucket.versions(key)]
+            if [version for version in events if not self._bucket.delete_for_good(version)]:
+                raise StorageError("An erased call's event cannot be deleted: Object Lock or a policy forbids it")
             self._records.write_tombstone(call)  # last, because a retry finds the rest by the record
         return _drop_erased(conversation_id)
 

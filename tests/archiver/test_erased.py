@@ -6,7 +6,18 @@ import pytest
 from botocore.exceptions import ClientError
 
 import archiver.handler
-from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, stage_recording, staged_key, transcript
+from tests.archiver.conftest import (
+    FULL,
+    NOW,
+    allow,
+    audio,
+    envelope,
+    refuse,
+    stage,
+    stage_recording,
+    staged_key,
+    transcript,
+)
 from tests.conftest import Stack
 
 CALLER = "12025550123"
@@ -85,6 +96,21 @@ def test_earlier_events_of_a_late_call_are_deleted_too(aws, archive):
 
     assert nothing_is_left(aws)
     assert set(aws.call("conv_1")) == {"conversation_id", "item", "erased_at"}
+
+
+def test_an_earlier_event_that_may_not_be_deleted_keeps_its_record_until_a_later_attempt(aws, archive):
+    mood = envelope({"conversation_id": "conv_1", "words": "Secret."}, "post_call_transcription_otel", AFTER)
+    archive(stage(aws, mood))
+    erase_caller()
+    check = stage(aws, transcript(at=BEFORE))
+
+    refuse("DeleteObject", on="otel.json")
+    assert archive(check) == ["message-1"]
+    assert aws.call("conv_1")["event_keys"]
+    allow("DeleteObject")
+    assert archive(check) == []
+
+    assert nothing_is_left(aws)
 
 
 def test_a_late_call_with_another_callers_number_is_left_to_an_erasure(aws, archive):
