@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -155,7 +155,8 @@ class Run:
 
 def run_ops(outputs: Mapping[str, str], *words: str) -> None:
     """One command of scripts/ops on a stack of ours. Raises RuntimeError if it fails."""
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()) as out:
+    out = StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(out), redirect_stderr(out):
         path = Path(folder) / "outputs.json"
         path.write_text(json.dumps(dict(outputs)))
         scripts.operations.stack.OUTPUTS = path
