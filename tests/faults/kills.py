@@ -32,7 +32,7 @@ from scripts.embedded.deployment import deploy
 from scripts.operations.app import main as ops
 from tests.faults.processes_aws import MortalAws, short_timeouts
 from tests.faults.processes_calls import make_calls, schedule
-from tests.faults.processes_count import DLQS, Deployed, Findings, count, untagged
+from tests.faults.processes_count import DLQS, Deployed, Findings, count, staged_only
 from tests.faults.processes_sender import Sender
 from tests.mem0_stand_in import HostedMem0
 
@@ -90,6 +90,7 @@ class Run:
         self.say("all sent, and the faults are over")
         self.stack.rest(REST_SECONDS, self.say)
         self.redrive()
+        self.say("counting")
         return self.result(sender, count(self.stack, self.mem0, self.calls, sender.acknowledged), begun)
 
     @contextmanager
@@ -149,7 +150,7 @@ class Run:
             {str(status or "none"): number for status, number in sorted(sender.answers.items())},
             len(sender.acknowledged), 2 * len(self.calls) - len(sender.acknowledged),
             dict(self.worker_kills), len(BROKEN_OFF.findall(self.aws.log_text())), self.emulator_kills,
-            self.redriven, len(untagged(self.stack, self.stack.objects())), findings,
+            self.redriven, staged_only(self.stack, self.calls, sender.acknowledged), findings,
         )  # fmt: skip
 
 
