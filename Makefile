@@ -11,10 +11,11 @@ export SAM_CLI_TELEMETRY := 0
 # As it was written: make would take its $ for variables of its own.
 override export PARAMETERS := $(value PARAMETERS)
 PACKAGES := $(basename $(wildcard */requirements*.in))
+export SEED PLANT
 # Which Mem0 the memory writer's package is built for: platform or oss, as the stack's parameter MemoryBackend.
 MEMORY_BACKEND ?= platform
 
-.PHONY: help demo local test bench check format lock build sizes deploy parameters clean
+.PHONY: help demo local test faults bench check format lock build sizes deploy parameters clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*## /  make \1|/p' Makefile | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -27,6 +28,13 @@ local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="
 
 test: .venv/ready .venv-sam/ready  ## all tests
 	$(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+
+faults: .venv/ready  ## proves the promises under faults, in about 10 minutes (SEED=N and PLANT=BUG: prints one schedule)
+ifdef SEED
+	@$(BIN)/python -m tests.faults.simulator.run --seed "$$SEED" --plant "$$PLANT"
+else
+	@$(BIN)/python -m tests.faults.report
+endif
 
 bench: .venv/ready  ## measures payloads that are expensive to read
 	@$(BIN)/python -m tests.hostile

@@ -29,7 +29,7 @@ from shared.announcements import read_announcement
 from shared.aws import Aws
 from shared.batch import process_batch
 from shared.conversation import Conversation, read_conversation
-from shared.errors import PoisonError
+from shared.errors import EventUnknownError, MemoryBackendError, PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
@@ -127,12 +127,30 @@ def handle_record(record: SQSRecord, invocation: Invocation) -> None:
 
 
 def delete_memories(conversation_id: str) -> None:
-    """Delete an erased call's memories by the ids in the ledger, and then the ledger's lines."""
+    """Delete an erased call's memories by the ids in the ledger, and then the ledger's lines.
+
+    Raises MemoryBackendError while Mem0 is still processing a memory: until then nobody can delete it, and only the
+    ledger knows it.
+    """
     for item, entry in aws().records.ledger(conversation_id).items():
-        if entry.get("memory_ids"):
-            memory_backend().delete(entry["memory_ids"])
-        if entry.get("state") == "done":
+        if ids := find_ids(entry):
+            memory_backend().delete(ids)
+        if entry.get("state") in ("sent", "done"):
             aws().table.delete_item(Key={"conversation_id": conversation_id, "item": item})
+
+
+def find_ids(entry: dict[str, Any]) -> list[str]:
+    """The ids of a memory that Mem0 accepted, from the ledger or from Mem0's event."""
+    ids = list(entry.get("memory_ids", ()))
+    if "event_id" not in entry:
+        return ids
+    try:
+        answer = memory_backend().check_event(entry["event_id"])
+    except EventUnknownError:
+        return ids
+    if answer.status == "PENDING":
+        raise MemoryBackendError("Mem0 is still processing a memory that must be deleted")
+    return ids or answer.memory_ids
 
 
 def read_source(announcement: Announcement, body: bytes, metadata: dict[str, str]) -> tuple[Announcement, Conversation]:

@@ -5,6 +5,7 @@ side that is harder on a client: newest first, 404 for a page too far and for an
 """
 
 import json
+import math
 import re
 import socket
 import time
@@ -85,13 +86,13 @@ class Refused(Exception):
 class Event:
     """An accepted add or deletion, and the memories that it leaves once it has succeeded."""
 
+    id: str
     body: Any
     due: float  # on the clock; pending before
+    created_at: str
     kind: str = "ADD"
     outcome: str = "SUCCEEDED"
     memories: list[Memory] = field(default_factory=list)
-    id: str = field(default_factory=lambda: str(uuid4()))
-    created_at: str = field(default_factory=lambda: datetime.now(timezone.utc).isoformat())
     polls: int = 0
     settled: bool = False
 
@@ -110,35 +111,25 @@ class Event:
         return [{"id": each["id"], "event": "ADD", "data": {"memory": each["memory"]}} for each in self.memories]
 
 
-class HostedMem0:
-    """The API while the `with` block lasts. An add is worked off `delay` seconds later, on `clock`.
+class Mem0Api:
+    """The API without a network. An add is worked off `delay` seconds later, on `clock`.
 
     Until then its event is pending and no listing shows it, not even an add without inference, which is answered at
     once. Sent again it is done again. With inference it leaves the first sentence of each user message.
     """
 
-    def __init__(self, key: str = "m0-test", *, delay: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
-        self.key, self.delay, self._clock = key, delay, clock
+    def __init__(
+        self, key: str = "m0-test", *, delay: float = 0, clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(timezone.utc),
+        make_id: Callable[[], str] = lambda: str(uuid4()),
+    ) -> None:  # fmt: skip
+        self.key, self.delay, self._clock, self._now, self._make_id = key, delay, clock, now, make_id
+        self.url = ""
         self.requests: list[tuple[str, str, Any]] = []  # method, path with query, body; refused ones too
         self._events: dict[str, Event] = {}
         self._faults: dict[tuple[str, str | None], deque[str]] = defaultdict(deque)
         self._outcomes: dict[str | None, deque[str]] = defaultdict(deque)
         self._lock, self.closing = Lock(), Signal()
-        self._server = _Server(self)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End every connection, also one that hangs."""
-        self.closing.set()
-        self._server.shutdown()
-        self._thread.join(STOP_SECONDS)
-        self._server.disconnect()
-        self._server.server_close()
 
     # What tests order and look at
 
@@ -171,6 +162,12 @@ class HostedMem0:
             for event in self._events.values():
                 event.settled = True
 
+    def resume(self) -> None:
+        """Be as if all adds were still pending; `settle` works them off."""
+        with self._lock:
+            for event in self._events.values():
+                event.settled, event.due = False, math.inf
+
     def memories(self, user_id: str) -> list[Memory]:
         """What is stored and visible of a user, oldest first."""
         with self._lock:
@@ -178,12 +175,14 @@ class HostedMem0:
 
     def adds(self, conversation_id: str, type: str) -> int:
         """How many adds took effect, or will when they are worked off: all that were accepted and did not fail."""
+        return sum(outcome != "FAILED" for outcome in self.outcomes(conversation_id, type))
+
+    def outcomes(self, conversation_id: str, type: str) -> list[str]:
+        """What became of each add that was accepted, or will when it is worked off: an outcome of `plan_events`."""
         wanted = {"conversation_id": conversation_id, "type": type}
         with self._lock:
-            return sum(
-                event.kind == "ADD" and event.outcome != "FAILED" and wanted.items() <= metadata(event.body).items()
-                for event in self._events.values()
-            )
+            events = [event for event in self._events.values() if event.kind == "ADD"]
+            return [event.outcome for event in events if wanted.items() <= metadata(event.body).items()]
 
     # How a call is answered
 
@@ -221,17 +220,21 @@ class HostedMem0:
 
     def _add(self, request: Request) -> Any:
         body = read_add(request.body)
-        event = Event(body, self._clock() + self.delay)
+        event = self._event_of(body, self._clock() + self.delay)
         if infer := body.get("infer", True):
             planned = self._outcomes[metadata(body).get("type")] or self._outcomes[None]
             event.outcome = planned.popleft() if planned else "SUCCEEDED"
-        event.memories = [] if event.outcome == "empty" else list(remembered(event, infer))
-        self._events[event.id] = event
+        event.memories = [] if event.outcome == "empty" else list(remembered(event, infer, self._make_id))
         if infer:
             return {"event_id": event.id, "status": "PENDING"}
         return {
             "message": "Memories added.", "status": "SUCCEEDED", "event_id": event.id, "results": event.results(),
         }  # fmt: skip
+
+    def _event_of(self, body: Any, due: float, kind: str = "ADD") -> Event:
+        event = Event(self._make_id(), body, due, self._now().isoformat(), kind)
+        self._events[event.id] = event
+        return event
 
     def _event(self, request: Request, id: str) -> Any:
         event = self._events.get(id)
@@ -298,8 +301,7 @@ class HostedMem0:
         for event in self._events.values():
             if event.status(now) == "SUCCEEDED":
                 event.memories = [each for each in event.memories if not matches(filters, each)]
-        deletion = Event(None, now, kind="DELETE")
-        self._events[deletion.id] = deletion
+        deletion = self._event_of(None, now, kind="DELETE")
         return {"message": "Delete in progress. This may take some time.", "event_id": deletion.id}
 
     def _users(self, request: Request) -> Any:
@@ -314,6 +316,28 @@ class HostedMem0:
     def _visible(self) -> list[Memory]:
         now = self._clock()
         return [each for event in self._events.values() for each in event.visible(now)]
+
+
+class HostedMem0(Mem0Api):
+    """The API on loopback, while the `with` block lasts."""
+
+    def __init__(self, key: str = "m0-test", *, delay: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(key, delay=delay, clock=clock)
+        self._server = _Server(self)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every connection, also one that hangs."""
+        self.closing.set()
+        self._server.shutdown()
+        self._thread.join(STOP_SECONDS)
+        self._server.disconnect()
+        self._server.server_close()
 
 
 def parse(planned: str) -> tuple[str, float | None]:
@@ -360,7 +384,7 @@ def is_message(message: Any) -> bool:
     )
 
 
-def remembered(event: Event, infer: bool) -> Iterable[Memory]:
+def remembered(event: Event, infer: bool, make_id: Callable[[], str]) -> Iterable[Memory]:
     """Return verbatim one memory a message, or what is inferred.
 
     With an agent_id beside the user_id, what the assistant said is the agent's, as on the real platform.
@@ -373,7 +397,7 @@ def remembered(event: Event, infer: bool) -> Iterable[Memory]:
         if owners["agent_id"]:
             owners["user_id" if message["role"] == "assistant" else "agent_id"] = None
         yield {
-            "id": str(uuid4()), "memory": text, **owners, "metadata": event.body.get("metadata"), "categories": [],
+            "id": make_id(), "memory": text, **owners, "metadata": event.body.get("metadata"), "categories": [],
             "created_at": event.created_at, "updated_at": event.created_at, "expiration_date": None,
         }  # fmt: skip
 
@@ -465,7 +489,7 @@ class _Handler(ProgramsOnlyHandler):
 
 
 class _Server(StandInServer):
-    def __init__(self, mem0: HostedMem0) -> None:
+    def __init__(self, mem0: Mem0Api) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.mem0 = mem0
         self.connections: set[socket.socket] = set()

@@ -90,10 +90,10 @@ class Refused(Exception):
         self.answer = Answer(status, encode({"detail": detail}))
 
 
-class ElevenLabs:
-    """The API, for the duration of a `with` block. Tests may change its public attributes at any time."""
+class ElevenLabsApi:
+    """The API without a network. Tests may change its public attributes at any time."""
 
-    def __init__(self, key: str = "xi-test", *, port: int = 0) -> None:
+    def __init__(self, key: str = "xi-test") -> None:
         self.key = key
         self.conversations: dict[str, Json] = {}  # by id, in the shape of a webhook's `data`
         self.audio: dict[str, bytes] = {}  # MP3, by conversation id
@@ -103,19 +103,6 @@ class ElevenLabs:
         self.before_answer: Callable[[Request], None] | None = None  # called before the answer is made
         self._faults: dict[str, deque[str]] = {route: deque() for route in ROUTES}
         self._expiries = 0
-        self._server = _Server(self, port)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End every connection, also one that hangs."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(STOP_SECONDS)
 
     def add(self, conversation: Json, audio: bytes | None = None) -> None:
         self.conversations[conversation["conversation_id"]] = conversation
@@ -221,6 +208,26 @@ class ElevenLabs:
         raise Refused(400, {"status": "invalid_cursor", "message": "The cursor is invalid or has expired."})
 
 
+class ElevenLabs(ElevenLabsApi):
+    """The API on loopback, for the duration of a `with` block."""
+
+    def __init__(self, key: str = "xi-test", *, port: int = 0) -> None:
+        super().__init__(key)
+        self._server = _Server(self, port)
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every connection, also one that hangs."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(STOP_SECONDS)
+
+
 def encode(value: Any) -> bytes:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
 
@@ -315,7 +322,7 @@ class _Handler(ProgramsOnlyHandler):
 
 
 class _Server(StandInServer):
-    def __init__(self, api: ElevenLabs, port: int) -> None:
+    def __init__(self, api: ElevenLabsApi, port: int) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.api = api
         self.connections: list[socket.socket] = []  # closed ones too

@@ -31,6 +31,8 @@ QUEUES = {
 }
 BY_SNS, BY_ATTEMPTS, DONE = "delivery by SNS", "all attempts failed", "already done"
 CONFIGURATION = ("mem0", "configuration")  # steps of messages that succeed once the stack's settings are right
+DONE_TEXT = "The work is done, and only the message is left."
+GONE_TEXT = "The payload is no longer in staging/, and only the message is left."
 Cure = Literal["redrive", "poison", "done"]
 
 
@@ -87,7 +89,7 @@ class DeadLetter:
         if self.delivery in self.logged():
             return BY_ATTEMPTS, self.logged()[self.delivery]
         if self.is_done:
-            return DONE, "The work is done, and only the message is left. A redrive changes nothing."
+            return DONE, f"{DONE_TEXT if self.has_payload else GONE_TEXT} A redrive changes nothing."
         return BY_ATTEMPTS, "The function's log has no reason. The function was killed, or the log is deleted."
 
     @property
@@ -108,6 +110,11 @@ class DeadLetter:
         attributes = self.message.get("MessageAttributes", {})
         return {name: str(value.get("StringValue", "")) for name, value in attributes.items()}
 
+    @cached_property
+    def has_payload(self) -> bool:
+        """Whether it is a claim check whose payload is still there."""
+        return bool(self.staged_key) and self.stack.bucket.exists(self.staged_key)
+
     @property
     def is_done(self) -> bool:
         """Whether a claim check's payload is archived, or gone."""
@@ -119,7 +126,7 @@ class HiddenMessages:
 
     def __init__(self, sqs: Any, url: str) -> None:
         self._sqs, self._url = sqs, url
-        self._received: dict[str, dict[str, Any]] = {}
+        self._received: dict[str, dict[str, Any]] = {}  # by receipt handle: copies of a message have the same MessageId
 
     @property
     def all(self) -> list[dict[str, Any]]:
@@ -138,13 +145,13 @@ class HiddenMessages:
                     WaitTimeSeconds=WAIT_SECONDS, AttributeNames=["All"], MessageAttributeNames=["All"],
                 )  # fmt: skip
                 known = len(self._received)
-                self._received |= {each["MessageId"]: each for each in answer.get("Messages", [])}
+                self._received |= {each["ReceiptHandle"]: each for each in answer.get("Messages", [])}
             empty_answers = 0 if len(self._received) > known else empty_answers + 1
         return empty_answers >= 2
 
     def delete(self, message: dict[str, Any]) -> None:
         self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
-        del self._received[message["MessageId"]]
+        del self._received[message["ReceiptHandle"]]
 
     def release(self) -> None:
         """SQS answers for each message separately: it refuses one that is no longer hidden, which is no error."""

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from scripts.aws_session import OpsError
+from scripts.operations.dead_letter_advice import advise
 from scripts.operations.dead_letters import QUEUES, DeadLetter, DeadLetterQueue
 from scripts.operations.view import TIMES, WITH_YES, View, parse_time, several
 from scripts.private_files import open_private
@@ -31,7 +32,7 @@ Until = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do it. Without --yes, only show what would be done.")]
 COLUMNS = {"delivery": "Delivery", "calls": "Calls", "step": "Step", "error": "Error", "messages": "Messages",
-           "receives": "Receives", "oldest": "Sent"}  # fmt: skip
+           "receives": "Receives", "oldest": "Sent", "staged_key": "Payload"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,9 @@ def list_queues(context: typer.Context) -> int:
             with queue.letters(view) as letters, view.progress.status("Reading the reasons ..."):
                 rows += [{"queue": name} | explain(group) for group in grouped(letters, lambda letter: letter.fault)]
     columns = {"queue": "Queue", "messages": "Messages", "step": "Step", "error": "Error", "oldest": "Oldest"}
-    view.table(rows, columns, "Dead-letter queues", "ops dlq show QUEUE" if rows else "", empty="All queues are empty.")
+    filled = dict.fromkeys(row["queue"] for row in rows)
+    advice = "\n".join(f"Look at the messages: ops dlq show {name}" for name in filled)
+    view.table(rows, columns, "Dead-letter queues", advice, empty="All queues are empty.")
     return 1 if rows else 0
 
 
@@ -86,9 +89,9 @@ def show(
     with chosen_from(letters, view, Selection(error, conversation, since, until)) as (chosen, rows, _):
         view.table(
             rows,
-            COLUMNS,
+            columns_of(rows),
             f"Messages in the dead-letter queue {queue}",
-            advise(queue, chosen),
+            advise(view, queue, chosen),
             empty="This queue is empty, or no message fits the options.",
         )
     return 0
@@ -115,9 +118,13 @@ def redrive(
         helps = any(letter.cure == "redrive" for letter in chosen)
     messages = several(total, "message", "messages")
     done = f"{len(chosen)} of {messages} {'redriven' if yes else 'would be redriven'}"
-    preview = WITH_YES if helps else advise(queue, chosen)
+    preview = WITH_YES if helps else advise(view, queue, chosen)
     view.table(
-        rows, COLUMNS, done, ("ops status" if yes else preview) if chosen else "", empty="No message to redrive."
+        rows,
+        columns_of(rows),
+        done,
+        ("ops status" if yes else preview) if chosen else "",
+        empty="No message to redrive.",
     )
     return 0
 
@@ -148,24 +155,8 @@ def drop(
             view.each(chosen, letters.drop, 100, "Dropping")
     messages = several(total, "message", "messages")
     done = f"{len(chosen)} of {messages} {'dropped' if yes else 'would be dropped'}"
-    view.table(rows, COLUMNS, done, "" if yes or not chosen else WITH_YES, empty="No message to drop.")
+    view.table(rows, columns_of(rows), done, "" if yes or not chosen else WITH_YES, empty="No message to drop.")
     return 0
-
-
-def advise(queue: str, letters: list[DeadLetter]) -> str:
-    """What to do with the messages: a redrive, or a drop for each step that no redrive can help."""
-    cures = {(letter.cure, letter.fault[0]) for letter in letters}
-    advice = (
-        [f"Fix the cause, then run: ops dlq redrive {queue} --yes"] if "redrive" in {cure for cure, _ in cures} else []
-    )
-    stays = ". Its payload stays in staging/" if queue == "archive" else ""
-    for cure, step in sorted(cures, reverse=True):
-        command = f'ops dlq drop {queue} --error "{step}: " --yes'
-        if cure == "poison":
-            advice.append(f"A redrive cannot help. Look at the payload, then drop the message{stays}: {command}")
-        elif cure == "done":
-            advice.append(f"The work is done. Drop the message: {command}")
-    return "\n".join(advice)
 
 
 @contextmanager
@@ -179,9 +170,16 @@ def chosen_from(
             rows = [
                 {"delivery": group[0].delivery, "calls": sorted({call for letter in group for call in letter.calls})}
                 | explain(group)
+                | {"staged_key": group[0].staged_key}
                 for group in grouped(chosen, lambda letter: letter.delivery)
             ]
         yield chosen, rows, len(letters)
+
+
+def columns_of(rows: list[dict[str, Any]]) -> dict[str, str]:
+    """The columns that people see. Only claim checks name a payload."""
+    is_empty = not any(row["staged_key"] for row in rows)
+    return {name: title for name, title in COLUMNS.items() if not (is_empty and name == "staged_key")}
 
 
 def grouped(letters: list[DeadLetter], key: Callable[[DeadLetter], Any]) -> list[list[DeadLetter]]:

@@ -8,7 +8,7 @@ import typer
 
 from reconciler.elevenlabs import ElevenLabs
 from scripts.aws_session import OpsError
-from scripts.operations.erasure.certificate import as_json, as_text, certify, reserved, write
+from scripts.operations.erasure.certificate import as_json, as_text, certify, check_place, write
 from scripts.operations.erasure.find import Found
 from scripts.operations.erasure.journal import Journal
 from scripts.operations.erasure.protocol import Run
@@ -66,13 +66,13 @@ def erase(
         view.show(shown | {"takes_at_least_seconds": run.seconds}, "To be erased", advise(found, subject))
         return 0
     file = certificate or Path(f"erasure-{datetime.now(timezone.utc):%Y%m%dT%H%M%SZ}.json")
-    with reserved(file):
-        journal = Journal(view.stack)
-        journal.begin(subject)
-        written = certify(view, run.erase(found, client))
-        print(as_json(written) if view.as_json else as_text(written))
-        write(file, f"{as_json(written)}\n", as_text(written))
-        journal.end(subject)
+    check_place(file)
+    journal = Journal(view.stack)
+    interrupted = journal.begin(subject)
+    written = certify(view, run.erase(found, client), interrupted)
+    print(as_json(written) if view.as_json else as_text(written))
+    write(file, f"{as_json(written)}\n", as_text(written))
+    journal.end(subject)
     view.progress.print(f"The certificate is in {file} and {file.with_suffix('.txt')}.")
     return 0 if written["complete"] else 1
 

@@ -79,7 +79,8 @@ def rotate(view: View, use: Use, key: str, *, shown: bool, force: bool, yes: boo
     view.show(
         facts(secret, datetime.now(timezone.utc)) | ({"key": key} if shown else {}),
         "The new key is known everywhere",
-        f"Switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest. Then: ops rotate-secret --status",
+        f"Switch ElevenLabs to it now, by {utc(secret.overlap_ends)} at the latest. If ElevenLabs signs with it "
+        "already, there is nothing to switch. Then: ops rotate-secret --status",
     )
     return 0
 
@@ -149,7 +150,8 @@ def check_overlap(view: View, use: Use, key: str, now: datetime, *, force: bool)
     if need and key != secret.previous:
         raise OpsError(
             f"An earlier rotation is not over: {need}. If you change the key again, webhooks that the previous key "
-            "signs are refused. Switch ElevenLabs first, or add --force. To see how many webhooks each key signed: "
+            "signs are refused. Switch ElevenLabs first. If ElevenLabs signs with neither key, add --force. To see "
+            "how many webhooks each key signed: "
             f"{view.command('rotate-secret --status')}"
         )
 

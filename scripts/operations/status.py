@@ -25,7 +25,7 @@ from shared.times import utc
 MOST = 1000  # calls whose JSON is looked for
 STANDINGS = {
     "waiting": "it is retried: the next attempt has not started yet",
-    "messages": "messages are still in its queue or its dead-letter queue",
+    "messages": "its queue or its dead-letter queue still has messages; they may have failed for another reason",
     "past": "nothing waits in this queue any more",
 }
 

@@ -148,11 +148,16 @@ def _of_refusals(alarm: Alarm, webhooks: Row) -> Trouble:
             tuple(each for each in alarm.commands if not each.startswith("rotate-secret")),
         )
     return Trouble(
-        f"{refusals}, and none was accepted since. If there were calls since then, ElevenLabs signs with another "
-        "secret: enter it, then wait for the next webhook. If there were none, somebody forges webhooks: do not change "
-        "the secret.",
-        alarm.name,
-        tuple(alarm.commands),
+        f"{refusals}, and none was accepted since. {_whose_secret(accepted)}", alarm.name, tuple(alarm.commands)
+    )
+
+
+def _whose_secret(accepted: str | None) -> str:
+    """How to tell a changed secret from forged webhooks; `accepted` is when the last webhook was accepted."""
+    since = f"since the last accepted webhook ({accepted})" if accepted else "in the last hour"
+    return (
+        f"If a call has ended {since}, ElevenLabs signs with another secret: enter it, then wait for the next webhook. "
+        "If no call has ended, somebody forges webhooks: do not change the secret."
     )
 
 
@@ -182,14 +187,22 @@ def _of_webhooks(webhooks: Row, alarms: list[Alarm], firing: list[Alarm]) -> Ite
         mine = {reason: number for reason, number in lost.items() if reason.startswith("signature") == is_mine}
         alarm = next((each for each in alarms if each.watches(metric, "ingest")), None)
         if mine and alarm not in firing:
-            reasons = ", ".join(f"{reason} {number}" for reason, number in mine.items())
-            refused = several(sum(mine.values()), "webhook was refused", "webhooks were refused")
-            yield Trouble(
-                f"{refused} in the last hour, and none was accepted since: {reasons}. This message disappears when a "
-                "webhook is accepted, or an hour after the last refusal.",
-                alarm.name if alarm else None,
-                tuple(alarm.commands) if alarm else (),
-            )
+            yield _of_lost(mine, alarm, webhooks["last_accepted_at"])
+
+
+def _of_lost(lost: dict[str, int], alarm: Alarm | None, accepted: str | None) -> Trouble:
+    """Only webhooks with a wrong signature can be a matter of the secret."""
+    is_mismatch = "signature mismatch" in lost
+    refused = several(sum(lost.values()), "webhook was refused", "webhooks were refused")
+    reasons = ", ".join(f"{reason} {number}" for reason, number in lost.items())
+    advice = f" {_whose_secret(accepted)}" if is_mismatch else ""
+    commands = alarm.commands if alarm else []
+    return Trouble(
+        f"{refused} in the last hour, and none was accepted since: {reasons}.{advice} This message disappears "
+        "when a webhook of ElevenLabs is accepted (test calls do not count), or an hour after the last refusal.",
+        alarm.name if alarm else None,
+        tuple(each for each in commands if is_mismatch or not each.startswith("rotate-secret")),
+    )
 
 
 def _of_the_last_hourly_run(last: Row) -> Iterator[Trouble]:

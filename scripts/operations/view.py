@@ -29,7 +29,8 @@ WITH_YES = "Run the same command with --yes."
 TIMES = "2026-11-22, 2026-11-22T10:00, or 90m, 36h, 7d ago"
 # A command at the end of a line. Only in its quotes may be a colon.
 _WORDS = r'[a-z](?:"[^"\n]*"|[^:;"\n])*'
-_COMMAND = re.compile(rf"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws) {_WORDS}$")
+_MAKE = r'(?:[A-Z]+="[^"\n]*" )?make'
+_COMMAND = re.compile(rf"(?:(?<=: )|^)(?:(?:\./scripts/)?ops|aws|{_MAKE}) {_WORDS}$")
 _SHORT = re.compile(rf"(?:(?<=: )|^)ops ({_WORDS})$", re.MULTILINE)
 Item = TypeVar("Item")
 

@@ -91,6 +91,21 @@ def test_an_erased_calls_memories_are_deleted_by_the_ids_in_the_ledger(aws, mem0
     assert ledger(aws) == {}
 
 
+def test_an_erased_calls_memory_that_mem0_still_processes_is_deleted_by_a_later_attempt(aws, mem0, remember):
+    message = announce(aws, call())
+    remember(message)
+    mem0.resume()  # it has answered with the ids, and nobody can delete the memories yet
+    Records(boto3.resource("dynamodb").Table("conversations")).erase("conv_1", "2026-11-22T10:00:00Z")
+
+    assert remember(message) == ["message-1"]
+    assert ledger(aws)["memory_ids"]
+    mem0.settle()
+    assert remember(message) == []
+
+    assert mem0.memories(CALLER) == []
+    assert ledger(aws) == {}
+
+
 def test_all_memories_of_a_user_are_listed_and_deleted_and_deleting_again_is_harmless(mem0):
     backend = PlatformBackend(mem0.url, "m0-test", 5)
     for user_id in (CALLER, "+12025550142"):

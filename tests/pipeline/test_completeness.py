@@ -140,7 +140,7 @@ def test_a_stack_without_a_key_says_that_it_only_sweeps(emulator):
     outputs = Pipeline(emulator, "sweeping", {"BucketName": "agentic-memory-sweeping"}).outputs
 
     assert outputs["Completeness"] == (
-        "Every hour unfinished staged bodies are processed again. "
+        "Every hour, payloads that are not archived are processed again. "
         "Set ElevenLabsApiKey to fetch what webhooks do not deliver."
     )
     assert "AudioQueueUrl" not in outputs

@@ -75,7 +75,8 @@ def test_a_mem0_that_refuses_its_key(pipeline, ops, mem0):
 
     (show,) = troubles(ops)["MemoryDlqAlarm"]["commands"]
     _, shown = ops(*show.split()[1:])
-    redrive = shown["next"].partition(": ")[2]
+    cure, redrive = (line.partition(": ")[2] for line in shown["next"].splitlines())
+    assert cure == 'PARAMETERS="Mem0ApiKey=ask" make local'
     assert ops(*redrive.split()[1:])[0] == 0
 
     assert_well(pipeline, ops)

@@ -1,8 +1,9 @@
 """The certificate of an erasure: as JSON, and beside it as text. It may be kept for years and contains no number."""
 
 import json
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from shared.observability import mask
 from shared.times import utc
 
 
-def certify(view: View, erasure: Erasure) -> dict[str, Any]:
+def certify(view: View, erasure: Erasure, interrupted: list[str]) -> dict[str, Any]:
+    """What the certificate says; `interrupted` is when each earlier run began that has no certificate."""
     subject, found = erasure.subject, erasure.found
     name = {"caller": mask(f"+{subject.caller}")} if subject.caller else {"conversation": subject.conversation}
     deleted = found.without(erasure.kept, erasure.locked).numbers()
@@ -24,6 +26,7 @@ def certify(view: View, erasure: Erasure) -> dict[str, Any]:
         "certificate": "erasure", "version": 1, "stack": view.stack.name, **name,
         "began_at": utc(erasure.began_at), "finished_at": utc(erasure.finished_at),
         "complete": erasure.is_complete,
+        "interrupted_runs": interrupted,
         "conversations": sorted(found.calls),
         "shared_conversations": sorted(found.shared),
         "deleted": deleted
@@ -34,36 +37,45 @@ def certify(view: View, erasure: Erasure) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@contextmanager
-def reserved(file: Path) -> Iterator[None]:
-    """Make sure that the certificate can be written before anything is deleted. Raises OpsError.
-
-    An error in the block removes the empty files.
-    """
+def check_place(file: Path) -> None:
+    """Make sure that the certificate can be written, before anything is deleted. Leaves no file. Raises OpsError."""
     if file.suffix != ".json":
         raise OpsError(
             f"The certificate cannot be named {file}. Its name must end in .json. A .txt file is written beside it."
         )
-    text = file.with_suffix(".txt")
-    if any(each.exists() and each.stat().st_size for each in (file, text)):  # a run that was killed leaves empty ones
-        raise OpsError(f"{file} or {text} exists already. A certificate is never overwritten.")
-    try:
-        write(file, "", "")
-        yield
-    except BaseException:
-        file.unlink(missing_ok=True)
-        text.unlink(missing_ok=True)
-        raise
+    with drafts(file):
+        pass
 
 
 def write(file: Path, certificate: str, text: str) -> None:
-    """Raises OpsError."""
-    try:
-        for path, content in ((file, certificate), (file.with_suffix(".txt"), text)):
+    """Write both files. Each appears under its name only when it is complete. Raises OpsError."""
+    with drafts(file) as paths:
+        for path, content in zip(paths, (certificate, text), strict=True):
             with open_private(path) as opened:
                 opened.write(content)
+                opened.flush()
+                os.fsync(opened.fileno())
+        for path in paths:
+            path.rename(path.with_suffix(""))
+
+
+@contextmanager
+def drafts(file: Path) -> Iterator[list[Path]]:
+    """Empty files beside the certificate and its text, which are removed at the end of the block. Raises OpsError."""
+    text = file.with_suffix(".txt")
+    if os.path.lexists(file) or os.path.lexists(text):
+        raise OpsError(f"{file} or {text} exists already. A certificate is never overwritten.")
+    paths = [each.with_name(f"{each.name}.draft") for each in (file, text)]
+    try:
+        for each in paths:
+            open_private(each).close()
+        yield paths
     except OSError as error:
         raise OpsError(f"The certificate cannot be written to {file}: {error.strerror}.") from None
+    finally:
+        for each in paths:
+            with suppress(OSError):
+                each.unlink()
 
 
 def as_json(certificate: dict[str, Any]) -> str:
@@ -74,11 +86,7 @@ def as_text(certificate: dict[str, Any]) -> str:
     """The certificate for people."""
     console = Terminal(width=110, color_system=None)
     with console.capture() as capture:
-        subject = certificate.get("caller") or certificate["conversation"]
-        console.print(f"Certificate of erasure: {subject}, stack {certificate['stack']}")
-        again = "NOT COMPLETE. See what remains. Then run the same command again"
-        state = "complete" if certificate["complete"] else again
-        console.print(f"{certificate['began_at']} to {certificate['finished_at']}: {state}")
+        print_heading(console, certificate)
         console.print()
         for title in ("deleted", "found_afterwards"):
             console.print(f"{title.replace('_', ' ').capitalize()}:")
@@ -93,3 +101,14 @@ def as_text(certificate: dict[str, Any]) -> str:
             console.print(f"    {each['why']}")
             console.print(f"    until: {each['until']}", soft_wrap=True)  # it may be a command, which is not folded
     return capture.get()
+
+
+def print_heading(console: Terminal, certificate: dict[str, Any]) -> None:
+    subject = certificate.get("caller") or certificate["conversation"]
+    console.print(f"Certificate of erasure: {subject}, stack {certificate['stack']}")
+    again = "NOT COMPLETE. See what remains. Then run the same command again"
+    state = "complete" if certificate["complete"] else again
+    console.print(f"{certificate['began_at']} to {certificate['finished_at']}: {state}")
+    if runs := certificate["interrupted_runs"]:
+        console.print(f"Earlier runs of this erasure were interrupted. They began at {', '.join(runs)}.")
+        console.print("They wrote no certificate. What they deleted is not in the counts below.")

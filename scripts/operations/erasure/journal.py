@@ -1,6 +1,7 @@
 """The erasures that began and did not finish, for `ops status`. A line contains no number: a hash and a masked one."""
 
 from typing import Any
+from uuid import uuid4
 
 from boto3.dynamodb.conditions import Key
 
@@ -19,12 +20,21 @@ class Journal:
     def __init__(self, stack: Stack) -> None:
         self._stack, self._table = stack, stack.table
 
-    def begin(self, subject: Subject) -> None:
-        """Note it before anything is deleted. A second run overwrites the line of the first."""
-        about = (
-            {"conversation": subject.conversation} if subject.conversation else {"caller": mask(f"+{subject.caller}")}
-        )
-        self._table.put_item(Item=self._line(subject) | {"began_at": utc(subject.at)} | about)
+    def begin(self, subject: Subject) -> list[str]:
+        """Note a run before it deletes anything. Returns when each earlier run began that has no certificate.
+
+        If the answer of DynamoDB is lost, boto3 sends the request again, and finds this run among the earlier ones.
+        """
+        name = "conversation" if subject.conversation else "caller"
+        about, run = subject.conversation or mask(f"+{subject.caller}"), f"{utc(subject.at)} {uuid4()}"
+        before = self._table.update_item(
+            Key=self._line(subject),
+            UpdateExpression="SET began_at = :at, #about = :about ADD runs :run",
+            ExpressionAttributeNames={"#about": name},
+            ExpressionAttributeValues={":run": {run}, ":at": utc(subject.at), ":about": about},
+            ReturnValues="ALL_OLD",
+        )  # fmt: skip
+        return sorted(each.split()[0] for each in before.get("Attributes", {}).get("runs", set()) - {run})
 
     def end(self, subject: Subject) -> None:
         """Remove the line, once the certificate is written."""

@@ -83,11 +83,14 @@ class Memories:
         unsettled = {}
         for call in found.with_data:
             for entry in self._ledger(call):
-                if entry.get("state") == "sending" or (entry.get("state") == "sent" and not self._is_over(entry)):
-                    until = datetime.fromisoformat(entry["started"]) + unknown_for
-                    if until > datetime.now(timezone.utc):
-                        unsettled[call.conversation_id] = until
+                until = datetime.fromisoformat(entry["started"]) + unknown_for if "started" in entry else None
+                if until and until > datetime.now(timezone.utc) and self._may_appear(entry):
+                    unsettled[call.conversation_id] = until
         return unsettled
+
+    def _may_appear(self, entry: dict[str, Any]) -> bool:
+        """Whether Mem0 may show the memory only later: also one whose id it has answered, until its event is over."""
+        return entry.get("state") == "sending" or ("event_id" in entry and not self._is_over(entry))
 
     def _memories_of(self, call: Call, users: set[str]) -> Iterator[str]:
         """The ids of one call's memories."""

@@ -46,6 +46,22 @@ def test_signed_webhooks_of_which_none_is_accepted_need_attention_before_the_ala
         f"31 webhooks were refused in the last hour, and none was accepted since: signature {reason} 31."
     )
     assert "./scripts/ops reconcile --stack calls" in trouble["commands"]
+    assert ("./scripts/ops rotate-secret --yes --stack calls" in trouble["commands"]) == (reason == "mismatch")
+
+
+def test_a_few_refused_webhooks_say_how_to_tell_a_changed_secret_from_forged_webhooks(run_ops_json):
+    count("SignatureRejected", 31, reason="mismatch", seconds_ago=600)
+    count("TestWebhookStaged")
+    _, without = run_ops_json("status")
+    count("WebhookStaged", seconds_ago=1200)
+    _, found = run_ops_json("status")
+
+    accepted = found["webhooks_in_the_last_hour"]["last_accepted_at"]
+    assert "If a call has ended in the last hour, ElevenLabs signs with another" in without["next"][0]["trouble"]
+    (trouble,) = found["next"]
+    assert f"If a call has ended since the last accepted webhook ({accepted}), Eleven" in trouble["trouble"]
+    assert "somebody forges webhooks: do not change the secret." in trouble["trouble"]
+    assert "when a webhook of ElevenLabs is accepted (test calls do not count)" in trouble["trouble"]
 
 
 def test_webhooks_that_could_not_be_stored_need_attention_until_one_is(run_ops_json):
@@ -95,5 +111,5 @@ def test_a_burst_of_refused_webhooks_says_when_the_secret_must_be_changed(run_op
     _, found = run_ops_json("status")
 
     (trouble,) = found["next"]
-    assert "none was accepted since. If there were calls since then" in trouble["trouble"]
+    assert "none was accepted since. If a call has ended since the last accepted webhook (20" in trouble["trouble"]
     assert trouble["commands"][0] == "./scripts/ops rotate-secret --yes --stack calls"

@@ -13,7 +13,10 @@ def test_each_queue_is_listed_with_its_reasons(stack, run_ops_json):
 
     code, found = run_ops_json("dlq", "list")
 
-    assert (code, found["next"]) == (1, "./scripts/ops dlq show QUEUE --stack calls")
+    assert (code, found["next"].splitlines()) == (
+        1,
+        [f"Look at the messages: ./scripts/ops dlq show {name} --stack calls" for name in ("archive", "memory")],
+    )
     assert [(row["queue"], row["messages"], row["step"], row["error"]) for row in found["rows"]] == [
         ("archive", 3, "webhook", "The body is not JSON."),
         ("archive", 1, "all attempts failed", UNKNOWN),

@@ -170,3 +170,12 @@ def test_people_get_a_table_and_what_to_do_next(stack, run_ops):
     assert "conv_1" in out.replace("\n", "")
     assert "[brackets]" in out
     assert out.splitlines()[-1].startswith("      ./scripts/ops dlq drop")
+
+
+@pytest.mark.parametrize(("queue", "is_shown"), [("archive", True), ("memory", False)])
+def test_a_queue_whose_messages_name_no_payload_has_no_column_for_it(stack, run_ops, queue, is_shown):
+    put_dead_letter(stack, stage(stack, call("conv_1")) if is_shown else announcement("conv_1"), queue, **POISON)
+
+    _, out, _ = run_ops("dlq", "show", queue)
+
+    assert ("  Payload" in out) == is_shown

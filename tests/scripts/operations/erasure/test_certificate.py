@@ -1,6 +1,7 @@
 """The preview and the certificate."""
 
 import json
+import os
 
 import pytest
 
@@ -8,7 +9,7 @@ from tests.scripts.operations.conftest import (
     CALLER,
     modes,
 )
-from tests.scripts.operations.erasure.conftest import WORDS, audio, call, everything, kept, notice
+from tests.scripts.operations.erasure.conftest import WORDS, at, audio, call, everything, kept, notice
 
 pytestmark = [  # the tool ends without closing its connections to Mem0 and ElevenLabs
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -58,39 +59,71 @@ def test_without_a_name_a_certificate_is_named_by_the_time(stack, keep, run_ops,
     assert sorted(each.suffix for each in tmp_path.glob("erasure-20*Z.*")) == [".json", ".txt"]
 
 
-def test_an_empty_certificate_of_a_killed_run_is_overwritten(stack, keep, run_ops, tmp_path):
+def test_a_run_that_is_killed_leaves_no_certificate(stack, keep, run_ops, aws_calls, tmp_path):
     keep(call("conv_1"))
-    for suffix in (".json", ".txt"):
-        (tmp_path / f"request{suffix}").touch()
+    left: list[str] = []
+    at(aws_calls, "DeleteObject", 1, lambda: left.extend(each.name for each in tmp_path.iterdir()))
 
     code, _, _ = run_ops("erase", CALLER, "--yes", "--certificate", f"{tmp_path}/request.json")
 
-    assert (code, stack.object_keys()) == (0, set())
-    assert json.loads((tmp_path / "request.json").read_text())["complete"]
+    assert (code, left) == (0, [])
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["request.json", "request.txt"]
 
 
-@pytest.mark.parametrize("is_there", [False, True], ids=["new", "left by a run that was killed"])
+def test_a_certificate_appears_only_when_it_is_complete(stack, keep, run_ops, tmp_path, monkeypatch):
+    keep(call("conv_1"))
+    seen: list[set[str]] = []
+    fsync = os.fsync
+
+    def note_files(number: int) -> None:
+        seen.append({each.name for each in tmp_path.iterdir()})
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", note_files)
+
+    run_ops("erase", CALLER, "--yes", "--certificate", f"{tmp_path}/request.json")
+
+    assert seen == [{"request.json.draft", "request.txt.draft"}] * 2
+
+
+@pytest.mark.parametrize("is_there", [False, True], ids=["new", "with a draft of a run that was killed"])
 def test_only_its_owner_may_read_a_certificate_with_any_umask(stack, keep, run_ops, tmp_path, open_umask, is_there):
     keep(call("conv_1"))
     file = tmp_path / "request.json"
     if is_there:
-        file.touch(mode=0o666)
+        (tmp_path / "request.json.draft").touch(mode=0o666)
 
     run_ops("erase", CALLER, "--yes", "--certificate", str(file))
 
-    assert modes(file) | modes(file.with_suffix(".txt")) == {"request.json": "600", "request.txt": "600"}
+    assert {each.name: modes(each)[each.name] for each in tmp_path.iterdir()} == {
+        "request.json": "600",
+        "request.txt": "600",
+    }
 
 
-def test_a_certificate_is_not_written_through_a_link(stack, keep, failed, tmp_path):
+@pytest.mark.parametrize("name", ["request.txt", "request.txt.draft"])
+def test_a_certificate_is_not_written_through_a_link(stack, keep, run_ops, tmp_path, name):
     keep(call("conv_1"))
-    (tmp_path / "failed.txt").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / name).symlink_to(tmp_path / "elsewhere")
 
-    code, said = failed(CALLER)
+    code, _, err = run_ops("erase", CALLER, "--yes", "--certificate", f"{tmp_path}/request.json")
 
-    assert code == 2
-    assert said.startswith(f"The certificate cannot be written to {tmp_path}/failed.json: ")
+    assert (code, f"{tmp_path}/request.json" in err) == (2, True)
     assert not (tmp_path / "elsewhere").exists()
     assert f"{CALLER[1:]}/conv_1.json" in stack.object_keys()
+
+
+def test_a_certificate_that_another_run_has_written_meanwhile_is_not_overwritten(
+    stack, keep, run_ops, aws_calls, tmp_path
+):
+    keep(call("conv_1"))
+    file = tmp_path / "request.json"
+    at(aws_calls, "DeleteObject", 1, lambda: file.write_text("another's"))
+
+    code, out, err = run_ops("erase", CALLER, "--yes", "--certificate", str(file))
+
+    assert (code, file.read_text(), "Certificate of erasure" in out) == (2, "another's", True)
+    assert "A certificate is never overwritten." in err
 
 
 def test_the_certificate_names_the_copies_on_operators_machines(stack, keep, erase):

@@ -2,10 +2,15 @@
 
 from collections.abc import Callable
 from itertools import count
+from types import SimpleNamespace
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
+from scripts.operations.erasure.journal import Journal
+from scripts.operations.erasure.reading import Subject
+from shared.times import utc
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack
 from tests.scripts.operations.conftest import (
@@ -91,7 +96,7 @@ def test_audio_is_found_again_after_the_transcript_with_its_caller_is_deleted(
 
 @pytest.mark.parametrize(
     ("operation", "number"),
-    [("UpdateItem", 1), ("DeleteMessage", 1), ("DeleteObject", 2), ("PutItem", 1)],
+    [("UpdateItem", 2), ("DeleteMessage", 1), ("DeleteObject", 2), ("PutItem", 2)],
     ids=["tombstones", "messages", "objects", "records"],
 )
 def test_ctrl_c_leaves_no_certificate_and_the_next_run_finishes(
@@ -116,7 +121,7 @@ def test_status_names_an_interrupted_erasure_until_it_is_finished(
     stack, keep, erase, failed, run_ops_json, aws_calls, words, about, command
 ):
     keep(call("conv_1"))
-    at(aws_calls, "UpdateItem", 1, press_ctrl_c)
+    at(aws_calls, "UpdateItem", 2, press_ctrl_c)
     failed(*words)
     aws_calls.reset()
 
@@ -129,3 +134,49 @@ def test_status_names_an_interrupted_erasure_until_it_is_finished(
     assert trouble["commands"] == [f"./scripts/ops {command} --yes --stack calls"]
     assert ("in place of NUMBER" in trouble["trouble"]) == ("NUMBER" in command)
     assert run_ops_json("status")[1]["unfinished_erasures"] == []
+
+
+def test_the_certificate_says_when_interrupted_runs_began_and_that_it_does_not_count_their_work(
+    stack, keep, erase, failed, run_ops_json, aws_calls
+):
+    keep(call("conv_1"), call("conv_2"))
+    began = []
+    for operation, number in (("UpdateItem", 2), ("DeleteObject", 1)):
+        at(aws_calls, operation, number, press_ctrl_c)
+        failed(CALLER)
+        aws_calls.reset()
+        began += [each["began_at"] for each in run_ops_json("status")[1]["unfinished_erasures"]]
+
+    _, certificate = erase(CALLER)
+    _, afterwards = erase(CALLER)
+
+    assert (len(began), certificate["interrupted_runs"]) == (2, began)
+    assert certificate["deleted"]["object_versions"] < 4
+    assert afterwards["interrupted_runs"] == []
+
+
+def test_a_run_whose_note_is_sent_again_after_a_lost_answer_is_not_interrupted(stack):
+    table = boto3.resource("dynamodb").Table(stack.outputs["ConversationTableName"])
+    subject = Subject("", "conv_1")
+
+    def update_twice(**parameters):  # as boto3 does it if the first answer is lost
+        table.update_item(**parameters)
+        return table.update_item(**parameters)
+
+    assert Journal(SimpleNamespace(table=SimpleNamespace(update_item=update_twice))).begin(subject) == []
+    assert Journal(SimpleNamespace(table=table)).begin(subject) == [utc(subject.at)]
+
+
+def test_the_certificate_for_people_names_the_interrupted_runs(stack, keep, failed, run_ops, aws_calls, tmp_path):
+    keep(call("conv_1"))
+    at(aws_calls, "DeleteObject", 1, press_ctrl_c)
+    failed("--conversation", "conv_1")
+    aws_calls.reset()
+
+    words = ("erase", "--conversation", "conv_1", "--yes", "--certificate")
+    _, first, _ = run_ops(*words, f"{tmp_path}/first.json")
+    _, second, _ = run_ops(*words, f"{tmp_path}/second.json")
+
+    assert "Earlier runs of this erasure were interrupted. They began at 20" in first
+    assert "What they deleted is not in the counts below." in first
+    assert "interrupted" not in second

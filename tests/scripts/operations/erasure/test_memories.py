@@ -69,6 +69,21 @@ def test_a_memory_that_mem0_may_show_later_is_named_and_found_by_a_second_run(st
     assert (again, second["complete"], hosted.memories("user:anna")) == (0, True, [])
 
 
+def test_a_memory_that_mem0_accepted_and_does_not_show_yet_is_named(keep, remember, hosted, erase, monkeypatch):
+    monkeypatch.setattr("scripts.operations.erasure.memories.MEM0_SECONDS", 0)
+    keep(call("conv_1"))
+    hosted.delay = 1000
+    remember("Announcements")  # the factual memory is answered at once, and nobody can delete it yet
+
+    code, first = erase("--conversation", "conv_1")
+    hosted.settle()
+    again, second = erase("--conversation", "conv_1")
+
+    assert (code, first["complete"]) == (1, False)
+    assert "conv_1" in {each["what"] for each in first["remains"]}
+    assert (again, second["complete"], hosted.memories(CALLER)) == (0, True, [])
+
+
 class Forgetless(HostedMem0):
     """Answers that it deletes, but does not."""
 

@@ -20,6 +20,7 @@ def test_the_new_key_is_put_beside_the_old_one(stack, rotate):
     assert code == 0
     assert datetime.fromisoformat(said["previous_accepted_until"]) == ends
     assert said["next"].startswith(f"Switch ElevenLabs to it now, by {said['previous_accepted_until']} at the latest")
+    assert "If ElevenLabs signs with it already, there is nothing to switch." in said["next"]
     assert accepted(NEW, SECRET, "wsec_forged") == [NEW, SECRET]
     assert NEW not in out + err
 
@@ -111,6 +112,7 @@ def test_another_key_waits_until_the_previous_one_is_used_no_more(stack, rotate,
 
     assert (code, out) == (2, "")
     assert err.startswith(f"An earlier rotation is not over: {doubt}")
+    assert "If ElevenLabs signs with neither key, add --force." in err
     assert accepted(SECRET, NEW) == [SECRET]
     assert rotate(NEW, "--yes", "--force")[0] == 0
     assert accepted(SECRET, "wsec_second", NEW) == ["wsec_second", NEW]

@@ -86,7 +86,7 @@ class MortalAws(EmbeddedAws):
     def _spawn(self) -> "subprocess.Popen[bytes]":
         with self._log_path.open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "tests.faults.processes_aws", str(self.folder)],
+                [sys.executable, "-m", "tests.faults.processes.aws", str(self.folder)],
                 env=server_environment(os.environ, self.port, self.folder) | PERSISTENT,
                 cwd=ROOT, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             )  # fmt: skip

@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
-from tests.faults.load import Sample, first_and_last, run, show
-from tests.faults.load_in_flight import DUPLICATES, LIMIT, default_concurrency, most_in_flight, visibility_seconds
+from tests.faults.processes.in_flight import DUPLICATES, LIMIT, default_concurrency, most_in_flight, visibility_seconds
+from tests.faults.processes.load import Sample, first_and_last, run, show
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tests.faults.processes_calls import Call, Kind
-from tests.faults.processes_sender import Body
+from tests.faults.processes.calls import Call, Kind
+from tests.faults.processes.sender import Body
 from tests.mem0_stand_in import HostedMem0
 
 SOURCES, DLQS = ("ArchiveQueueUrl", "MemoryQueueUrl"), {"archive": "ArchiveDlqUrl", "memory": "MemoryDlqUrl"}

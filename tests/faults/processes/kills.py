@@ -1,13 +1,13 @@
 """Kills the functions' processes and the embedded AWS itself under load, and counts what was lost or doubled.
 
-    python -m tests.faults.kills --seed 1 --calls 300
+    python -m tests.faults.processes.kills --seed 1 --calls 300
 
 Real processes, real signed HTTP: template.yaml on the embedded AWS, with short timeouts. The same seed gives the same
 calls and the same plan of deliveries and kills; what a kill meets is up to the processes. Exit code 1 if anything was
 lost, doubled or left.
 
 A worker is killed with SIGKILL, as Lambda's machines fail. The emulator is killed with its state kept, because AWS does
-not forget what it accepted (`processes_aws` says how): its services break off all requests and are away for seconds.
+not forget what it accepted (`aws` says how): its services break off all requests and are away for seconds.
 Not proved here: that AWS keeps its promises, and what happens to a call whose audio was never acknowledged, which the
 hourly pass fetches from ElevenLabs (tests/pipeline/test_completeness.py).
 """
@@ -30,10 +30,10 @@ from threading import Event, Thread
 import scripts.operations.stack
 from scripts.embedded.deployment import deploy
 from scripts.operations.app import main as ops
-from tests.faults.processes_aws import MortalAws, short_timeouts
-from tests.faults.processes_calls import make_calls, schedule
-from tests.faults.processes_count import DLQS, Deployed, Findings, count, staged_only
-from tests.faults.processes_sender import Sender
+from tests.faults.processes.aws import MortalAws, short_timeouts
+from tests.faults.processes.calls import make_calls, schedule
+from tests.faults.processes.count import DLQS, Deployed, Findings, count, staged_only
+from tests.faults.processes.sender import Sender
 from tests.mem0_stand_in import HostedMem0
 
 KEY, NAME = "m0-kills", "kills"
@@ -42,6 +42,7 @@ ANSWER_SECONDS = 0.5  # until it answers; in this time a kill leaves it unknown 
 FEW_RECEIVES = {"ArchiveMaxReceives": "2", "MemoryMaxReceives": "3"}  # so that operators have dead letters to redrive
 REDRIVES = 3  # rounds
 REST_SECONDS = 120.0
+STOP_SECONDS = 60.0  # for the last restart of the emulator
 SHOWN = 20  # findings of one kind
 BROKEN_OFF = re.compile(r"Worker process died|Broken pipe|Worker returned no response")
 
@@ -114,7 +115,7 @@ class Run:
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(STOP_SECONDS)
         if failed:
             raise failed[0]
 

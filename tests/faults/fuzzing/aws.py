@@ -21,7 +21,7 @@ from shared import keys
 from shared.messages import ClaimCheck
 from shared.observability import logger
 from tests.conftest import client, create_resources, environment, forget, lambda_context, sqs_event
-from tests.faults.fuzz_inputs import SAMPLE, Delivery, Message, Request
+from tests.faults.fuzzing.inputs import SAMPLE, Delivery, Message, Request
 from tests.mem0_stand_in import HostedMem0
 
 Input = Request | Delivery | Message

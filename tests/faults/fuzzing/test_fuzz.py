@@ -16,11 +16,11 @@ import shared.webhooks
 from shared.errors import PoisonError, SignatureError
 from shared.messages import Announcement
 from tests.conftest import close_clients
-from tests.faults.fuzz import broken_rules, fuzz, make_input, minimise
-from tests.faults.fuzz_aws import FuzzAws, fuzz_aws
-from tests.faults.fuzz_edge import refuses_what_is_not_signed
-from tests.faults.fuzz_inputs import Delivery, Request
-from tests.faults.fuzz_rules import RULES, needs_bounded_memory
+from tests.faults.fuzzing.aws import FuzzAws, fuzz_aws
+from tests.faults.fuzzing.edge import refuses_what_is_not_signed
+from tests.faults.fuzzing.inputs import Delivery, Request
+from tests.faults.fuzzing.rules import RULES, needs_bounded_memory
+from tests.faults.fuzzing.run import broken_rules, fuzz, make_input, minimise
 
 verify, stage, read_event, restore = (
     ingest.handler.verify, ingest.handler.stage, shared.webhooks.read_event, archiver.archive.restore

@@ -8,10 +8,10 @@ import httpx
 import pytest
 
 from shared.messages import ClaimCheck
-from tests.faults.kills import KEY, MEM0_SECONDS, Plan, Result, Run
-from tests.faults.processes_aws import MortalAws
-from tests.faults.processes_calls import make_calls, schedule
-from tests.faults.processes_count import Findings, count, digest, staged_id
+from tests.faults.processes.aws import MortalAws
+from tests.faults.processes.calls import make_calls, schedule
+from tests.faults.processes.count import Findings, count, digest, staged_id
+from tests.faults.processes.kills import KEY, MEM0_SECONDS, Plan, Result, Run
 from tests.mem0_stand_in import HostedMem0
 
 PLAN = Plan(seed=1, calls=12, per_second=4, worker_kills=2, emulator_kills=1)

@@ -11,7 +11,7 @@ from typing import Self
 import httpx
 
 from shared.signature import signed_headers
-from tests.faults.processes_calls import Delivery, Kind
+from tests.faults.processes.calls import Delivery, Kind
 
 THREADS = 32  # most wait: for the moment to send again
 AT_ONCE = 6

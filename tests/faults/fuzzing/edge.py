@@ -10,8 +10,8 @@ from typing import Any
 
 from shared.signature import sign
 from tests.conftest import SECRET
-from tests.faults.fuzz_aws import Seen
-from tests.faults.fuzz_inputs import Request
+from tests.faults.fuzzing.aws import Seen
+from tests.faults.fuzzing.inputs import Request
 
 
 def answers_without_error(given: Request, seen: Seen) -> str | None:

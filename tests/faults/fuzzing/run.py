@@ -1,6 +1,6 @@
 """Fuzzes the two edges: requests to ingest, and bodies and messages to the archiver and the memory writer.
 
-    python -m tests.faults.fuzz --seed 1 --inputs 20000
+    python -m tests.faults.fuzzing.run --seed 1 --inputs 20000
 
 The same seed gives the same inputs. A violation is printed with its seed and the smallest input that was found for it.
 """
@@ -17,9 +17,9 @@ from random import Random
 from typing import Any
 
 import tests.conftest  # noqa: F401 (first: it names the metrics)
-from tests.faults.fuzz_aws import FuzzAws, Input, fuzz_aws
-from tests.faults.fuzz_inputs import Delivery, Message, Request, delivery, message, request
-from tests.faults.fuzz_rules import RULES, Rule, costs_what_it_weighs
+from tests.faults.fuzzing.aws import FuzzAws, Input, fuzz_aws
+from tests.faults.fuzzing.inputs import Delivery, Message, Request, delivery, message, request
+from tests.faults.fuzzing.rules import RULES, Rule, costs_what_it_weighs
 
 KINDS = ("requests", "deliveries", "messages")
 MOST_RUNS = 200  # to make one input smaller

@@ -1,11 +1,11 @@
 """Sustained webhooks against the embedded AWS: the depth of the queues, and whether a call costs more after thousands.
 
-    python -m tests.faults.load --calls 2000
+    python -m tests.faults.processes.load --calls 2000
 
 All of it shares this machine: the emulator, whose one event loop serves each request of every function, the functions,
 the sender and Mem0's stand-in. So the figures say how the queues take a load, and whether a call costs more time and
 memory after thousands of calls. They do not say how fast AWS is. The limit of messages in flight is worked out on paper
-(`load_in_flight`).
+(`in_flight`).
 """
 
 import argparse
@@ -21,17 +21,18 @@ from pathlib import Path
 from threading import Event, Thread
 
 from scripts.embedded.deployment import deploy
-from tests.faults.load_in_flight import in_flight
-from tests.faults.processes_aws import MortalAws, short_timeouts
-from tests.faults.processes_calls import Call, make_calls, schedule
-from tests.faults.processes_count import MEMORIES, QUEUES, Deployed, memories_of
-from tests.faults.processes_sender import Sender
+from tests.faults.processes.aws import MortalAws, short_timeouts
+from tests.faults.processes.calls import Call, make_calls, schedule
+from tests.faults.processes.count import MEMORIES, QUEUES, Deployed, memories_of
+from tests.faults.processes.in_flight import in_flight
+from tests.faults.processes.sender import Sender
 from tests.mem0_stand_in import HostedMem0
 
 KEY, NAME = "m0-load", "load"
 VERBATIM = {"MemoryInference": "false"}  # Mem0 answers at once; with inference a writer waits a second for it
 WARM_UP = 20
 SENDING_SECONDS, REST_SECONDS = 180.0, 60.0
+STOP_SECONDS = 10.0  # for the last sample
 ROWS = 12  # of the printed table
 
 
@@ -117,7 +118,7 @@ class Run:
             yield
         finally:
             over.set()
-            thread.join()
+            thread.join(STOP_SECONDS)
 
 
 def remembered(mem0: HostedMem0, calls: Sequence[Call]) -> int:

@@ -16,18 +16,18 @@ from shared.conversation import read_conversation
 from shared.errors import PoisonError
 from shared.webhooks import read_events
 from tests.conftest import SECRET, lambda_context
-from tests.faults.fuzz_aws import Input, Seen
-from tests.faults.fuzz_edge import (
+from tests.faults.fuzzing.aws import Input, Seen
+from tests.faults.fuzzing.edge import (
     accepts_what_is_signed,
     answers_without_error,
     refuses_what_is_not_signed,
     stages_byte_for_byte,
 )
-from tests.faults.fuzz_inputs import SAMPLE_TEXTS, Delivery, Message, Request
-from tests.faults.fuzz_reference import AUDIO, CALL, Reading, parse, read, texts
+from tests.faults.fuzzing.inputs import SAMPLE_TEXTS, Delivery, Message, Request
+from tests.faults.fuzzing.reference import AUDIO, CALL, Reading, parse, read, texts
 
 Rule = Callable[[Any, Seen], str | None]
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 _SOURCES = [file for room in ("ingest", "archiver", "memory_writer", "shared") for file in (ROOT / room).glob("*.py")]
 # What our own source contains is nobody's secret.
 PUBLIC = "\n".join(

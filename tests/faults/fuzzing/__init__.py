@@ -1,0 +1,1 @@
+"""Fuzzing of the HTTP edge and of what reads payloads and messages."""

@@ -1,0 +1,273 @@
+"""What must hold once a schedule has come to rest. Each oracle returns what is wrong, or None."""
+
+import gzip
+import json
+import re
+from collections.abc import Callable, Iterator
+
+from memory_writer.memory import KINDS
+from scripts.operations.selection import is_staged
+from shared import keys
+from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, read_event, split
+from tests.faults.simulator.simulation import TABLE, Simulation
+from tests.faults.simulator.story import Body, Conversation
+
+_FINAL = re.compile(r"(\d{7,15}|no-phone)/conv_\w+(\.\w+)?\.(json|mp3)|other-events/\w+/[0-9a-f]{64}\.json", re.ASCII)
+_TOMBSTONE = {"conversation_id", "item", "erased_at", "expires"}
+
+
+class Outcome:
+    """What is left of a schedule, read once for all oracles."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.simulation, self.world, self.story = simulation, simulation.world, simulation.story
+        self.records = {
+            name: record for (name, item), record in self.world.dynamodb.items(TABLE).items() if item == "call"
+        }
+        self.objects = {key: self.read(key) for key in self.world.s3.keys("")}
+        self.staged = {key: body for key, body in self.objects.items() if is_staged(key)}
+        self.finals = {key: body for key, body in self.objects.items() if not is_staged(key)}
+        self.erased = simulation.operators.erased
+
+    def read(self, key: str) -> bytes:
+        body = bytes(self.world.s3.bytes_of(key))
+        return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+
+    def metadata(self, key: str) -> dict[str, str]:
+        return dict(self.world.s3.call("head_object", {"Bucket": "archive", "Key": key})["Metadata"])
+
+    def is_tagged(self, key: str) -> bool:
+        answer = self.world.s3.call("get_object_tagging", {"Bucket": "archive", "Key": key})
+        return {"Key": "archived", "Value": "true"} in answer["TagSet"]
+
+    def is_erased(self, call: Conversation) -> bool:
+        return call.id in self.erased or int(call.began) <= self.erased.get(call.number or "", float("-inf"))
+
+    def is_gone(self, call: Conversation) -> bool:
+        """Whether nothing of the call may be left: audio alone names no caller, so that only its id can erase it."""
+        is_known = any(
+            call.id.encode() in body and b"post_call_transcription" in body for body in self.world.put.values()
+        )
+        return call.id in self.erased or (self.is_erased(call) and is_known)
+
+    @property
+    def kept(self) -> list[Conversation]:
+        return [call for call in self.story.conversations if not self.is_erased(call)]
+
+    def accepted(self, call: Conversation, kind: str) -> list[tuple[int, str, WebhookEvent]]:
+        """The call's events of this type that were answered with 200, the newest last."""
+        bodies = [each for each in self.simulation.sender.accepted.values() if each.conversation_id == call.id]
+        events = [(element, read_event(element)) for body in bodies for element in elements(body)]
+        return sorted(
+            (event.time_ms or 0, Body("transcript", "", element, 0).delivery_id, event)
+            for element, event in events
+            if event.type == kind
+        )
+
+
+def elements(body: Body) -> list[bytes]:
+    return (split(body.content) or []) if body.kind == "array" else [body.content]
+
+
+def rests(found: Outcome) -> str | None:
+    """Nothing is left in the queues, and nothing but poison in the dead-letter queues; every erasure is complete."""
+    outputs, sqs = found.simulation.outputs, found.world.sqs
+    for name in ("Archive", "Memory", "Audio"):
+        if left := sqs.messages(outputs[f"{name}QueueUrl"]):
+            return f"{len(left)} in {name}Queue: {left[0]['Body'][:200]}"
+    if left := found.simulation.letters():
+        return f"{len(left)} in a dead-letter queue: {left[0]['Body'][:200]}"
+    operators = found.simulation.operators
+    if unfinished := operators.begun - operators.erased.keys():
+        return f"the erasure of {sorted(unfinished)} is not complete"
+    return None
+
+
+def nothing_lost(found: Outcome) -> str | None:
+    """Every transcript answered with 200 is archived byte for byte, under the right caller; the newest wins."""
+    for call in found.kept:
+        if accepted := found.accepted(call, TRANSCRIPTION):
+            key = keys.call_json(call.digits or keys.NO_PHONE, call.id)
+            newest = accepted[-1][0] // 1000  # a version that was stored and not acknowledged may be newer still
+            if found.finals.get(key) not in [data for at, data in call.versions.items() if at >= newest]:
+                return f"{key}: {'another content' if key in found.finals else 'missing'}"
+    return None
+
+
+def recordings_kept(found: Outcome) -> str | None:
+    """Every recording that was answered with 200 is archived byte for byte beside its call, if its call is known."""
+    for call in found.kept:
+        if found.accepted(call, AUDIO) and found.records.get(call.id, {}).get("folder"):
+            key = keys.call_mp3(call.digits or keys.NO_PHONE, call.id)
+            if found.finals.get(key) != call.audio:
+                return f"{key}: {'another content' if key in found.finals else 'missing'}"
+    return None
+
+
+def events_kept(found: Outcome) -> str | None:
+    """Every other event that was answered with 200 is archived byte for byte."""
+    for call in found.kept:
+        for _, _, event in found.accepted(call, "answering_machine_detection"):
+            bodies = {body for key, body in found.finals.items() if key.endswith(f"/{call.id}.{event.type}.json")}
+            if bodies != {bytes(event.data)}:
+                return f"{call.id}.{event.type}: {'another content' if bodies else 'missing'}"
+    return None
+
+
+def record_agrees(found: Outcome) -> str | None:
+    """The record agrees with the bucket: its keys exist, and their objects have its orders."""
+    for name, item in found.records.items():
+        for key, order in (("json_key", "t_order"), ("mp3_key", "mp3_order")):
+            stored = item.get(key)
+            if stored and order in item and found.finals.get(stored) is None:
+                return f"{name}: {key} {stored} does not exist"
+            if stored and order in item and found.metadata(stored)["order"] != item[order]:
+                return f"{name}: {key} has another order than its record"
+        if (item.get("audio") == "archived") != ("mp3_key" in item):
+            return f"{name}: audio is {item.get('audio')}, mp3_key is {item.get('mp3_key')}"
+        if item.get("folder") and item.get("parked"):
+            return f"{name}: its recording is still parked"
+    return None
+
+
+def remembered_once(found: Outcome) -> str | None:
+    """Each memory of an archived call is in Mem0 exactly once."""
+    for call in found.kept:
+        is_wanted = "t_order" in found.records.get(call.id, {}) and call.user is not None
+        for kind in KINDS:
+            outcomes = found.world.mem0.outcomes(call.id, kind)
+            left = [each for each in outcomes if each not in ("FAILED", "empty")]  # empty: nothing to remember in it
+            if len(left) > 1 or (outcomes and not is_wanted):
+                return f"{call.id}: the {kind} memory was written {len(left)} times"
+            if is_wanted and not left and "empty" not in outcomes:
+                return f"{call.id}: the {kind} memory was not written"
+    return None
+
+
+def nothing_invented(found: Outcome) -> str | None:
+    """Nothing is archived that was not sent, and no key lies outside of the layout."""
+    for key, body in found.finals.items():
+        if not _FINAL.fullmatch(key):
+            return f"{key} is outside of the layout"
+        call = next((each for each in found.story.conversations if f"/{each.id}." in key), None)
+        if call is None or not is_from(call, key, body):
+            return f"{key} was not sent"
+    return None
+
+
+def is_from(call: Conversation, key: str, body: bytes) -> bool:
+    if key.endswith(".mp3"):
+        return body == call.audio
+    return body in (*call.versions.values(), *call.others) or json.loads(body) in map(call.data, call.versions)
+
+
+def tagged(found: Outcome) -> str | None:
+    """A payload is tagged if, and only if, its work is done: so it expires only then."""
+    for key, body in found.staged.items():
+        expected = _is_done(found, key, body)
+        if expected is not None and found.is_tagged(key) != expected:
+            return f"{key}: {'not tagged although' if expected else 'tagged before'} its work is done"
+    return None
+
+
+def _is_done(found: Outcome, key: str, body: bytes) -> bool | None:
+    """Whether a payload's work can be done: not that of poison, nor of a recording whose call is unknown."""
+    if keys.is_recording(key):
+        return True
+    if any(each.kind == "poison" and each.content == body for each in found.story.bodies):
+        return False
+    event = read_event(body) if not body.startswith(b"[") else None
+    if event and event.type == AUDIO and not found.records.get(str(event.conversation_id), {}).get("folder"):
+        return None
+    return True
+
+
+def complete(found: Outcome) -> str | None:
+    """With a key of ElevenLabs' API, the archive has every call and every recording of ElevenLabs' list."""
+    if not found.story.has_api_key:
+        return None
+    for call in found.kept:
+        record = found.records.get(call.id, {})
+        if "t_order" not in record:
+            return f"{call.id} is not archived: {record.get('missing_reason')}"
+        if call.audio and record.get("audio") != "archived":
+            return f"the recording of {call.id} is {record.get('audio')}: {record.get('audio_missing_reason')}"
+    return None
+
+
+def announced(found: Outcome) -> str | None:
+    """The newest version of each archived call, and its recording, were announced at least once."""
+    heard = [json.loads(each["Body"]) for each in found.world.sqs.messages(found.simulation.announcements)]
+    said = {(each["event"], each["conversation_id"], each["order"]) for each in heard}
+    recordings = {each["conversation_id"] for each in heard if each["event"] == "audio_archived"}
+    for call in found.kept:
+        record = found.records.get(call.id, {})
+        if "t_order" in record and ("transcript_archived", call.id, record["t_order"]) not in said:
+            return f"{call.id} was not announced"
+        if record.get("audio") == "archived" and call.id not in recordings:
+            return f"the recording of {call.id} was not announced"
+    return None
+
+
+def erased(found: Outcome) -> str | None:
+    """What was erased is nowhere: in no version of an object, no item, no message and no memory."""
+    for call in filter(found.is_gone, found.story.conversations):
+        for where, text in traces(found):
+            if re.search(rf"{call.id}(?!\w)", text):
+                return f"{call.id} is in {where}"
+        if call.user and any(
+            each["metadata"]["conversation_id"] == call.id for each in found.world.mem0.memories(call.user)
+        ):
+            return f"{call.id} is in Mem0"
+    return None
+
+
+def traces(found: Outcome) -> Iterator[tuple[str, str]]:
+    """All places where a call could be, as text."""
+    for key, body in found.world.s3.all_versions():
+        if key in found.world.locked and found.is_tagged(key):
+            continue  # it expires: whoever forbids the archiver to delete decides so
+        content = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+        yield f"the bucket: {key}", f"{key} {content.decode(errors='replace')}"
+    for item in found.world.dynamodb.items(TABLE).values():
+        if not item.keys() <= _TOMBSTONE:
+            yield f"the table: {item['conversation_id']} {item['item']}", str(item)
+    for name in ("Archive", "Memory", "Audio"):
+        for queue in (f"{name}QueueUrl", f"{name}DlqUrl"):
+            for message in found.world.sqs.messages(found.simulation.outputs[queue]):
+                yield queue, message["Body"]
+
+
+ORACLES: dict[str, Callable[[Outcome], str | None]] = {
+    each.__name__: each
+    for each in (
+        rests, nothing_lost, recordings_kept, events_kept, record_agrees, remembered_once, nothing_invented, tagged,
+        complete, announced, erased,
+    )
+}  # fmt: skip
+
+
+class Durable:
+    """No webhook is answered with 200 before its body is in the bucket and its claim check was sent."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation = simulation
+        simulation.sender.check_accepted = self.check
+
+    def check(self, body: Body) -> None:
+        world = self._simulation.world
+        if not any(body.delivery_id in key and content == body.content for key, content in world.put.items()):
+            self._simulation.violations["durable"] = (
+                f"{body.delivery_id[:8]} was answered with 200, and is not in the bucket"
+            )
+        if not any(body.delivery_id in sent for sent in world.sent):
+            self._simulation.violations["durable"] = f"{body.delivery_id[:8]} was answered with 200, and was not queued"
+
+
+def judge(simulation: Simulation) -> dict[str, str]:
+    """All violations of a schedule that has come to rest, by oracle."""
+    if simulation.world.missing:
+        return {"simulator": simulation.world.missing}
+    outcome = Outcome(simulation)
+    found = {name: oracle(outcome) for name, oracle in ORACLES.items()}
+    return simulation.violations | {name: text for name, text in found.items() if text}
