@@ -71,10 +71,9 @@ class MortalAws(EmbeddedAws):
         """What all workers together have in memory now."""
         return sum(map(resident_bytes, self.workers()))
 
-    def cpu_seconds(self) -> float:
-        """What the emulator itself has used since it was started, without its workers."""
-        *_, user, system = _read(self._running().pid, "stat").rpartition(")")[2].split()[:13]
-        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    def cpu_seconds(self) -> tuple[float, float]:
+        """What the emulator has used since it was started, and all workers that run now."""
+        return cpu_seconds(self._running().pid), sum(map(cpu_seconds, self.workers()))
 
     def log_text(self) -> str:
         return self._log_path.read_text(errors="replace")
@@ -114,6 +113,11 @@ def function_name(pid: int) -> str:
 def resident_bytes(pid: int) -> int:
     pages = _read(pid, "statm").split()
     return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if pages else 0
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = _read(pid, "stat").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else 0
 
 
 def _read(pid: int, name: str) -> str:

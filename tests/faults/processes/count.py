@@ -140,19 +140,28 @@ def left_in_queues(stack: Deployed) -> Iterator[str]:
 def left_in_staging(
     stack: Deployed, objects: set[str], calls: Sequence[Call], acknowledged: set[Body]
 ) -> Iterator[str]:
-    """A staged body is tagged once it is archived. The same one may be staged twice, an hour apart."""
-    ids = {digest(call, kind) for call in calls for kind in KINDS if (call.conversation_id, kind) in acknowledged}
-    yield from (f"{key}: not tagged" for key in untagged(stack, objects) if staged_id(key) in ids)
+    yield from (f"{key}: not tagged" for key in untagged(stack, objects, digests(calls, acknowledged)))
 
 
-def untagged(stack: Deployed, objects: set[str]) -> list[str]:
-    """Staged bodies that are not archived, acknowledged or not; the hourly pass hands these on."""
-    return [key for key in sorted(objects) if staged_id(key) and stack.tags(key) != {"archived": "true"}]
+def untagged(stack: Deployed, objects: set[str], ids: set[str]) -> list[str]:
+    """Staged bodies without the tag of what is archived. The same body may be staged twice, an hour apart."""
+    return [key for key in sorted(objects) if staged_id(key) in ids and stack.tags(key) != {"archived": "true"}]
+
+
+def staged_only(stack: Deployed, calls: Sequence[Call], acknowledged: set[Body]) -> int:
+    """Bodies that were staged and neither archived nor acknowledged; the hourly pass hands them on."""
+    return len(untagged(stack, stack.objects(), digests(calls) - digests(calls, acknowledged)))
+
+
+def digests(calls: Sequence[Call], only: set[Body] | None = None) -> set[str]:
+    return {
+        digest(call, kind) for call in calls for kind in KINDS if only is None or (call.conversation_id, kind) in only
+    }
 
 
 def strange_objects(objects: set[str], calls: Sequence[Call]) -> Iterator[str]:
     keys = {call.key(kind) for call in calls for kind in KINDS}
-    ids = {digest(call, kind) for call in calls for kind in KINDS}
+    ids = digests(calls)
     yield from (key for key in sorted(objects) if key not in keys and staged_id(key) not in ids)
 
 

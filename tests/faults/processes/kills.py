@@ -7,7 +7,7 @@ calls and the same plan of deliveries and kills; what a kill meets is up to the 
 lost, doubled or left.
 
 A worker is killed with SIGKILL, as Lambda's machines fail. The emulator is killed with its state kept, because AWS does
-not forget what it accepted (`processes_aws` says how): its services break off all requests and are away for seconds.
+not forget what it accepted (`aws` says how): its services break off all requests and are away for seconds.
 Not proved here: that AWS keeps its promises, and what happens to a call whose audio was never acknowledged, which the
 hourly pass fetches from ElevenLabs (tests/pipeline/test_completeness.py).
 """
@@ -20,7 +20,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -32,7 +32,7 @@ from scripts.embedded.deployment import deploy
 from scripts.operations.app import main as ops
 from tests.faults.processes.aws import MortalAws, short_timeouts
 from tests.faults.processes.calls import make_calls, schedule
-from tests.faults.processes.count import DLQS, Deployed, Findings, count, untagged
+from tests.faults.processes.count import DLQS, Deployed, Findings, count, staged_only
 from tests.faults.processes.sender import Sender
 from tests.mem0_stand_in import HostedMem0
 
@@ -91,6 +91,7 @@ class Run:
         self.say("all sent, and the faults are over")
         self.stack.rest(REST_SECONDS, self.say)
         self.redrive()
+        self.say("counting")
         return self.result(sender, count(self.stack, self.mem0, self.calls, sender.acknowledged), begun)
 
     @contextmanager
@@ -150,13 +151,14 @@ class Run:
             {str(status or "none"): number for status, number in sorted(sender.answers.items())},
             len(sender.acknowledged), 2 * len(self.calls) - len(sender.acknowledged),
             dict(self.worker_kills), len(BROKEN_OFF.findall(self.aws.log_text())), self.emulator_kills,
-            self.redriven, len(untagged(self.stack, self.stack.objects())), findings,
+            self.redriven, staged_only(self.stack, self.calls, sender.acknowledged), findings,
         )  # fmt: skip
 
 
 def run_ops(outputs: Mapping[str, str], *words: str) -> None:
     """One command of scripts/ops on a stack of ours. Raises RuntimeError if it fails."""
-    with tempfile.TemporaryDirectory() as folder, redirect_stdout(StringIO()) as out:
+    out = StringIO()
+    with tempfile.TemporaryDirectory() as folder, redirect_stdout(out), redirect_stderr(out):
         path = Path(folder) / "outputs.json"
         path.write_text(json.dumps(dict(outputs)))
         scripts.operations.stack.OUTPUTS = path

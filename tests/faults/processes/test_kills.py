@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from shared.messages import ClaimCheck
 from tests.faults.processes.aws import MortalAws
 from tests.faults.processes.calls import make_calls, schedule
 from tests.faults.processes.count import Findings, count, digest, staged_id
@@ -59,6 +60,21 @@ def test_the_count_names_an_archived_object_that_is_missing_and_one_with_other_b
     assert recount(run).lost == [f"{gone}: missing", f"{other}: other bytes"]
     for call in run.calls[:2]:
         run.stack.s3.put_object(Bucket=run.stack.bucket, Key=call.key("json"), Body=call.data)
+    assert recount(run).are_none
+
+
+@on_linux
+def test_dead_letters_are_redriven_as_operators_do_it_and_change_nothing(finished):
+    run, _ = finished
+    id = digest(run.calls[0], "json")
+    staged = next(key for key in run.stack.objects() if staged_id(key) == id)
+    check = ClaimCheck(id, staged, "2026-11-22T10:00:00Z", "webhook")
+    run.stack.sqs.send_message(QueueUrl=run.stack.outputs["ArchiveDlqUrl"], MessageBody=check.to_json())
+    before = run.redriven
+
+    run.redrive()
+
+    assert run.redriven == before + 1
     assert recount(run).are_none
 
 

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests.faults.processes.in_flight import DUPLICATES, LIMIT, default_concurrency, most_in_flight, visibility_seconds
-from tests.faults.processes.load import Hundred, hundreds, run, show
+from tests.faults.processes.load import Sample, first_and_last, run, show
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers in /proc")
@@ -18,10 +18,13 @@ def test_a_short_load_is_taken_whole_and_described():
     assert any(line.startswith("calls 12, acknowledged 12, remembered 12") for line in show(result))
 
 
-def test_hundreds_are_whole_and_in_order():
-    answers, times = [0.1] * 100 + [0.2] * 150, [float(number) for number in range(250)]
+def test_the_last_hundred_calls_are_compared_with_the_first():
+    samples = [Sample(n, 50 * n, 0, 0, 0, 100, emulator_cpu=1.0 * n, workers_cpu=0.1 * n * n) for n in range(11)]
 
-    assert hundreds(answers, times) == [Hundred(100, 1), Hundred(200, 1)]
+    first, last = first_and_last(samples)
+
+    assert (first.emulator, last.emulator) == (20, 20)
+    assert last.workers / first.workers == pytest.approx(9)
 
 
 def test_20000_duplicates_do_not_reach_the_limit_of_messages_in_flight_even_if_all_fail_at_once():
