@@ -184,6 +184,17 @@ class Mem0Api:
             events = [event for event in self._events.values() if event.kind == "ADD"]
             return [event.outcome for event in events if wanted.items() <= metadata(event.body).items()]
 
+    def accepted(self, conversation_id: str) -> list[dict[str, Any]]:
+        """The bodies of the adds that were accepted for a call."""
+        with self._lock:
+            bodies = [event.body for event in self._events.values() if event.kind == "ADD"]
+            return [body for body in bodies if metadata(body).get("conversation_id") == conversation_id]
+
+    def all_memories(self) -> list[Memory]:
+        """What is stored and visible of all users."""
+        with self._lock:
+            return [dict(each) for each in self._visible()]
+
     # How a call is answered
 
     def answer(self, request: Request) -> Answer | None:

@@ -19,10 +19,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tests.faults.simulator.oracles import ORACLES, Durable
+from tests.faults.simulator.oracles import SENTENCES
 
 console = Console(highlight=False)
-PROMISES = {"durable": str(Durable.__doc__)} | {name: str(oracle.__doc__) for name, oracle in ORACLES.items()}
 SIMULATOR = "tests.faults.simulator.run"
 Numbers = dict[str, Any]
 LONGEST = 6 * 3600  # seconds of one part
@@ -79,7 +78,7 @@ def promises(found: dict[str, Numbers]) -> Table:
     amount = f"{schedules['schedules']:,} schedules, {seeds}, {schedules['outward_calls']:,} outward calls"
     table = Table("promise", "violations", "schedules until a planted bug broke it", title=amount)
     violations = Counter(name for each in schedules["failed"].values() for name in each)
-    for name, sentence in PROMISES.items():
+    for name, sentence in SENTENCES.items():
         seen = [each["schedules"] for each in found["plants"].values() if name in each["seen_by"]]
         table.add_row(sentence, str(violations[name]), f"{min(seen):,}" if seen else "never")
     return table

@@ -25,7 +25,7 @@ THROTTLES = {
     "s3": "SlowDown", "sqs": "ThrottlingException", "sns": "Throttling", "secretsmanager": "ThrottlingException",
     "dynamodb": "ProvisionedThroughputExceededException",
 }  # fmt: skip
-RETRIED = ("before", "after", "error_before", "error_after", "throttled")  # by botocore's standard mode
+RETRIED = ("before", "after", "too_late", "error_before", "error_after", "throttled")  # by botocore's standard mode
 READ_ONLY = ("get_", "head_", "list_", "query", "batch_get", "receive_")
 
 
@@ -107,7 +107,7 @@ def fail_aws(kind: str, service: str, operation: str, effect: Callable[[], Any])
         return answer
     if kind == "before":
         raise EndpointConnectionError(endpoint_url=f"https://{service}")
-    if kind == "after":
+    if kind in ("after", "too_late"):
         raise ReadTimeoutError(endpoint_url=f"https://{service}")
     if kind == "broken_off":
         if operation == "get_object":

@@ -89,6 +89,10 @@ def _no_answer(request: httpx.Request, effect: Effect) -> httpx.Response:
     raise httpx.ReadTimeout("planned", request=request)
 
 
+def _too_late(request: httpx.Request, _: Effect) -> httpx.Response:
+    raise httpx.ReadTimeout("planned", request=request)
+
+
 def _error_after(_: httpx.Request, effect: Effect) -> httpx.Response:
     effect()
     return _refused(500)
@@ -109,5 +113,5 @@ def _refused(status: int) -> httpx.Response:
 HOST_FAULTS: dict[str, Callable[[httpx.Request, Effect], httpx.Response]] = {
     "before": _not_connected, "after": _no_answer, "error_before": lambda *_: _refused(503),
     "error_after": _error_after, "throttled": lambda *_: _refused(429), "denied": lambda *_: _refused(401),
-    "broken_off": _broken_off,
+    "broken_off": _broken_off, "too_late": _too_late,
 }  # fmt: skip

@@ -4,15 +4,16 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 
 from memory_writer.memory import KINDS
 from scripts.operations.selection import is_staged
 from shared import keys
+from shared.errors import PoisonError
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, read_event, split
 from tests.faults.simulator.simulation import TABLE, Simulation
 from tests.faults.simulator.story import Body, Conversation
 
-_FINAL = re.compile(r"(\d{7,15}|no-phone)/conv_\w+(\.\w+)?\.(json|mp3)|other-events/\w+/[0-9a-f]{64}\.json", re.ASCII)
 _TOMBSTONE = {"conversation_id", "item", "erased_at", "expires"}
 
 
@@ -131,7 +132,7 @@ def record_agrees(found: Outcome) -> str | None:
 
 
 def remembered_once(found: Outcome) -> str | None:
-    """Each memory of an archived call is in Mem0 exactly once."""
+    """Each memory of an archived call is in Mem0 exactly once, with its text, under its caller."""
     for call in found.kept:
         is_wanted = "t_order" in found.records.get(call.id, {}) and call.user is not None
         for kind in KINDS:
@@ -141,24 +142,55 @@ def remembered_once(found: Outcome) -> str | None:
                 return f"{call.id}: the {kind} memory was written {len(left)} times"
             if is_wanted and not left and "empty" not in outcomes:
                 return f"{call.id}: the {kind} memory was not written"
+        for add in found.world.mem0.accepted(call.id):
+            if add["user_id"] != call.user:
+                return f"{call.id}: a memory was written for another user"
+            if f"oat {call.id.removeprefix('conv_')}." not in json.dumps(add["messages"]):
+                return f"{call.id}: a memory has another text"
     return None
 
 
 def nothing_invented(found: Outcome) -> str | None:
-    """Nothing is archived that was not sent, and each key has a form of the layout."""
+    """Nothing is archived that was not sent, and everything is in its caller's folder, under its own name."""
+    expected = {key: bodies for call in found.story.conversations for key, bodies in finals_of(call).items()}
     for key, body in found.finals.items():
-        if not _FINAL.fullmatch(key):
-            return f"{key} is outside of the layout"
-        call = next((each for each in found.story.conversations if f"/{each.id}." in key), None)
-        if call is None or not is_from(call, key, body):
+        if key not in expected:
+            return f"{key} belongs to no call"
+        if body not in expected[key] and not is_same_json(body, expected[key]):
             return f"{key} was not sent"
     return None
 
 
-def is_from(call: Conversation, key: str, body: bytes) -> bool:
-    if key.endswith(".mp3"):
-        return body == call.audio
-    return body in (*call.versions.values(), *call.others) or json.loads(body) in map(call.data, call.versions)
+def finals_of(call: Conversation) -> dict[str, list[bytes]]:
+    """The keys that a call may have, and what may be there. An event that came before its call is in no-phone."""
+    folder = call.digits or keys.NO_PHONE
+    made = {keys.call_json(folder, call.id): list(call.versions.values())}
+    if call.audio:
+        made[keys.call_mp3(folder, call.id)] = [call.audio]
+    for place in (folder, keys.NO_PHONE) if call.others else ():
+        made[keys.event_json(place, call.id, "answering_machine_detection")] = call.others
+    return made
+
+
+def is_same_json(body: bytes, expected: list[bytes]) -> bool:
+    """Whether it is a version of the call as ElevenLabs' API writes it."""
+    try:
+        return json.loads(body) in map(json.loads, expected)
+    except ValueError:
+        return False
+
+
+def poison_kept(found: Outcome) -> str | None:
+    """What cannot be processed and was answered with 200 stays in staging and in ArchiveDlq, with the reason."""
+    letters = found.world.sqs.messages(found.simulation.outputs["ArchiveDlqUrl"])
+    given_up = {each["Body"] for each in letters if {"step", "error"} <= each.get("MessageAttributes", {}).keys()}
+    for name, body in found.simulation.sender.accepted.items():
+        is_given_up = any(name in message for message in given_up)
+        if is_given_up != (body.kind == "poison"):
+            return f"{name[:8]}, {body.kind}, is {'given up' if is_given_up else 'not in ArchiveDlq with a reason'}"
+        if body.kind == "poison" and body.content not in found.staged.values():
+            return f"{name[:8]} is not in staging"
+    return None
 
 
 def tagged(found: Outcome) -> str | None:
@@ -215,9 +247,7 @@ def erased(found: Outcome) -> str | None:
         for where, text in traces(found):
             if re.search(rf"{call.id}(?!\w)", text):
                 return f"{call.id} is in {where}"
-        if call.user and any(
-            each["metadata"]["conversation_id"] == call.id for each in found.world.mem0.memories(call.user)
-        ):
+        if any(each["metadata"]["conversation_id"] == call.id for each in found.world.mem0.all_memories()):
             return f"{call.id} is in Mem0"
     return None
 
@@ -241,8 +271,8 @@ def traces(found: Outcome) -> Iterator[tuple[str, str]]:
 ORACLES: dict[str, Callable[[Outcome], str | None]] = {
     each.__name__: each
     for each in (
-        rests, nothing_lost, recordings_kept, events_kept, record_agrees, remembered_once, nothing_invented, tagged,
-        complete, announced, erased,
+        rests, nothing_lost, recordings_kept, events_kept, poison_kept, record_agrees, remembered_once,
+        nothing_invented, tagged, complete, announced, erased,
     )
 }  # fmt: skip
 
@@ -264,10 +294,43 @@ class Durable:
             self._simulation.violations["durable"] = f"{body.delivery_id[:8]} was answered with 200, and was not queued"
 
 
+class TaggedLast:
+    """No payload gets the tag `archived` before its work is done: a crash at any moment leaves it to be processed."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self._simulation, self._world = simulation, simulation.world
+        simulation.world.after_tag = self.check
+
+    def check(self, key: str) -> None:
+        body = self._world.s3.bytes_of(key)
+        if keys.is_recording(key) or key in self._world.locked:
+            return
+        undone = [each for each in split(body) or [body] if not self._is_done(each)]
+        if undone:
+            self._simulation.violations["tagged_last"] = f"{key} was tagged before its work was done"
+
+    def _is_done(self, element: bytes) -> bool:
+        """Whether what an event brings is in the bucket, its call is erased, or a newer version has the call."""
+        try:
+            event = read_event(element)
+        except PoisonError:
+            return False
+        record = self._world.dynamodb.items(TABLE).get((str(event.conversation_id), "call"), {})
+        order = record.get({TRANSCRIPTION: "t_order", AUDIO: "mp3_order"}.get(str(event.type), ""), "")
+        if "erased_at" in record or (order and sha256(element).hexdigest() not in order):
+            return True
+        name = {TRANSCRIPTION: ".json", AUDIO: ".mp3"}.get(str(event.type), f".{event.type}.json")
+        return any(each.endswith(f"/{event.conversation_id}{name}") for each in self._world.s3.keys(""))
+
+
+WATCHING = {"durable": Durable, "tagged_last": TaggedLast}  # from the beginning of a schedule to its end
+SENTENCES = {name: str(each.__doc__) for name, each in (WATCHING | ORACLES).items()}
+
+
 def judge(simulation: Simulation) -> dict[str, str]:
     """All violations of a schedule that has come to rest, by oracle."""
-    if simulation.world.missing:
-        return {"simulator": simulation.world.missing}
+    if simulation.world.broken:
+        return {"simulator": simulation.world.broken}
     outcome = Outcome(simulation)
     found = {name: oracle(outcome) for name, oracle in ORACLES.items()}
     return simulation.violations | {name: text for name, text in found.items() if text}

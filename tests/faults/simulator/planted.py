@@ -4,7 +4,7 @@ import contextlib
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +13,7 @@ import archiver.finals
 import archiver.handler
 import archiver.recordings
 import ingest.handler
+import memory_writer.handler
 import memory_writer.ledger
 import memory_writer.remember
 import reconciler.audio
@@ -26,7 +27,7 @@ import shared.parts
 import shared.record
 import shared.tombstones
 from memory_writer.memory import Answer
-from shared.errors import UnavailableError
+from shared.errors import PoisonError, UnavailableError
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,10 @@ class Bug:
                 stack.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
             yield
+
+
+def is_call(body: bytes) -> bool:
+    return b"post_call_transcription" in body and not body.startswith(b"[") and b"../" not in body
 
 
 PLANTED: dict[str, Bug] = {}
@@ -86,12 +91,13 @@ def last_wins() -> Iterator[tuple[Any, str, Any]]:
     yield shared.bucket.Bucket, "put_newest", put
 
 
-@bug("A payload is tagged before it is archived.", "tagged")
+@bug("A payload is tagged before it is archived.", "tagged_last")
 def tags_first() -> Iterator[tuple[Any, str, Any]]:
     original = archiver.handler.split_or_archive
 
     def archive(staged: Any, check: Any) -> Any:
-        archiver.handler.aws().bucket.tag_archived(check.staged_key)
+        if is_call(staged.body):
+            archiver.handler.aws().bucket.tag_archived(check.staged_key)
         return original(staged, check)
 
     yield archiver.handler, "split_or_archive", archive
@@ -212,15 +218,51 @@ def retries_poison() -> Iterator[tuple[Any, str, Any]]:
     yield shared.batch, "send_to_dlq", send
 
 
-@bug("A call is archived under its agent's name as well.", "nothing_invented")
+@bug("A call is archived in another caller's folder too.", "nothing_invented")
 def archives_twice() -> Iterator[tuple[Any, str, Any]]:
     original = archiver.finals.Finals.put
 
     def put(self: Any, kind: Any, call: Any, event: Any, body: Any, order: str, *, force: bool) -> None:
         original(self, kind, call, event, body, order, force=force)
-        self._write(kind, f"agents/{event.agent_id}.{kind.lower()}", body, {"order": order}, force)
+        self._write(kind, f"12025550199/{call.conversation_id}.{kind.lower()}", body, {"order": order}, force)
 
     yield archiver.finals.Finals, "put", put
+
+
+@bug("What cannot be processed is dropped, and not sent to the dead-letter queue.", "poison_kept")
+def drops_poison() -> Iterator[tuple[Any, str, Any]]:
+    yield shared.batch, "send_to_dlq", lambda *_: None
+
+
+@bug("The payload of what cannot be processed is deleted.", "poison_kept")
+def deletes_poison() -> Iterator[tuple[Any, str, Any]]:
+    original = archiver.handler.handle_record
+
+    def handle(record: Any) -> None:
+        try:
+            original(record)
+        except PoisonError:
+            bucket, key = archiver.handler.aws().bucket, json.loads(record.body)["staged_key"]
+            for version in bucket.versions(key):
+                bucket.delete_for_good(version)
+            raise
+
+    yield archiver.handler, "handle_record", handle
+
+
+@bug("Memories are written for the agent, not for the caller.", "remembered_once")
+def remembers_the_agent() -> Iterator[tuple[Any, str, Any]]:
+    yield memory_writer.handler, "find_user", lambda *_: "agent_1"
+
+
+@bug("Memories have another text.", "remembered_once")
+def remembers_nonsense() -> Iterator[tuple[Any, str, Any]]:
+    original = memory_writer.handler.build_memories
+
+    def build(*arguments: Any) -> Any:
+        return [replace(each, messages=[{"role": "user", "content": "-"}]) for each in original(*arguments)]
+
+    yield memory_writer.handler, "build_memories", build
 
 
 @bug("Other events about a call are acknowledged, and not written.", "events_kept")

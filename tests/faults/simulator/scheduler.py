@@ -7,6 +7,8 @@ from typing import Any
 
 from greenlet import getcurrent, greenlet
 
+MOST_EVENTS = 1_000_000  # of a schedule: more is a loop
+
 
 class Crash(BaseException):
     """The process was killed. `except Exception` does not catch it."""
@@ -117,6 +119,7 @@ class Scheduler:
     def run(self, until: float) -> None:
         """Process all events up to this time."""
         while self._events and self._events[0][0] <= until:
+            assert self._number < MOST_EVENTS, "the schedule does not end"
             self.now, _, act = heappop(self._events)
             act()
         self.now = max(self.now, until)

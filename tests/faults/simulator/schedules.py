@@ -5,7 +5,7 @@ import multiprocessing
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.faults.simulator.oracles import Durable, judge
+from tests.faults.simulator.oracles import WATCHING, judge
 from tests.faults.simulator.planted import PLANTED
 from tests.faults.simulator.simulation import Simulation
 from tests.faults.simulator.story import Act, Body
@@ -33,7 +33,8 @@ def run(
     """One schedule; with a planted bug if it is named."""
     trace: list[str] = []
     simulation = Simulation(str(seed), left_out, spared, trace if traced else None)
-    Durable(simulation)
+    for watch in WATCHING.values():
+        watch(simulation)
     with PLANTED[plant].planted() if plant else contextlib.nullcontext():
         simulation.run()
     injected = list(dict.fromkeys(simulation.world.faults.injected))

@@ -34,11 +34,12 @@ from tests.mem0_stand_in import Mem0Api
 BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z
 OURS = ("ingest.", "archiver.", "memory_writer.", "reconciler.", "shared.", "scripts.operations.")
 MEM0_OUTCOMES = ("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "empty", "slow:2", "running:3")
+HOST_SECONDS = 15  # that the clients of Mem0 and ElevenLabs wait, at least
 MOST_CALLS = 20_000  # of a schedule: more is a loop
 
 
-class EndlessError(Exception):
-    """The schedule does not end."""
+class EndlessError(BaseException):
+    """The schedule does not end. `except Exception` does not catch it."""
 
 
 class World:
@@ -59,9 +60,10 @@ class World:
         self.calls = 0
         self.put: dict[str, bytes] = {}  # every payload that was ever stored
         self.sent: list[str] = []  # every message that was ever sent
-        self.missing = ""  # what the services in memory cannot do
+        self.broken = ""  # why the schedule proves nothing: the simulator's own fault, or an endless loop
         self.locked: set[str] = set()  # keys that could not be deleted
         self.after_call: Callable[[str], None] = lambda _: None
+        self.after_tag: Callable[[str], None] = lambda _: None
 
     def _vary(self) -> None:
         """What differs between schedules: how late an index and Mem0 are, how long pages are, what Mem0 fails to do."""
@@ -90,23 +92,46 @@ class World:
 
     # Outward calls
 
-    def outward(self, process: Process, service: str, operation: str, timeout: float, what: str = "") -> str | None:
-        """Let a call travel: time passes, and the process may die. Returns how the call fails, if it does."""
+    def outward(
+        self, process: Process, service: str, operation: str, timeout: float, effect: Callable[[], Any], what: str = ""
+    ) -> str | None:  # fmt: skip
+        """Let a call travel: time passes, and the process may die. Returns how the call fails, if it does.
+
+        A process that dies while its call travels does not know whether the call has its effect: half of them do. A
+        call that is later than the client waits has its effect when nobody waits for it.
+        """
         self.scheduler.check(process)
         process.calls += 1
         self.calls += 1
         if self.calls > MOST_CALLS:
+            self.broken = f"more than {MOST_CALLS:,} requests"
             raise EndlessError
         kind = self.faults.choose(process, service, operation, self.scheduler.now)
         dies = process.calls == process.dies_before and (process.name, 0) not in self.faults.spared
         if self.trace is not None:
             self.note(process, f"{service}.{operation} {what}".rstrip(), "dies before" if dies else kind)
-        self.sleep(seconds_of(kind, process.random, timeout))
-        if dies:
-            self.faults.injected.append((process.name, 0))
-            self.scheduler.kill(process)
-            raise Crash
+        seconds = seconds_of(kind, process.random, timeout)
+        if kind == "late" and seconds > timeout:
+            self.scheduler.at(self.scheduler.now + seconds, partial(self._let_happen, service, effect))
+            kind, seconds = "too_late", timeout
+        try:
+            self.sleep(seconds)
+            if dies:
+                self.faults.injected.append((process.name, 0))
+                self.scheduler.kill(process)
+                raise Crash
+        except Crash:
+            if kind in (None, "late") and process.random.random() < 0.5:
+                self.note(process, f"{service}.{operation} has its effect, and nobody waits for it")
+                self._let_happen(service, effect)
+            raise
         return kind
+
+    def _let_happen(self, service: str, effect: Callable[[], Any]) -> None:
+        """A call's effect, whose answer nobody reads."""
+        with contextlib.suppress(Exception):
+            effect()
+        self.after_call(service)
 
     def note(self, process: Process | str, text: str, kind: str | None = None) -> None:
         if self.trace is not None:
@@ -122,9 +147,8 @@ class World:
         attempts, timeout = retries.get("total_max_attempts", 3), getattr(config, "read_timeout", None) or 60
         effect = partial(self._do, backend, operation, parameters)
         for attempt in range(1, attempts + 1):
-            kind = self.outward(
-                process, service, operation, timeout, described(parameters) if self.trace is not None else ""
-            )
+            what = described(parameters) if self.trace is not None else ""
+            kind = self.outward(process, service, operation, timeout, effect, what)
             try:
                 answer = effect() if kind is None else fail_aws(kind, service, operation, effect)
             except (ClientError, BotoCoreError):
@@ -142,8 +166,10 @@ class World:
         try:
             answer = backend.call(operation, parameters)
         except NotImplementedError as error:  # our code may take it for an error of AWS
-            self.missing = str(error)
+            self.broken = str(error)
             raise
+        if operation == "put_object_tagging":
+            self.after_tag(parameters["Key"])
         if operation == "put_object" and parameters["Key"].startswith("staging/"):
             self.put[parameters["Key"]] = self.s3.bytes_of(parameters["Key"])
         elif operation == "send_message":
@@ -156,7 +182,7 @@ class World:
 
     def call_host(self, service: str, operation: str, request: Any, effect: Callable[[], Any]) -> Any:
         """A call of Mem0's or ElevenLabs' API."""
-        kind = self.outward(current(), service, operation, 15)
+        kind = self.outward(current(), service, operation, HOST_SECONDS, effect)
         return effect() if kind in (None, "late") else HOST_FAULTS[kind](request, effect)
 
     def client(self, service: str, config: Any = None, **_: Any) -> Any:
