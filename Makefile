@@ -32,6 +32,8 @@ test: .venv/ready .venv-sam/ready  ## all tests
 faults: .venv/ready  ## proves the promises under faults, in about 10 minutes (SEED=N and PLANT=BUG: prints one schedule)
 ifdef SEED
 	@$(BIN)/python -m tests.faults.simulator.run --seed "$$SEED" --plant "$$PLANT"
+else ifdef PLANT
+	@echo "PLANT needs a seed: make faults SEED=0 PLANT=$$PLANT" >&2; exit 2
 else
 	@$(BIN)/python -m tests.faults.report
 endif

@@ -15,6 +15,16 @@ KINDS = {
     "before": 3, "after": 4, "error_before": 2, "error_after": 2, "throttled": 2, "denied": 1, "broken_off": 2,
     "late": 3,
 }  # fmt: skip
+MEANINGS = {
+    "before": "the request never arrives", "after": "the request has its effect, and its answer is lost",
+    "error_before": "the service answers with an error, and does nothing",
+    "error_after": "the service answers with an error, although the request has its effect",
+    "throttled": "the service asks to wait", "denied": "the service refuses the request",
+    "broken_off": "the request has its effect, and its answer breaks off",
+    "late": "the effect is late. If the client does not wait so long, nobody hears of it",
+    "dies before": "the process is killed while the request is on its way",
+    "its message is not deleted": "the queue delivers the message again",
+}  # fmt: skip
 LATE = (1, 5, 5, 30, 30, 90, 170, 400)  # seconds
 OPERATIONS = {
     "s3": ("", "put_object", "get_object", "put_object_tagging"), "sqs": ("", "send_message"), "sns": ("",),

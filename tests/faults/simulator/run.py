@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from tests.faults.simulator.faults import MEANINGS
 from tests.faults.simulator.oracles import SENTENCES
 from tests.faults.simulator.planted import PLANTED
 from tests.faults.simulator.schedules import Result, first_failing, run_all, smallest
@@ -50,7 +51,11 @@ def show(result: Result, plant: str) -> int:
     """Print a trace, and what is wrong at its end."""
     if plant:
         console.print(f"Planted: {PLANTED[plant].sentence}")
+    console.print(f"Seed {result.seed}: {result.story}", soft_wrap=True)
     console.print("\n".join(result.trace), soft_wrap=True, markup=False)
+    for kind, meaning in MEANINGS.items():
+        if any(line.endswith(f"!! {kind}") for line in result.trace):
+            console.print(f"!! {kind}: {meaning}", soft_wrap=True)
     for oracle, found in result.violations.items():
         console.print(f"{oracle}: {found}\n  violates: {sentence(oracle)}", soft_wrap=True)
     if not result.violations:

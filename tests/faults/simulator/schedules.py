@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tests.faults.simulator.oracles import WATCHING, judge
 from tests.faults.simulator.planted import PLANTED
 from tests.faults.simulator.simulation import Simulation
-from tests.faults.simulator.story import Act, Body
+from tests.faults.simulator.story import Part
 
 Spared = frozenset[tuple[str, int]]  # faults, by process and number of its call
 CHUNK = 50  # schedules that a worker takes at once
@@ -21,9 +21,10 @@ class Result:
     seed: int
     calls: int
     violations: dict[str, str]
-    parts: list[Body | Act] = field(default_factory=list)
+    parts: list[Part] = field(default_factory=list)
     injected: list[tuple[str, int]] = field(default_factory=list)
     trace: list[str] = field(default_factory=list)
+    story: str = ""
 
 
 def run(
@@ -38,7 +39,10 @@ def run(
     with PLANTED[plant].planted() if plant else contextlib.nullcontext():
         simulation.run()
     injected = list(dict.fromkeys(simulation.world.faults.injected))
-    return Result(seed, simulation.world.calls, judge(simulation), simulation.story.parts, injected, trace)
+    found = judge(simulation)
+    return Result(
+        seed, simulation.world.calls, found, simulation.story.parts, injected, trace, str(simulation.story)
+    )  # fmt: skip
 
 
 def smallest(seed: int, plant: str = "") -> Result:

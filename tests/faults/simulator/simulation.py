@@ -25,8 +25,7 @@ class Simulation:
     def __init__(
         self, seed: str, left_out: frozenset[int], spared: frozenset[tuple[str, int]], trace: list[str] | None
     ) -> None:
-        self.story = make_story(Random(f"{seed}/story"), BEGIN, CHAOS)
-        self._parts = [part for number, part in enumerate(self.story.parts) if number not in left_out]
+        self.story = make_story(Random(f"{seed}/story"), BEGIN, CHAOS).without(left_out)
         self.world = World(seed, lambda random: Faults(random, BEGIN, BEGIN + CHAOS, spared), trace)
         self.outputs = self._create()
         self.environment = environment(self.outputs | {"Announcements": ""}) | ENVIRONMENT
@@ -77,7 +76,7 @@ class Simulation:
             self.functions.start(self.environment)
             for call in self.story.conversations:
                 self.world.scheduler.at(call.began + call.seconds, partial(self._end_call, call))
-            for part in self._parts:
+            for part in (*self.story.bodies, *self.story.acts):
                 self._plan(part)
             self._every_hour(BEGIN + self.world.random.uniform(0, HOUR))
             self.world.scheduler.run(BEGIN + CHAOS)
@@ -85,10 +84,10 @@ class Simulation:
 
     def _end_call(self, call: Conversation) -> None:
         """ElevenLabs' API has the call from now on, as its newest version says."""
-        if call.is_at_elevenlabs:
-            self.world.elevenlabs.conversations[call.id] = call.data(max(call.versions))
-            if call.audio:
-                self.world.elevenlabs.audio[call.id] = call.audio
+        self.world.note("elevenlabs", f"the call {call.id} is over")
+        self.world.elevenlabs.conversations[call.id] = call.data(max(call.versions))
+        if call.audio:
+            self.world.elevenlabs.audio[call.id] = call.audio
 
     def _plan(self, part: Body | Act) -> None:
         if isinstance(part, Act):
@@ -106,6 +105,7 @@ class Simulation:
 
     def _come_to_rest(self) -> None:
         """Hours pass; an operator does what the runbook says, until nothing is left to do."""
+        self.world.note("the faults", "stop")
         now = BEGIN + CHAOS
         for number in range(ROUNDS):
             now += 2 * HOUR if number == 0 else 1.5 * HOUR

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Literal
 
@@ -38,7 +38,6 @@ class Conversation:
     versions: dict[int, bytes] = field(default_factory=dict)
     audio: bytes | None = None
     others: list[bytes] = field(default_factory=list)
-    is_at_elevenlabs: bool = True
 
     @property
     def digits(self) -> str:
@@ -73,8 +72,26 @@ class Story:
     concurrency: int
 
     @property
-    def parts(self) -> list[Body | Act]:
-        return [*self.bodies, *self.acts]
+    def parts(self) -> list["Part"]:
+        return [*self.conversations, *self.bodies, *self.acts]
+
+    def without(self, left_out: frozenset[int]) -> "Story":
+        """The story without the parts with these numbers. A call that is left out takes its webhooks with it."""
+        kept = [part for number, part in enumerate(self.parts) if number not in left_out]
+        calls = [each for each in kept if isinstance(each, Conversation)]
+        ids = {"", *(each.id for each in calls)}
+        bodies = [each for each in kept if isinstance(each, Body) and each.conversation_id in ids]
+        return replace(self, conversations=calls, bodies=bodies, acts=[each for each in kept if isinstance(each, Act)])
+
+    def __str__(self) -> str:
+        calls = [
+            f"{each.id} of {each.user}, {'with' if each.audio else 'without'} audio" for each in self.conversations
+        ]
+        key = "with" if self.has_api_key else "without"
+        return f"{'; '.join(calls)}; {key} ElevenLabsApiKey; {self.concurrency} invocations of a function at once"
+
+
+Part = Conversation | Body | Act
 
 
 def make_story(random: Random, begin: float, seconds: float) -> Story:
