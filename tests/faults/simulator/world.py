@@ -34,6 +34,7 @@ from tests.mem0_stand_in import Mem0Api
 BEGIN = 1_772_550_000.0  # 2026-03-03T15:00:00Z
 OURS = ("ingest.", "archiver.", "memory_writer.", "reconciler.", "shared.", "scripts.operations.")
 MEM0_OUTCOMES = ("SUCCEEDED", "SUCCEEDED", "SUCCEEDED", "FAILED", "empty", "slow:2", "running:3")
+LONGEST_ALONE = 30  # seconds that a request goes on after its client has stopped to wait
 HOST_SECONDS = 15  # that the clients of Mem0 and ElevenLabs wait, at least
 MOST_CALLS = 20_000  # of a schedule: more is a loop
 
@@ -98,7 +99,7 @@ class World:
         """Let a call travel: time passes, and the process may die. Returns how the call fails, if it does.
 
         A process that dies while its call travels does not know whether the call has its effect: half of them do. A
-        call that is later than the client waits has its effect when nobody waits for it.
+        call that is later than the client waits has its effect when nobody waits for it any more.
         """
         self.scheduler.check(process)
         process.calls += 1
@@ -112,7 +113,8 @@ class World:
             self.note(process, f"{service}.{operation} {what}".rstrip(), "dies before" if dies else kind)
         seconds = seconds_of(kind, process.random, timeout)
         if kind == "late" and seconds > timeout:
-            self.scheduler.at(self.scheduler.now + seconds, partial(self._let_happen, service, effect))
+            late = min(seconds, timeout + LONGEST_ALONE)
+            self.scheduler.at(self.scheduler.now + late, partial(self._let_happen, service, effect))
             kind, seconds = "too_late", timeout
         try:
             self.sleep(seconds)
