@@ -117,7 +117,7 @@ def announces_readably(given: Delivery, seen: Seen) -> str | None:
 def tells_nothing_private(given: Input, seen: Seen) -> str | None:
     """No number, text of the payload, signature or stack trace is in log lines, answers or reasons."""
     told = (
-        re.sub(r'"timestamp":"[^"]*"', "", seen.lines)
+        re.sub(r'"timestamp":"[^"]*"|"Timestamp":\s*\d+', "", seen.lines)  # the times of log lines and metrics
         + json.dumps(seen.answers)
         + json.dumps([attributes for _, attributes in seen.dead])
     )
