@@ -234,14 +234,14 @@ def create_resources() -> dict[str, str]:
     }  # fmt: skip
 
 
+INDEXES = {  # of the ConversationTable: hash and range attribute
+    "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),
+}  # fmt: skip
+
+
 def create_table(name: str) -> None:
     """The ConversationTable of the template."""
-    keys = {
-        "table": ("conversation_id", "item"),
-        "by-audio": ("audio", "archived_at"),
-        "by-state": ("state", "started"),
-        "by-caller": ("caller", "archived_at"),
-    }
+    keys = {"table": ("conversation_id", "item")} | INDEXES
     schemas = {
         index: [{"AttributeName": hash_key, "KeyType": "HASH"}, {"AttributeName": range_key, "KeyType": "RANGE"}]
         for index, (hash_key, range_key) in keys.items()

@@ -15,12 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from threading import Event as Signal
-from threading import Lock, Thread
-from typing import Any, Self
+from threading import Lock
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 from uuid import uuid4
 
-from scripts.embedded.loopback import ProgramsOnlyHandler, StandInServer
+from scripts.embedded.loopback import OnLoopback, ProgramsOnlyHandler, StandInServer
 
 ROUTES = {
     "ping": ("GET", "/v1/ping/"),
@@ -38,7 +38,6 @@ FAULTS = {*REFUSALS, "ok", "error_before", "error_after", "drop_before", "drop_a
 OUTCOMES = {"SUCCEEDED", "FAILED", "empty", "slow", "running"}
 ENTITIES = ("user_id", "agent_id", "app_id", "run_id")
 PAGE, LARGEST_PAGE = 100, 200
-STOP_SECONDS = 10.0
 SLOW_SECONDS = 60  # a slow event that nobody polls succeeds all the same
 
 Memory = dict[str, Any]
@@ -329,26 +328,17 @@ class Mem0Api:
         return [each for event in self._events.values() for each in event.visible(now)]
 
 
-class HostedMem0(Mem0Api):
+class HostedMem0(OnLoopback, Mem0Api):
     """The API on loopback, while the `with` block lasts."""
 
     def __init__(self, key: str = "m0-test", *, delay: float = 0, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(key, delay=delay, clock=clock)
         self._server = _Server(self)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+        self.url = self._server.url
 
     def __exit__(self, *_: object) -> None:
-        """End every connection, also one that hangs."""
         self.closing.set()
-        self._server.shutdown()
-        self._thread.join(STOP_SECONDS)
-        self._server.disconnect()
-        self._server.server_close()
+        super().__exit__()
 
 
 def parse(planned: str) -> tuple[str, float | None]:
@@ -514,3 +504,7 @@ class _Server(StandInServer):
         for connection in self.connections.copy():
             with suppress(OSError):  # the client was faster
                 connection.shutdown(socket.SHUT_RDWR)
+
+    def server_close(self) -> None:
+        self.disconnect()
+        super().server_close()

@@ -15,11 +15,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
-from threading import Thread
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, parse_qsl, unquote, urlsplit
 
-from scripts.embedded.loopback import ProgramsOnlyHandler, StandInServer
+from scripts.embedded.loopback import OnLoopback, ProgramsOnlyHandler, StandInServer
 
 ROUTES = {
     "list": "GET /v1/convai/conversations",
@@ -34,7 +33,6 @@ SENDINGS = {"ok", "slow", "cut", "truncated", "identity", "cut_identity", "proce
 JSON, MP3 = "application/json", "audio/mpeg"
 PIECE_BYTES = 64 * 1024
 SLOW_PIECES, SLOW_PAUSE = 20, 0.02  # 0.4 s an answer, however long
-STOP_SECONDS = 10.0
 
 Json = dict[str, Any]
 
@@ -208,24 +206,13 @@ class ElevenLabsApi:
         raise Refused(400, {"status": "invalid_cursor", "message": "The cursor is invalid or has expired."})
 
 
-class ElevenLabs(ElevenLabsApi):
+class ElevenLabs(OnLoopback, ElevenLabsApi):
     """The API on loopback, for the duration of a `with` block."""
 
     def __init__(self, key: str = "xi-test", *, port: int = 0) -> None:
         super().__init__(key)
         self._server = _Server(self, port)
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """End every connection, also one that hangs."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(STOP_SECONDS)
+        self.url = self._server.url
 
 
 def encode(value: Any) -> bytes:

@@ -4,10 +4,13 @@ import re
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from threading import Thread
+from typing import Any, Self
 
 LOOPBACK = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:[0-9]*)?", re.IGNORECASE)
 REFUSAL = "This port answers programs only, not web browsers, and only under a loopback name such as 127.0.0.1."
+
+STOP_SECONDS = 10.0
 
 Scope = Mapping[str, Any]
 Receive = Callable[[], Awaitable[Any]]
@@ -98,11 +101,32 @@ class ProgramsOnlyHandler(BaseHTTPRequestHandler):
         pass
 
 
+class OnLoopback:
+    """A stand-in for an API on loopback, for the duration of a `with` block. `_server` is set by the subclass."""
+
+    _server: "StandInServer"
+
+    def __enter__(self) -> Self:
+        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End every connection, also one that hangs."""
+        self._server.shutdown()
+        self._thread.join(STOP_SECONDS)
+        self._server.server_close()
+
+
 class StandInServer(ThreadingHTTPServer):
     """A server of a stand-in for an API, with a thread for each connection."""
 
     daemon_threads = False  # server_close waits for them
     request_queue_size = 128
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Print nothing when a client closed the connection. Any other error is a fault of the stand-in: print it."""

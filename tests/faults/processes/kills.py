@@ -20,17 +20,18 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import AbstractContextManager, redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
 from random import Random
-from threading import Event, Thread
+from threading import Event
 
 import scripts.operations.stack
 from scripts.embedded.deployment import deploy
 from scripts.operations.app import main as ops
 from tests.faults.processes.aws import MortalAws, short_timeouts
+from tests.faults.processes.background import beside
 from tests.faults.processes.calls import make_calls, schedule
 from tests.faults.processes.count import DLQS, Deployed, Findings, count, staged_only
 from tests.faults.processes.sender import Sender
@@ -94,30 +95,17 @@ class Run:
         self.say("counting")
         return self.result(sender, count(self.stack, self.mem0, self.calls, sender.acknowledged), begun)
 
-    @contextmanager
-    def faults(self, seconds: float) -> Iterator[None]:
+    def faults(self, seconds: float) -> AbstractContextManager[None]:
         """The kills of the plan, at random moments of so many seconds; none once the block has ended."""
-        over, failed = Event(), []
 
-        def kill() -> None:
+        def kill(over: Event) -> None:
             begun = time.monotonic()
-            try:
-                for at, what in self.moments(seconds):
-                    if over.wait(max(0, begun + at - time.monotonic())):
-                        return
-                    what()
-            except Exception as error:
-                failed.append(error)
+            for at, what in self.moments(seconds):
+                if over.wait(max(0, begun + at - time.monotonic())):
+                    return
+                what()
 
-        thread = Thread(target=kill)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join(STOP_SECONDS)
-        if failed:
-            raise failed[0]
+        return beside(kill, STOP_SECONDS)
 
     def moments(self, seconds: float) -> list[tuple[float, Callable[[], None]]]:
         random = Random(f"{self.plan.seed} kills")

@@ -15,13 +15,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 
 from scripts.embedded.deployment import deploy
 from tests.faults.processes.aws import MortalAws, short_timeouts
+from tests.faults.processes.background import beside
 from tests.faults.processes.calls import Call, make_calls, schedule
 from tests.faults.processes.count import MEMORIES, QUEUES, Deployed, memories_of
 from tests.faults.processes.in_flight import in_flight
@@ -100,25 +101,18 @@ class Run:
             dict(sender.answers), round(statistics.median(sender.seconds) * 1000), self.samples,
         )  # fmt: skip
 
-    @contextmanager
-    def sampling(self, sender: Sender) -> Iterator[None]:
+    def sampling(self, sender: Sender) -> AbstractContextManager[None]:
         """Take a sample each second in the time of the block."""
-        over, begun = Event(), time.monotonic()
+        begun = time.monotonic()
 
-        def sample() -> None:
+        def sample(over: Event) -> None:
             while not over.wait(1):
                 archive, memory, *dead = map(self.stack.depth, QUEUES)
                 second, kept = round(time.monotonic() - begun), self.aws.memory_bytes() // 1_000_000
                 depths = archive, memory, sum(dead)
                 self.samples.append(Sample(second, len(sender.acknowledged), *depths, kept, *self.aws.cpu_seconds()))
 
-        thread = Thread(target=sample)
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join(STOP_SECONDS)
+        return beside(sample, STOP_SECONDS)
 
 
 def remembered(mem0: HostedMem0, calls: Sequence[Call]) -> int:

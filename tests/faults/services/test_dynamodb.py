@@ -11,25 +11,9 @@ import shared.record
 from shared.record import Records, query_pages
 from tests.conftest import Stack
 from tests.faults.services.comparison import answer_of, assert_same
-from tests.faults.services.dynamodb import DynamoDb, Table
+from tests.faults.services.dynamodb import DynamoDb
 from tests.faults.services.expression_steps import ExpressionSteps
 from tests.faults.services.table_steps import RECORD_STEPS, Side, Steps
-
-INDEXES = {
-    "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),
-}  # fmt: skip
-
-
-@pytest.fixture
-def database() -> DynamoDb:
-    database = DynamoDb(lambda: 0.0)
-    database.create_table("conversations", ("conversation_id", "item"), INDEXES)
-    return database
-
-
-@pytest.fixture
-def ours(database: DynamoDb) -> Side:
-    return Side(Table("conversations", database.call))
 
 
 @pytest.fixture

@@ -5,23 +5,11 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 
+from tests.conftest import INDEXES
 from tests.faults.services.comparison import answer_of
 from tests.faults.services.dynamodb import DynamoDb, Table
 from tests.faults.services.table_steps import Side
-from tests.faults.services.test_dynamodb import BETWEEN, INDEXES, ONE
-
-
-@pytest.fixture
-def database() -> DynamoDb:
-    database = DynamoDb(lambda: 0.0)
-    database.create_table("conversations", ("conversation_id", "item"), INDEXES)
-    return database
-
-
-@pytest.fixture
-def ours(database: DynamoDb) -> Side:
-    return Side(Table("conversations", database.call))
-
+from tests.faults.services.test_dynamodb import BETWEEN, ONE
 
 # AWS refuses these; moto takes some, raises KeyError for one, and has another code for the unknown index.
 UNKNOWN_TO_MOTO: dict[str, tuple[str, dict[str, Any]]] = {

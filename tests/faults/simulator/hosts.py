@@ -10,6 +10,7 @@ import httpx
 
 from scripts.embedded import elevenlabs
 from tests import mem0_stand_in
+from tests.faults.simulator.patching import put
 
 MEM0, ELEVENLABS = "http://127.0.0.1:9", "http://127.0.0.1:8"
 Call = Callable[[str, str, httpx.Request, Callable[[], httpx.Response]], httpx.Response]
@@ -27,15 +28,11 @@ def hosts(mem0: mem0_stand_in.Mem0Api, api: elevenlabs.ElevenLabsApi, call: Call
         return call("elevenlabs", sent.route or "", request, partial(answer_elevenlabs, api, sent))
 
     transport: Any = httpx.HTTPTransport
-    whole = {name: getattr(transport, name) for name in ("__init__", "handle_request", "close")}
     nothing = lambda *_, **__: None  # noqa: E731 (its own would make a TLS context, which takes longer than a schedule)
-    for name, value in (("__init__", nothing), ("handle_request", handle), ("close", nothing)):
-        setattr(transport, name, value)
-    try:
+    with contextlib.ExitStack() as stack:
+        for name, value in (("__init__", nothing), ("handle_request", handle), ("close", nothing)):
+            put(stack, transport, name, value)
         yield
-    finally:
-        for name, value in whole.items():
-            setattr(transport, name, value)
 
 
 def mem0_request(request: httpx.Request) -> mem0_stand_in.Request:

@@ -9,6 +9,7 @@ from hashlib import sha256
 from memory_writer.memory import KINDS
 from scripts.operations.selection import is_staged
 from shared import keys
+from shared.bucket import ARCHIVED
 from shared.errors import PoisonError
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, read_event, split
 from tests.faults.simulator.simulation import TABLE, Simulation
@@ -31,15 +32,14 @@ class Outcome:
         self.erased = simulation.operators.erased
 
     def read(self, key: str) -> bytes:
-        body = bytes(self.world.s3.bytes_of(key))
-        return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
+        return unpacked(self.world.s3.bytes_of(key))
 
     def metadata(self, key: str) -> dict[str, str]:
         return dict(self.world.s3.call("head_object", {"Bucket": "archive", "Key": key})["Metadata"])
 
     def is_tagged(self, key: str) -> bool:
         answer = self.world.s3.call("get_object_tagging", {"Bucket": "archive", "Key": key})
-        return {"Key": "archived", "Value": "true"} in answer["TagSet"]
+        return ARCHIVED in answer["TagSet"]
 
     def is_erased(self, call: Conversation) -> bool:
         return call.id in self.erased or int(call.began) <= self.erased.get(call.number or "", float("-inf"))
@@ -64,6 +64,11 @@ class Outcome:
             for element, event in events
             if event.type == kind
         )
+
+
+def unpacked(body: bytes) -> bytes:
+    """An object's content, also with GzipJson."""
+    return gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
 
 
 def elements(body: Body) -> list[bytes]:
@@ -257,8 +262,7 @@ def traces(found: Outcome) -> Iterator[tuple[str, str]]:
     for key, body in found.world.s3.all_versions():
         if key in found.world.locked and found.is_tagged(key):
             continue  # it expires: whoever forbids the archiver to delete decides so
-        content = gzip.decompress(body) if body[:2] == b"\x1f\x8b" else body
-        yield f"the bucket: {key}", f"{key} {content.decode(errors='replace')}"
+        yield f"the bucket: {key}", f"{key} {unpacked(body).decode(errors='replace')}"
     for item in found.world.dynamodb.items(TABLE).values():
         if not item.keys() <= _TOMBSTONE:
             yield f"the table: {item['conversation_id']} {item['item']}", str(item)

@@ -28,6 +28,7 @@ import shared.record
 import shared.tombstones
 from memory_writer.memory import Answer
 from shared.errors import PoisonError, UnavailableError
+from tests.faults.simulator.patching import put
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,7 @@ class Bug:
     def planted(self) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for owner, name, value in self.replace():
-                stack.callback(setattr, owner, name, getattr(owner, name))
-                setattr(owner, name, value)
+                put(stack, owner, name, value)
             yield
 
 

@@ -4,7 +4,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from tests.conftest import environment
+from tests.conftest import INDEXES, environment
 from tests.faults.simulator.actors import Operators, Sender
 from tests.faults.simulator.faults import Faults
 from tests.faults.simulator.hosts import ELEVENLABS, MEM0
@@ -37,13 +37,7 @@ class Simulation:
 
     def _create(self) -> dict[str, str]:
         world = self.world
-        world.dynamodb.create_table(
-            TABLE, ("conversation_id", "item"),
-            {
-                "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"),
-                "by-caller": ("caller", "archived_at"),
-            },
-        )  # fmt: skip
+        world.dynamodb.create_table(TABLE, ("conversation_id", "item"), INDEXES)
         queues = {}
         for name in ("Archive", "Memory", "Audio"):
             dead = world.sqs.create_queue(f"{name}Dlq", {"MessageRetentionPeriod": 14 * DAYS})

@@ -26,6 +26,7 @@ from tests.faults.services.s3 import S3
 from tests.faults.services.secrets import SecretsManager
 from tests.faults.services.sns import Sns
 from tests.faults.services.sqs import Sqs
+from tests.faults.simulator import patching
 from tests.faults.simulator.faults import RETRIED, Faults, fail_aws, seconds_of
 from tests.faults.simulator.hosts import HOST_FAULTS, hosts
 from tests.faults.simulator.scheduler import Crash, Fibre, Process, Scheduler
@@ -200,7 +201,7 @@ class World:
     def entered(self) -> Iterator[Self]:
         """Replace the clock, the threads, boto3 and the network by this world's."""
         with contextlib.ExitStack() as stack:
-            put = partial(_put, stack)
+            put = partial(patching.put, stack)
             stack.callback(random.setstate, random.getstate())
             random.seed(f"{self.seed}/libraries")  # the pauses of httpx-retries
             for name in ("client", "resource"):
@@ -304,11 +305,6 @@ def replaced() -> list[tuple[ModuleType, str]]:
 
 
 _RANDOM = SimpleNamespace(uniform=lambda low, high: current().random.uniform(low, high))
-
-
-def _put(stack: contextlib.ExitStack, owner: Any, name: str, value: Any) -> None:
-    stack.callback(setattr, owner, name, getattr(owner, name))
-    setattr(owner, name, value)
 
 
 def _clock(world: World) -> type[real.datetime]:
