@@ -23,7 +23,7 @@ from shared.bucket import Bucket
 from shared.call import Call, Parked
 from shared.caller import Caller, find_caller
 from shared.conversation import Conversation, read_conversation
-from shared.errors import PoisonError, StorageError
+from shared.errors import PoisonError, RetryError, StorageError
 from shared.messages import Announcement
 from shared.observability import count, logger
 from shared.parts import restore, without
@@ -36,6 +36,7 @@ from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent
 
 SUMMARY_BYTES = 4096
 UNNAMED_FOR = timedelta(days=60)  # an archived staged body expires after 30
+LONGEST_RUN = timedelta(minutes=3)  # the function's 120 s, and a request that takes effect after its end
 Outcome = Literal["done", "waits", "tagged", "erased", "left_out"]
 
 
@@ -95,6 +96,9 @@ class Archiver:
         call = self._save(event, conversation_id, conversation, caller, order, delivery.check.staged_key, now)
         if call is None:
             newer = self._add_superseded(conversation_id, delivery, "CallSuperseded", now, caller)
+            if newer is None and self._is_erased(caller, delivery.started_at(event, conversation)):
+                # Erased since the first look, perhaps by an attempt with this payload that did not end.
+                return self._drop_call_of_erased_caller(conversation_id, caller, delivery, now)
             if newer and audio:  # the newer transcript may not contain the recording
                 self._add_parked(self._recordings.put_inline(newer, event, audio, order, force=force))
             return outcome if newer else "erased"
@@ -266,13 +270,16 @@ class Archiver:
         """A call from before its caller's erasure arrives late: delete its earlier events, and write a tombstone.
 
         If the call is already archived, or has another caller's number too, an erasure finds it by its number. Raises
-        StorageError if an event may not be deleted: its record is kept until then.
+        RetryError while another attempt may still write an event that the record names, and StorageError if an event
+        may not be deleted: the record is kept until then.
         """
         call = self._records.get(conversation_id) or Call(conversation_id)
         if call.t_order or call.numbers - set(caller.numbers):
             self._add_staged(conversation_id, delivery, now, caller)
         else:
             call = self._records.erase(conversation_id, utc(now))
+            if call.event_keys and now < datetime.fromisoformat(str(call.erased_at)) + LONGEST_RUN:
+                raise RetryError("an event of an erased call may still be written; the next attempt deletes it")
             for key in call.staged_keys:
                 discard(self._bucket, self._records, key)
             events = [version for key in call.event_keys for version in self._bucket.versions(key)]

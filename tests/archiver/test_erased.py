@@ -6,6 +6,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 import archiver.handler
+from shared.times import utc
 from tests.archiver.conftest import (
     FULL,
     NOW,
@@ -25,11 +26,21 @@ ERASED_AT = datetime(
     2026, 3, 3, 15, 5, tzinfo=timezone.utc
 )  # after the calls of `transcript`, which started at 15:04:38
 BEFORE, AFTER = 1772550000, 1772560000
+MOOD = envelope({"conversation_id": "conv_1", "words": "Secret."}, "post_call_transcription_otel", AFTER)
 SIP = {"metadata": {"phone_call": {"external_number": "sip:+12025550123@example.com"}, "start_time_unix_secs": BEFORE}}
 
 
 def erase_caller(at: datetime = ERASED_AT) -> None:
     archiver.handler.archiver()._tombstones.record_erasure(CALLER, at)
+
+
+def wait_for_other_attempts(aws: Stack) -> None:
+    """As if the record had been marked as erased four minutes ago: no attempt that began before it is running."""
+    aws.dynamodb.update_item(
+        TableName="conversations", Key={"conversation_id": {"S": "conv_1"}, "item": {"S": "call"}},
+        UpdateExpression="SET erased_at = :then", ConditionExpression="attribute_exists(erased_at)",
+        ExpressionAttributeValues={":then": {"S": utc(datetime.now(timezone.utc) - timedelta(minutes=4))}},
+    )  # fmt: skip
 
 
 def nothing_is_left(aws: Stack) -> bool:
@@ -87,22 +98,26 @@ def test_the_audio_of_a_call_from_before_the_erasure_is_deleted(aws, archive, au
     assert "erased_at" in aws.call("conv_1")
 
 
-def test_earlier_events_of_a_late_call_are_deleted_too(aws, archive):
-    mood = envelope({"conversation_id": "conv_1", "words": "Secret."}, "post_call_transcription_otel", AFTER)
-    archive(stage(aws, mood), stage(aws, audio(at=AFTER)))
+def test_earlier_events_of_a_late_call_are_deleted_once_no_attempt_can_still_write_them(aws, archive):
+    archive(stage(aws, MOOD), stage(aws, audio(at=AFTER)))
     erase_caller()
+    check = stage(aws, transcript(at=BEFORE))
 
-    assert archive(stage(aws, transcript(at=BEFORE))) == []
+    assert archive(check) == ["message-1"]
+    assert aws.call("conv_1")["event_keys"]
+    wait_for_other_attempts(aws)
+    assert archive(check) == []
 
     assert nothing_is_left(aws)
     assert set(aws.call("conv_1")) == {"conversation_id", "item", "erased_at"}
 
 
 def test_an_earlier_event_that_may_not_be_deleted_keeps_its_record_until_a_later_attempt(aws, archive):
-    mood = envelope({"conversation_id": "conv_1", "words": "Secret."}, "post_call_transcription_otel", AFTER)
-    archive(stage(aws, mood))
+    archive(stage(aws, MOOD))
     erase_caller()
     check = stage(aws, transcript(at=BEFORE))
+    archive(check)
+    wait_for_other_attempts(aws)
 
     refuse("DeleteObject", on="otel.json")
     assert archive(check) == ["message-1"]
@@ -111,6 +126,48 @@ def test_an_earlier_event_that_may_not_be_deleted_keeps_its_record_until_a_later
     assert archive(check) == []
 
     assert nothing_is_left(aws)
+
+
+@pytest.mark.parametrize("first", ["still runs", "was interrupted"])
+def test_an_event_that_another_attempt_writes_while_its_call_is_dropped_is_deleted(aws, archive, first):
+    """The other attempt has noted the event's key, and its write reaches S3 after the call was marked as erased."""
+    erase_caller()
+    check = stage(aws, transcript(at=BEFORE))
+    s3 = archiver.handler.aws().bucket._s3.meta.events
+    failed = []
+
+    def drop_the_call(**_: object) -> None:
+        s3.unregister("before-call.s3.PutObject", unique_id="drop")
+        failed.extend(archive(check))
+        if first == "was interrupted":
+            raise TimeoutError
+
+    mood = stage(aws, MOOD)
+    s3.register("before-call.s3.PutObject", drop_the_call, unique_id="drop")
+    archive(mood)
+    assert failed == ["message-1"]
+    wait_for_other_attempts(aws)
+    assert archive(check, mood) == []
+
+    assert nothing_is_left(aws)
+
+
+def test_an_attempt_that_finds_its_call_erased_by_another_goes_on_with_it(aws, archive):
+    """The first attempt is interrupted after it marked the call; the second had read that nobody is erased."""
+    archive(stage(aws, audio(at=AFTER)))
+    check = stage(aws, transcript(at=BEFORE))
+    dynamodb = archiver.handler.aws().records._table.meta.client.meta.events
+
+    def erase_meanwhile(**_: object) -> None:
+        dynamodb.unregister("before-call.dynamodb.UpdateItem", unique_id="meanwhile")
+        erase_caller()
+        archiver.handler.aws().records.erase("conv_1", utc(ERASED_AT))
+
+    dynamodb.register("before-call.dynamodb.UpdateItem", erase_meanwhile, unique_id="meanwhile")
+    assert archive(check) == []
+
+    assert nothing_is_left(aws)
+    assert set(aws.call("conv_1")) == {"conversation_id", "item", "erased_at"}
 
 
 def test_a_late_call_with_another_callers_number_is_left_to_an_erasure(aws, archive):
