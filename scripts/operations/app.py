@@ -18,6 +18,7 @@ from scripts.operations.dlq import app as dlq
 from scripts.operations.erase import erase
 from scripts.operations.export import export
 from scripts.operations.reconcile import backfill, reconcile
+from scripts.operations.reindex import reindex
 from scripts.operations.replay import replay
 from scripts.operations.rotate import rotate_secret
 from scripts.operations.send import send
@@ -62,6 +63,7 @@ app.command()(erase)
 app.command()(canary)
 app.command()(rotate_secret)
 app.command()(export)
+app.command()(reindex)
 app.add_typer(dlq, name="dlq")
 
 
