@@ -24,6 +24,7 @@ from shared.call import Call, Parked
 from shared.caller import Caller, find_caller
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError, RetryError, StorageError
+from shared.indexes import listing
 from shared.messages import Announcement
 from shared.observability import count, logger
 from shared.parts import restore, without
@@ -134,18 +135,27 @@ class Archiver:
     ) -> Call | None:  # fmt: skip
         """Save the call in its record; returns it with its folder. None: this is not the newest version."""
         found = {"external_number": caller.number, "caller": caller.digits}  # a known number is never removed
+        expected = "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable"
         defaults = {
             "folder": caller.folder,
             "json_key": keys.call_json(caller.folder, call_id),
-            "audio": "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable",
+            "audio": expected,
             "archived_at": utc(now),
-        }
+        } | ({"open_audio": "pending"} if expected == "pending" else {})
         removed = dict.fromkeys(("left_out", "missing_since", "missing_reason", "given_up_at"))
         fields = summarise(conversation) | removed | {"agent_id": event.agent_id}
         fields |= {name: value for name, value in found.items() if value}
+        listed = listing(call_id, event.agent_id, utc(conversation.started_at or now))
+        fields, defaults = (fields | listed, defaults) if conversation.started_at else (fields, defaults | listed)
         call = self._records.save_transcript(call_id, fields, defaults, order, staged_key, caller.numbers, utc(now))
-        if call and call.audio == "none" and defaults["audio"] == "pending":  # an older version had no audio
-            call = self._records.expect_audio(call_id) or call
+        return call and self._correct_audio(call, expected)
+
+    def _correct_audio(self, call: Call, expected: str) -> Call:
+        """The saved call, after an older version of it that has no audio, or whose audio is archived already."""
+        if call.audio == "none" and expected == "pending":
+            return self._records.expect_audio(call.conversation_id) or call
+        if call.open_audio and call.audio != "pending":
+            return self._records.close_audio(call.conversation_id) or call
         return call
 
     def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> BinaryIO | None:
@@ -308,7 +318,9 @@ def summarise(conversation: Conversation) -> dict[str, Any]:
         "duration_secs": conversation.duration_secs,
         "status": _shorten(conversation.status),
         "call_successful": _shorten(conversation.call_successful),
+        "title": _shorten(conversation.title),
         "summary": _shorten(conversation.summary),
+        "cost": conversation.cost,
     }
 
 
