@@ -297,22 +297,30 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "GZIP_JSON": "false",
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
+        "MEMORY_SECRET_ARN": "",
+        "LOCAL": "false",
     }
 
 
 def forget() -> None:
     """Clear everything that the handlers cache, like a new execution environment."""
+    import api.handler
     import archiver.handler
     import canary.handler
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
 
-    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler):
+    handlers = (
+        ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler, api.handler,
+    )  # fmt: skip
+    for handler in handlers:
         handler.settings.cache_clear()
         handler.aws.cache_clear()
     archiver.handler.archiver.cache_clear()
     archiver.handler.sns.cache_clear()
+    api.handler.signer.cache_clear()
+    api.handler.remembered.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()
