@@ -66,8 +66,8 @@ function Opened({ call, transcript, filters, at }) {
   useEffect(() => {
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
-    player.seek(Number(at));
     follow.mark(index, true);
+    player.seek(Number(at));
   }, []);
   useKeys({
     " ": () => audible && player.toggle(),
@@ -126,13 +126,15 @@ function useFollowing(list) {
   const [lost, setLost] = useState(false);
   const element = () => list.current?.querySelector(`[data-turn="${self.index}"]`);
   const reveal = () => {
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const far = Math.abs((element()?.getBoundingClientRect().top ?? 0) - innerHeight / 2) > innerHeight * 1.5;
+    const calm = far || matchMedia("(prefers-reduced-motion: reduce)").matches;
     element()?.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
   };
   useEffect(() => {
     const leave = (event) => {
       if (event.type === "keydown" && !/^(Page|Home|End|Arrow(Up|Down))/.test(event.key)) return;
       if (event.type === "pointerdown" && event.target !== document.documentElement) return;
+      if (self.following) window.scrollTo({ top: scrollY, behavior: "instant" }); // ends a scroll of ours
       self.following = false;
       setLost(true);
     };
