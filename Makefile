@@ -107,6 +107,7 @@ build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
 build-ReconcilerFunction build-AudioFunction: PACKAGE := reconciler
 build-CanaryFunction: PACKAGE := canary
+build-ReadFunction: PACKAGE := api
 
 PINNED := requirements.txt
 build-MemoryWriterFunction: PINNED := $(if $(filter oss,$(MEMORY_BACKEND)),requirements-oss,requirements).txt
@@ -116,11 +117,14 @@ PLATFORM := --platform manylinux_2_28_aarch64 --platform manylinux2014_aarch64 -
 # The utilities of Powertools that functions import, and what these import; the others are half of it.
 UTILITIES := batch data_classes jmespath_utils parser typing
 build-IngestFunction build-CanaryFunction: UTILITIES := jmespath_utils typing
+build-ReadFunction: UTILITIES := data_classes jmespath_utils typing
 # What no function imports: Powertools' router for REST, with all of Swagger; httpx' asynchronous half, which httpcore does
 # without; pydantic's old version; commands, tests, stubs. Of the metadata the names, versions and licences stay, which
 # scanners read. Open-source Mem0 imports more of it, and keeps it.
 UNUSED := aws_lambda_powertools/event_handler anyio anyio-*.dist-info pydantic/v1 pydantic/mypy.py bin */tests */*.pyi */py.typed \
 	*.dist-info/RECORD *.dist-info/INSTALLER *.dist-info/REQUESTED *.dist-info/WHEEL *.dist-info/sboms
+# The API has routes, and no page of Swagger.
+build-ReadFunction: UNUSED := $(UNUSED:%/event_handler=%/event_handler/openapi/swagger_ui)
 build-MemoryWriterFunction: UNUSED := $(if $(filter oss,$(MEMORY_BACKEND)),bin,$(UNUSED))
 build-%Function:
 	mkdir "$(ARTIFACTS_DIR)/$(PACKAGE)" "$(ARTIFACTS_DIR)/shared"

@@ -24,6 +24,7 @@ from shared.call import Call, Parked
 from shared.caller import Caller, find_caller
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError, RetryError, StorageError
+from shared.indexes import listing
 from shared.messages import Announcement
 from shared.observability import count, logger
 from shared.parts import restore, without
@@ -133,19 +134,17 @@ class Archiver:
         staged_key: str, now: datetime,
     ) -> Call | None:  # fmt: skip
         """Save the call in its record; returns it with its folder. None: this is not the newest version."""
-        found = {"external_number": caller.number, "caller": caller.digits}  # a known number is never removed
-        defaults = {
-            "folder": caller.folder,
-            "json_key": keys.call_json(caller.folder, call_id),
-            "audio": "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable",
-            "archived_at": utc(now),
-        }
-        removed = dict.fromkeys(("left_out", "missing_since", "missing_reason", "given_up_at"))
-        fields = summarise(conversation) | removed | {"agent_id": event.agent_id}
-        fields |= {name: value for name, value in found.items() if value}
+        expected = "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable"
+        fields, defaults = describe_call(call_id, event.agent_id, conversation, caller, expected, now)
         call = self._records.save_transcript(call_id, fields, defaults, order, staged_key, caller.numbers, utc(now))
-        if call and call.audio == "none" and defaults["audio"] == "pending":  # an older version had no audio
-            call = self._records.expect_audio(call_id) or call
+        return call and self._correct_audio(call, expected)
+
+    def _correct_audio(self, call: Call, expected: str) -> Call:
+        """The saved call, after an older version of it that has no audio, or whose audio is archived already."""
+        if call.audio == "none" and expected == "pending":
+            return self._records.expect_audio(call.conversation_id) or call
+        if call.open_audio and call.audio != "pending":
+            return self._records.close_audio(call.conversation_id) or call
         return call
 
     def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> BinaryIO | None:
@@ -301,6 +300,27 @@ def _leave_out(what: Literal["Call", "Audio", "Event"], conversation_id: str, re
     return "left_out"
 
 
+def describe_call(
+    call_id: str, agent_id: str | None, conversation: Conversation, caller: Caller, audio: str, archived_at: datetime
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a call's record, and those that an earlier version has set for good.
+
+    `audio` is what the record says until there is a recording: none, pending or unavailable.
+    """
+    known = {"external_number": caller.number, "caller": caller.digits}  # a known number is never removed
+    removed = dict.fromkeys(("left_out", "missing_since", "missing_reason", "given_up_at"))
+    fields = summarise(conversation) | removed | {"agent_id": agent_id}
+    fields |= {name: value for name, value in known.items() if value}
+    defaults = {
+        "folder": caller.folder,
+        "json_key": keys.call_json(caller.folder, call_id),
+        "audio": audio,
+        "archived_at": utc(archived_at),
+    } | ({"open_audio": "pending"} if audio == "pending" else {})
+    listed = listing(call_id, agent_id, utc(conversation.started_at or archived_at))
+    return (fields | listed, defaults) if conversation.started_at else (fields, defaults | listed)
+
+
 def summarise(conversation: Conversation) -> dict[str, Any]:
     """The record's fields about the call itself. None for values that ElevenLabs did not send."""
     return {
@@ -308,7 +328,9 @@ def summarise(conversation: Conversation) -> dict[str, Any]:
         "duration_secs": conversation.duration_secs,
         "status": _shorten(conversation.status),
         "call_successful": _shorten(conversation.call_successful),
+        "title": _shorten(conversation.title),
         "summary": _shorten(conversation.summary),
+        "cost": conversation.cost,
     }
 
 

@@ -15,6 +15,8 @@ from botocore.exceptions import ClientError
 
 from shared.errors import LeaseError
 
+OPEN = "open_state"
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -70,11 +72,16 @@ class Line:
     def _write(self, values: dict[str, Any], give_back: tuple[str, ...] = ()) -> None:
         seen = asdict(self.entry)
         conditions = [f"#{n} = :seen_{n}" if v is not None else f"attribute_not_exists(#{n})" for n, v in seen.items()]
+        if "state" in values:  # the index `by-state` has only memories that are not done
+            is_done = values["state"] == "done"
+            values, give_back = (
+                (values, (*give_back, OPEN)) if is_done else (values | {OPEN: values["state"]}, give_back)
+            )
         sets = f"SET {', '.join(f'#{name} = :{name}' for name in values)}" if values else ""
         removes = f"REMOVE {', '.join(f'#{name}' for name in give_back)}" if give_back else ""
         expression, condition = f"{sets} {removes}".strip(), " AND ".join(conditions)
         known = {name: value for name, value in values.items() if name in seen}
-        written = replace(self.entry, **known | dict.fromkeys(give_back))
+        written = replace(self.entry, **known | {name: None for name in give_back if name in seen})
         try:
             self._client.update_item(
                 TableName=self._table,

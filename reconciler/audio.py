@@ -44,11 +44,9 @@ def fetch_audio(
     return "AudioFetched"
 
 
-def find_missing(records: Records, ended_before: datetime, audio: Audio = "pending") -> Iterator[Call]:
+def find_missing(records: Records, ended_before: datetime) -> Iterator[Call]:
     """All archived calls that ended before this time and whose recording is missing."""
-    return (
-        each for each in records.find_by_audio(audio) if awaits_audio(each, audio) and ended_at(each) <= ended_before
-    )
+    return (each for each in records.find_missing_audio() if awaits_audio(each) and ended_at(each) <= ended_before)
 
 
 def is_asked_for(call: Call, now: datetime) -> bool:

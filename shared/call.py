@@ -38,7 +38,13 @@ class Call:
     started_at: str | None = None
     json_key: str | None = None
     mp3_key: str | None = None
+    status: str | None = None
+    call_successful: str | None = None
+    title: str | None = None
+    summary: str | None = None
+    cost: int | None = None
     audio: str | None = None
+    open_audio: str | None = None
     t_order: str | None = None
     mp3_order: str | None = None
     parked: Parked | None = None
@@ -46,6 +52,7 @@ class Call:
     left_out: str | None = None
     duration_secs: int | None = None
     archived_at: str | None = None
+    listed_at: str | None = None
     fetches: int = 0
     fetched_at: str | None = None
     missing_since: str | None = None

@@ -31,10 +31,12 @@ class _Data(Part):
 class _Metadata(Part):
     start_time_unix_secs: Raw = MISSING
     call_duration_secs: Raw = MISSING
+    cost: Raw = MISSING
 
 
 class _Analysis(Part):
     call_successful: Raw = MISSING
+    call_summary_title: Raw = MISSING
     transcript_summary: Raw = MISSING
     summary: Raw = MISSING
     evaluation_criteria_results: Raw = MISSING
@@ -72,7 +74,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Conversation:
-    """`client_user_id` is an id that the client chose. It is not verified, and never used as a phone number."""
+    """`client_user_id` is an id that the client chose. It is not verified, and never used as a phone number.
+
+    `cost` is in ElevenLabs' credits.
+    """
 
     agent_id: str | None = None
     status: str | None = None
@@ -80,7 +85,9 @@ class Conversation:
     has_audio: bool | None = None
     started_at: datetime | None = None
     duration_secs: int | None = None
+    cost: int | None = None
     call_successful: str | None = None
+    title: str | None = None
     summary: str | None = None
     transcript: bytes = b""
     results: bytes = b""
@@ -121,7 +128,9 @@ def read_conversation(part: Json) -> Conversation:
         has_audio=has_audio if isinstance(has_audio, bool) else None,
         started_at=None if not started else datetime.fromtimestamp(started, timezone.utc),
         duration_secs=None if duration is None else int(duration),
+        cost=_read_credits(metadata.cost),
         call_successful=text(analysis.call_successful),
+        title=text(analysis.call_summary_title),
         summary=text(analysis.transcript_summary or analysis.summary),
         transcript=bytes(data.transcript),
         results=bytes(analysis.evaluation_criteria_results),
@@ -138,3 +147,8 @@ def read_seconds(part: Json) -> float | None:
     """Unix seconds or a duration; None if the value can be neither."""
     found = number(part)
     return found if found is not None and 0 <= found <= _LAST_SECOND else None
+
+
+def _read_credits(part: Json) -> int | None:
+    found = number(part)
+    return round(found) if found is not None and 0 <= found <= _LAST_SECOND else None

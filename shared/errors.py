@@ -4,6 +4,7 @@ AgenticMemoryError
 ├── BodyError               ingest: 400, nothing stored
 ├── SignatureError          ingest: 401, nothing stored
 ├── UnavailableError        ingest: 503, ElevenLabs may send again
+├── ProblemError            api: an answer with its status and problem details
 ├── AnswerError             another host's answer cannot be used; the client turns it into its own error
 ├── PoisonError             sent to the dead-letter queue at once, with its step and error
 │   └── RefusedError        Mem0 refused the request or the key; a retry cannot help
@@ -44,6 +45,17 @@ class UnavailableError(AgenticMemoryError):
     def __init__(self, service: str, fault: str) -> None:
         super().__init__(f"{service}: {fault}")
         self.service = service
+
+
+class ProblemError(AgenticMemoryError):
+    """The API cannot answer a request. `detail` is a sentence for its reader that quotes nothing of the request.
+
+    `parameter` names the parameter that was wrong.
+    """
+
+    def __init__(self, status: int, detail: str, parameter: str | None = None) -> None:
+        super().__init__(f"{status}: {detail}")
+        self.status, self.detail, self.parameter = status, detail, parameter
 
 
 class AnswerError(AgenticMemoryError):

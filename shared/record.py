@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Set
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from shared.aws_errors import error_code
 from shared.call import Call, Parked
 from shared.errors import RetryError
-from shared.messages import Audio
+from shared.indexes import DAYS, INDEXES, day_partitions
 from shared.times import utc
 
 ITEM = "call"
@@ -20,9 +20,6 @@ MEMORIES = ("memory#factual", "memory#semantic")
 MOST_STAGED = 1000  # staged bodies of one call, because an item holds at most 400 KB
 DISCARDED_FOR = timedelta(days=30)  # longer than a claim check exists: 4 days in its queue, 14 in the DLQ
 _DISCARDED = "#discarded"  # not a conversation's id: those contain no #
-_INDEXES = {
-    "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),
-}  # fmt: skip
 _THROTTLED_TRIES = 8  # 12 s in all
 _HAS_ROOM = "(attribute_not_exists(#staged_keys) OR size(#staged_keys) < :most OR contains(#staged_keys, :key))"
 
@@ -32,6 +29,7 @@ class Records:
 
     def __init__(self, table: Any) -> None:
         self._table = table
+        self._noted_days: set[str] = set()
 
     def get(self, conversation_id: str) -> Call | None:
         answer = self._table.get_item(Key=_key(conversation_id), ConsistentRead=True)
@@ -64,74 +62,103 @@ class Records:
         answers = [self._table.get_item(Key=key, ConsistentRead=True) for key in keys]
         return {answer["Item"]["item"]: answer["Item"] for answer in answers if "Item" in answer}
 
-    def find_by_audio(self, audio: Audio, since: str = "0", until: str = "9") -> Iterator[Call]:
-        """Calls with this `audio` that were archived between the two times, oldest first."""
-        for page in self._query("by-audio", audio, since, until):
+    def find_missing_audio(self) -> Iterator[Call]:
+        """Calls whose recording is expected or parked, in the order in which they were archived."""
+        for page in self._query("by-audio", "pending"):
             calls = self.get_all(key["conversation_id"] for key in page)
             yield from (calls[each["conversation_id"]] for each in page if each["conversation_id"] in calls)
 
-    def count(self, index: Literal["by-audio", "by-state"], value: str, since: str = "0", until: str = "9") -> int:
-        """The number of calls with this `audio`, by archival time, or of items with this `state`, by their start time.
+    def find_all(self, fits: Callable[[dict[str, Any]], bool], since: str = "0") -> Iterator[Call]:
+        """Archived calls whose entry in the index `by-day` fits (`indexes.LISTED` is what it has), by day."""
+        for page in self.list_all(since):
+            yield from self.get_all(each["conversation_id"] for each in page if fits(each)).values()
 
-        Calls with parked audio have the state `parked`; lines of the ledger have the memory's state.
+    def count(self, index: Literal["by-audio", "by-state"], value: str, until: str = "9") -> int:
+        """The number of calls whose recording is missing, by archival time, or of open work, by its start time.
+
+        Calls with parked audio have the state `parked`; lines of the ledger have the memory's state, if it is not done.
         """
-        return sum(len(page) for page in self._query(index, value, since, until))
+        return sum(len(page) for page in self._query(index, value, until))
 
     def find_by_caller(self, digits: str) -> Iterator[Call]:
         """Calls that have an event with this number, each once."""
         seen: set[str] = set()
-        for page in self._query("by-caller", digits, "0", "9"):
+        for page in self._query("by-caller", digits):
             new = {key["conversation_id"] for key in page} - seen
             seen |= new
             yield from self.get_all(new).values()
 
-    def _query(self, index: str, value: str, since: str, until: str) -> Iterator[list[dict[str, str]]]:
-        """Keys from an index, at most 100 per page. An index lags slightly behind its table."""
-        hash_key, range_key = _INDEXES[index]
+    def list_all(self, since: str = "0") -> Iterator[list[dict[str, Any]]]:
+        """What the index `by-day` has of all calls that began on a day such as 2026-11-22 or later, in pages."""
+        for day in self.days(since):
+            for partition in day_partitions(day):
+                yield from self._query("by-day", partition)
+
+    def days(self, since: str = "0") -> list[str]:
+        """The days on which archived calls began, from this day on."""
+        query = {
+            "KeyConditionExpression": "conversation_id = :days AND #item BETWEEN :since AND :last",
+            "ExpressionAttributeNames": {"#item": "item"},
+            "ExpressionAttributeValues": {":days": DAYS, ":since": since, ":last": "9"}, "ConsistentRead": True,
+        }  # fmt: skip
+        return [item["item"] for page in query_pages(self._table, query) for item in page]
+
+    def note_day(self, listed_at: str) -> None:
+        """Note that a call of this day is about to be listed. A process notes each day once."""
+        day = listed_at[:10]
+        if day not in self._noted_days:
+            self._table.put_item(Item={"conversation_id": DAYS, "item": day})
+            self._noted_days.add(day)
+
+    def _query(self, index: str, value: str, until: str = "9") -> Iterator[list[dict[str, Any]]]:
+        """What an index has, at most 100 items per page. An index lags slightly behind its table."""
+        hash_key, range_key = INDEXES[index]
         query = {
             "IndexName": index, "Limit": 100,
             "KeyConditionExpression": "#hash = :value AND #range BETWEEN :since AND :until",
             "ExpressionAttributeNames": {"#hash": hash_key, "#range": range_key},
-            "ExpressionAttributeValues": {":value": value, ":since": since, ":until": until},
+            "ExpressionAttributeValues": {":value": value, ":since": "0", ":until": until},
         }  # fmt: skip
         yield from query_pages(self._table, query)
 
     def save_transcript(
-        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str,
-        numbers: Iterable[str], now: str,
+        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str,
+        staged_key: str | None, numbers: Iterable[str], now: str,
     ) -> Call | None:  # fmt: skip
-        """Write `fields` (None removes a field), and `defaults` for fields that are absent.
+        """Write `fields` (None removes a field), and `defaults` for fields that are absent; one of them is `listed_at`.
+
+        `staged_key` is None if the staged body has expired.
 
         None: a newer transcript is archived, the call is erased, or its record is full.
         """
         given = {name: value for name, value in fields.items() if value is not None} | {"t_order": order}
+        self.note_day(given.get("listed_at") or defaults["listed_at"])  # before the call is listed on it
         sets = [f"#{name} = :{name}" for name in given]
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
         removes = [f"#{name}" for name, value in fields.items() if value is None]
         remove = f" REMOVE {', '.join(removes)}" if removes else ""
-        add, added = _adding(staged_keys={staged_key}, numbers=set(numbers))
+        add, added = _adding(staged_keys=_any(staged_key), numbers=set(numbers))
+        has_room, room = _room(staged_key)
         call = self._update(
             conversation_id,
             f"SET {', '.join(sets)}{remove} {add}",
-            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at) AND "
-            f"{_HAS_ROOM}",
-            {f":{name}": value for name, value in (defaults | given).items()} | added | _room_values(staged_key),
+            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at)" + has_room,
+            {f":{name}": value for name, value in (defaults | given).items()} | added | room,
         )
         return self.note_numbers(call, now)
 
     def add_staged(
-        self, conversation_id: str, staged_key: str, now: str, numbers: Iterable[str] = (),
+        self, conversation_id: str, staged_key: str | None, now: str, numbers: Iterable[str] = (),
         event_key: str | None = None,
     ) -> Call | None:  # fmt: skip
         """Add a staged body, and the object about to be written from it, so that an erasure finds both.
 
         None: the call is erased, or its record is full (MOST_STAGED bodies or 400 KB).
         """
-        add, added = _adding(
-            staged_keys={staged_key}, numbers=set(numbers), event_keys={event_key} if event_key else set()
-        )
-        condition = f"attribute_not_exists(#erased_at) AND {_HAS_ROOM}"
-        return self.note_numbers(self._update(conversation_id, add, condition, added | _room_values(staged_key)), now)
+        add, added = _adding(staged_keys=_any(staged_key), numbers=set(numbers), event_keys=_any(event_key))
+        has_room, room = _room(staged_key)
+        condition = f"attribute_not_exists(#erased_at){has_room}"
+        return self.note_numbers(self._update(conversation_id, add, condition, added | room), now)
 
     def leave_out(self, conversation_id: str, reason: str) -> Call | None:
         """Mark a call as not kept. None: it is already archived, or erased.
@@ -152,20 +179,21 @@ class Records:
         is full. `force` also parks audio that is already archived.
         """
         add, added = _adding(staged_keys={parked.staged_key}, waiting={parked.ticket})
+        has_room, room = _room(parked.staged_key)
         return self._update(
             conversation_id,
-            f"SET #parked = :parked, #state = :state, #started = if_not_exists(#started, :now) {add}",
+            f"SET #parked = :parked, #open_state = :state, #started = if_not_exists(#started, :now) {add}",
             f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
             "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND "
-            f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at) AND {_HAS_ROOM}",
+            f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at){has_room}",
             {":parked": asdict(parked), ":order": parked.order, ":state": "parked", ":now": now}
-            | added | _room_values(parked.staged_key),
+            | added | room,
         )  # fmt: skip
 
     def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Set[Parked]) -> Call | None:
         """Parked audio is archived; the `tagged` audio no longer waits. None: newer audio is archived."""
         archived, is_newest, values = _archived_audio(mp3_key, done.order)
-        ends, is_parked, ended = _unpark_update(done.staged_key, tagged)
+        ends, is_parked, ended = _unpark_update(done.staged_key, tagged, "#open_audio")
         both = self._update(
             conversation_id, f"{archived} {ends}", f"{is_newest} AND {is_parked}", values | ended
         )  # usually one request does both
@@ -176,7 +204,8 @@ class Records:
 
     def save_audio(self, conversation_id: str, mp3_key: str, order: str) -> Call | None:
         """Note that audio is archived. None: newer audio is archived."""
-        return self._update(conversation_id, *_archived_audio(mp3_key, order))
+        archived, is_newest, values = _archived_audio(mp3_key, order)
+        return self._update(conversation_id, f"{archived} REMOVE #open_audio", is_newest, values)
 
     def unpark(self, conversation_id: str, staged_key: str, tagged: Set[Parked]) -> Call | None:
         """Remove the parked audio with this key, and the `tagged` or discarded audio from `waiting`."""
@@ -189,8 +218,15 @@ class Records:
     def expect_audio(self, conversation_id: str) -> Call | None:
         """A newer transcript says that the call has audio."""
         return self._update(
-            conversation_id, "SET #audio = :pending", "#audio IN (:none, :pending)",
+            conversation_id, "SET #audio = :pending, #open_audio = :pending", "#audio IN (:none, :pending)",
             {":pending": "pending", ":none": "none"},
+        )  # fmt: skip
+
+    def close_audio(self, conversation_id: str) -> Call | None:
+        """Take the call out of the index of missing recordings. None: its recording is missing."""
+        return self._update(
+            conversation_id, "REMOVE #open_audio", "attribute_exists(#open_audio) AND #audio <> :pending",
+            {":pending": "pending"},
         )  # fmt: skip
 
     def note_asked(self, conversation_id: str, now: str) -> Call | None:
@@ -206,7 +242,8 @@ class Records:
         """Like `note_asked`, on an operator's request: also an unavailable recording is retried for another day."""
         return self._update(
             conversation_id,
-            "SET #audio_asked_at = :now, #audio = :pending REMOVE #audio_missing_since, #audio_missing_reason",
+            "SET #audio_asked_at = :now, #audio = :pending, #open_audio = :pending "
+            "REMOVE #audio_missing_since, #audio_missing_reason",
             "#audio IN (:pending, :unavailable) AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)",
             {":now": now, ":pending": "pending", ":unavailable": "unavailable"},
         )
@@ -230,7 +267,7 @@ class Records:
         late = {":since": missing_since} if missing_since else {}
         return self._update(
             conversation_id,
-            "SET #audio = :unavailable",
+            "SET #audio = :unavailable REMOVE #open_audio",
             "#audio IN (:pending, :unavailable) AND attribute_not_exists(#parked) AND attribute_not_exists(#erased_at)"
             + (" AND #audio_missing_since <= :since" if late else ""),
             {":unavailable": "unavailable", ":pending": "pending"} | late,
@@ -314,7 +351,7 @@ class Records:
             key = {"conversation_id": call.conversation_id, "item": f"number#{digits}"}
             self._table.update_item(
                 Key=key,
-                UpdateExpression="SET caller = :digits, archived_at = if_not_exists(archived_at, :now)",
+                UpdateExpression="SET caller = :digits, listed_at = if_not_exists(listed_at, :now)",
                 ExpressionAttributeValues={":digits": digits, ":now": now},
             )
         return call
@@ -363,7 +400,8 @@ def _call(item: dict[str, Any]) -> Call:
 def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:
     """An update expression that adds to sets, and its values. DynamoDB allows no empty sets."""
     filled = {name: values for name, values in sets.items() if values}
-    return f"ADD {', '.join(f'#{name} :{name}' for name in filled)}", {f":{n}": v for n, v in filled.items()}
+    add = f"ADD {', '.join(f'#{name} :{name}' for name in filled)}" if filled else ""
+    return add, {f":{name}": values for name, values in filled.items()}
 
 
 def _is_too_large(error: ClientError) -> bool:
@@ -371,8 +409,13 @@ def _is_too_large(error: ClientError) -> bool:
     return error_code(error) == "ValidationException" and "maximum allowed size" in str(error)
 
 
-def _room_values(staged_key: str) -> dict[str, Any]:
-    return {":most": MOST_STAGED, ":key": staged_key}
+def _any(value: str | None) -> set[str]:
+    return {value} if value else set()
+
+
+def _room(staged_key: str | None) -> tuple[str, dict[str, Any]]:
+    """The condition that the record has room for a staged body, to be added to others, and its values."""
+    return (f" AND {_HAS_ROOM}", {":most": MOST_STAGED, ":key": staged_key}) if staged_key else ("", {})
 
 
 def _archived_audio(mp3_key: str, order: str) -> tuple[str, str, dict[str, Any]]:
@@ -387,7 +430,11 @@ def _tickets(parked: Iterable[Parked]) -> set[str]:
     return {each.ticket for each in parked}
 
 
-def _unpark_update(staged_key: str, tagged: Set[Parked]) -> tuple[str, str, dict[str, Any]]:
+def _unpark_update(staged_key: str, tagged: Set[Parked], *removed: str) -> tuple[str, str, dict[str, Any]]:
     delete = " DELETE #waiting :tagged" if tagged else ""
     values: dict[str, Any] = {":key": staged_key} | ({":tagged": _tickets(tagged)} if tagged else {})
-    return f"REMOVE #parked, #state, #started{delete}", "#parked.#staged_key = :key", values
+    return (
+        f"REMOVE {', '.join(('#parked', '#open_state', '#started', *removed))}{delete}",
+        "#parked.#staged_key = :key",
+        values,
+    )

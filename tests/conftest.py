@@ -28,6 +28,7 @@ os.environ |= {
     "POWERTOOLS_SERVICE_NAME": "test",
 }
 
+from shared.indexes import INDEXES, LISTED, LISTS
 from shared.observability import logger, metrics
 
 # A shell starts background jobs with SIGINT ignored, and processes that the tests start would inherit this.
@@ -234,11 +235,6 @@ def create_resources() -> dict[str, str]:
     }  # fmt: skip
 
 
-INDEXES = {  # of the ConversationTable: hash and range attribute
-    "by-audio": ("audio", "archived_at"), "by-state": ("state", "started"), "by-caller": ("caller", "archived_at"),
-}  # fmt: skip
-
-
 def create_table(name: str) -> None:
     """The ConversationTable of the template."""
     keys = {"table": ("conversation_id", "item")} | INDEXES
@@ -252,10 +248,16 @@ def create_table(name: str) -> None:
             {"AttributeName": each, "AttributeType": "S"} for each in {each for pair in keys.values() for each in pair}
         ],
         GlobalSecondaryIndexes=[
-            {"IndexName": index, "KeySchema": schema, "Projection": {"ProjectionType": "KEYS_ONLY"}}
+            {"IndexName": index, "KeySchema": schema, "Projection": projection(index)}
             for index, schema in schemas.items()
         ],
     )  # fmt: skip
+
+
+def projection(index: str) -> dict[str, Any]:
+    if index in LISTS:
+        return {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(LISTED)}
+    return {"ProjectionType": "KEYS_ONLY"}
 
 
 QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "Announcements")
@@ -295,22 +297,30 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "GZIP_JSON": "false",
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
+        "MEMORY_SECRET_ARN": "",
+        "LOCAL": "false",
     }
 
 
 def forget() -> None:
     """Clear everything that the handlers cache, like a new execution environment."""
+    import api.handler
     import archiver.handler
     import canary.handler
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
 
-    for handler in (ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler):
+    handlers = (
+        ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler, api.handler,
+    )  # fmt: skip
+    for handler in handlers:
         handler.settings.cache_clear()
         handler.aws.cache_clear()
     archiver.handler.archiver.cache_clear()
     archiver.handler.sns.cache_clear()
+    api.handler.signer.cache_clear()
+    api.handler.remembered.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

@@ -21,7 +21,6 @@ QUEUES = ("ArchiveQueue", "AudioQueue", "MemoryQueue", "ArchiveDlq", "AudioDlq",
 FLOW = ("ArchiveQueue", "AudioQueue", "ArchiveQueue", "MemoryQueue")  # what is fetched is archived like the rest
 COUNTS = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
 MOST_MEMORIES = 1000
-BOOKMARKS = "#reconciler"  # not a call: how far the hourly pass has come
 
 
 class UnfinishedError(EmbeddedAwsError):
@@ -110,4 +109,4 @@ class Stack:
         items = self._aws.client("dynamodb").scan(TableName=self._outputs["ConversationTableName"])["Items"]
         read: Any = TypeDeserializer()
         plain = [{name: read.deserialize(value) for name, value in item.items()} for item in items]
-        return {(item["conversation_id"], item["item"]): item for item in plain if item["conversation_id"] != BOOKMARKS}
+        return {(item["conversation_id"], item["item"]): item for item in plain if item["conversation_id"][0] != "#"}

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from botocore.config import Config
 
-from reconciler.audio import ended_at, find_missing
+from reconciler.audio import awaits_audio, ended_at, find_missing
 from reconciler.calls import CallsPass, Report
 from reconciler.elevenlabs import ElevenLabs
 from reconciler.staging import Staging
@@ -139,7 +139,10 @@ class Gap:
         if self.view.stack.outputs.get("KeepAudio") == "false":
             return []
         records, settled = self.view.stack.records, datetime.now(timezone.utc) - self.settle
-        missing = chain(find_missing(records, settled), find_missing(records, settled, "unavailable"))
+        given_up = records.find_all(lambda listed: listed["audio"] == "unavailable")
+        missing = chain(
+            find_missing(records, settled), (call for call in given_up if awaits_audio(call, "unavailable"))
+        )
         mine = (call for call in missing if self.agent in (None, call.agent_id))
         return [call for call in mine if self.since <= ended_at(call) <= self.until]
 

@@ -219,7 +219,7 @@ def mark_unknown(table: Any, conversation_id: str) -> None:
         try:
             table.update_item(
                 Key={"conversation_id": conversation_id, "item": item},
-                UpdateExpression="SET #state = :sending",
+                UpdateExpression="SET #state = :sending, open_state = :sending",
                 ConditionExpression="#state = :done",
                 ExpressionAttributeNames={"#state": "state"},
                 ExpressionAttributeValues={":sending": "sending", ":done": "done"},

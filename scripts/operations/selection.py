@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,6 @@ from scripts.operations.view import TIMES, parse_time
 from shared.call import Call
 from shared.caller import normalise
 from shared.keys import NO_PHONE, STAGING, is_id, staged_delivery_id
-from shared.messages import Audio
 from shared.times import utc
 
 Since = Annotated[str, typer.Option(metavar="TIME", help=f"Only what came since then. Examples: {TIMES}.")]
@@ -97,8 +96,8 @@ class Chosen:
             yield from self.stack.records.get_all(ids[start : start + 100]).values()
 
     def _calls_between(self, since: datetime, until: datetime) -> Iterator[Call]:
-        for audio in get_args(Audio):
-            yield from self.stack.records.find_by_audio(audio, utc(since), utc(until))
+        first, last = utc(since), utc(until)
+        return self.stack.records.find_all(lambda listed: first <= listed["archived_at"] < last)
 
     def _staged_between(self, since: datetime, until: datetime) -> Iterator[tuple[str, datetime]]:
         end = f"{STAGING}/{until:%Y/%m/%d/%H}/~"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from itertools import islice
-from typing import Any, get_args
+from typing import Any
 
 import typer
 from rich.table import Table
@@ -19,7 +19,6 @@ from scripts.operations.erasure.journal import Journal
 from scripts.operations.stack import AT_ONCE, Stack
 from scripts.operations.troubles import error_rows, find_failures, find_retries, find_troubles, is_dead
 from scripts.operations.view import View, shown
-from shared.messages import Audio
 from shared.times import utc
 
 MOST = 1000  # calls whose JSON is looked for
@@ -103,20 +102,24 @@ def oldest(stack: Stack, queue: str, now: datetime) -> int | None:
 
 
 def calls(stack: Stack, now: datetime, queues: list[dict[str, Any]]) -> dict[str, int]:
-    """Calls that were archived lately, and those whose JSON or audio is missing, or whose audio is parked."""
+    """Calls that were archived lately, and those whose JSON or audio is missing, or whose audio is parked.
 
-    def recorded_since(since: datetime) -> int:
-        return sum(stack.records.count("by-audio", audio, utc(since)) for audio in get_args(Audio))
-
+    Calls that began more than two days ago are not among those archived lately: they were fetched, or replayed.
+    """
+    hour, day = utc(now - HOUR), utc(now - 24 * HOUR)
+    recorded = [each["archived_at"] for page in stack.records.list_all(two_days_before(now)) for each in page]
     unwritten = find_unwritten(stack, now) if any(is_busy(queue) for queue in queues) else []
-    recent = sum(at >= utc(now - HOUR) for at in unwritten)
     return {
-        "archived_in_the_last_hour": recorded_since(now - HOUR) - recent,
-        "archived_in_the_last_day": recorded_since(now - 24 * HOUR) - len(unwritten),
+        "archived_in_the_last_hour": sum(at >= hour for at in recorded) - sum(at >= hour for at in unwritten),
+        "archived_in_the_last_day": sum(at >= day for at in recorded) - len(unwritten),
         "json_not_written": len(unwritten),
         "audio_missing": stack.records.count("by-audio", "pending", until=utc(now - HOUR)),
         "audio_parked": stack.records.count("by-state", "parked"),
     }
+
+
+def two_days_before(now: datetime) -> str:
+    return utc(now - 48 * HOUR)[:10]
 
 
 def is_busy(queue: dict[str, Any]) -> bool:
@@ -126,11 +129,9 @@ def is_busy(queue: dict[str, Any]) -> bool:
 
 def find_unwritten(stack: Stack, now: datetime) -> list[str]:
     """`archived_at` of the calls of the last day whose JSON is not in the bucket; MOST calls are looked for."""
-    hour, day = utc(now - HOUR), utc(now - 24 * HOUR)
-    ranges = [(hour, "9"), (day, hour)]
-    found = (call for since, until in ranges for audio in get_args(Audio)
-             for call in stack.records.find_by_audio(audio, since, until))  # fmt: skip
-    recent = {call.conversation_id: call for call in islice(found, MOST)}.values()
+    day = utc(now - 24 * HOUR)
+    found = stack.records.find_all(lambda listed: listed["archived_at"] >= day, two_days_before(now))
+    recent = sorted(islice(found, MOST), key=lambda call: str(call.archived_at), reverse=True)
     with ThreadPoolExecutor(AT_ONCE) as pool:
         there = pool.map(lambda call: bool(call.json_key) and stack.bucket.exists(str(call.json_key)), recent)
         return [str(call.archived_at) for call, is_there in zip(recent, there, strict=True) if not is_there]

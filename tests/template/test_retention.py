@@ -8,7 +8,9 @@ import pytest
 import ingest.handler
 from ingest.handler import lambda_handler
 from shared.bucket import Bucket
+from shared.indexes import INDEXES
 from tests.alarms import Deployed
+from tests.conftest import projection
 from tests.ingest.conftest import signed
 from tests.options import EVERYTHING, OPTIONS
 from tests.template.stacks import bucket, rules
@@ -24,20 +26,23 @@ def test_deleting_the_stack_leaves_calls_records_and_their_keys():
     }  # fmt: skip
 
 
-def test_the_table_deletes_only_items_with_an_expiry_and_finds_calls_by_their_numbers():
+def test_the_table_deletes_only_items_with_an_expiry():
     (table,) = Deployed().of("AWS::DynamoDB::Table").values()
-    (by_caller,) = (each for each in table["GlobalSecondaryIndexes"] if each["IndexName"] == "by-caller")
 
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expires", "Enabled": True}
-    assert [each["AttributeName"] for each in by_caller["KeySchema"]] == ["caller", "archived_at"]
-    assert by_caller["Projection"] == {"ProjectionType": "KEYS_ONLY"}
+
+
+def test_the_table_has_the_indexes_that_the_functions_use():
+    (table,) = Deployed().of("AWS::DynamoDB::Table").values()
+    indexes = {each["IndexName"]: each for each in table["GlobalSecondaryIndexes"]}
+
+    keys = {name: tuple(key["AttributeName"] for key in each["KeySchema"]) for name, each in indexes.items()}
+    assert keys == INDEXES
+    assert {name: each["Projection"] for name, each in indexes.items()} == {name: projection(name) for name in INDEXES}
     defined = {each["AttributeName"] for each in table["AttributeDefinitions"]}
-    keyed = {
-        key["AttributeName"]
-        for schema in [table["KeySchema"], *(each["KeySchema"] for each in table["GlobalSecondaryIndexes"])]
-        for key in schema
-    }
+    keyed = {key["AttributeName"] for key in table["KeySchema"]} | {name for pair in keys.values() for name in pair}
     assert defined == keyed  # CloudFormation refuses one too many, the emulator does not
+    assert sum(len(each["Projection"].get("NonKeyAttributes", ())) for each in indexes.values()) <= 100  # AWS's limit
 
 
 def test_the_key_of_the_tombstones_is_random_and_never_rotates():

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conftest import INDEXES
+from shared.indexes import INDEXES
 from tests.faults.services.dynamodb import DynamoDb, Table
 from tests.faults.services.table_steps import Side
 

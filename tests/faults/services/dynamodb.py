@@ -36,7 +36,7 @@ class DynamoDb:
         self._operations = {name: (method, signature(method).parameters.keys()) for name, method in methods.items()}
 
     def create_table(self, name: str, key: tuple[str, str], indexes: dict[str, tuple[str, str]]) -> None:
-        """Indexes have the projection KEYS_ONLY."""
+        """The indexes have the projections of the template."""
         self._tables[name] = StoredTable(key, indexes)
 
     def items(self, name: str) -> dict[Key, Item]:

@@ -13,6 +13,7 @@ from scripts.operations.erasure.journal import Journal
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.replay import mark_unknown
 from shared.call import Call, Parked
+from shared.indexes import listing
 from shared.record import MEMORIES, Records
 from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed
@@ -123,10 +124,16 @@ class Steps:
         if self._chance():
             fields |= {"external_number": "+12025550101", "caller": self._one(NUMBERS)}
         folder = self._one(NUMBERS)
-        defaults = {
-            "folder": folder, "json_key": f"{folder}/conv.json", "audio": self._one(("none", "pending", "unavailable")),
-            "archived_at": self.now(),
-        }  # fmt: skip
+        defaults = (
+            {
+                "folder": folder,
+                "json_key": f"{folder}/conv.json",
+                "audio": self._one(("none", "pending", "unavailable")),
+                "archived_at": self.now(),
+            }
+            | self._one(({}, {"open_audio": "pending"}))
+            | listing("conv", "agent_1", f"{self._one(DAYS)}T10:00:00Z")
+        )
         order, key = self._one(ORDERS), self._one(KEYS)
         return (self._id(), fields, defaults, order, key, self._some(NUMBERS), self.now()), {}
 
@@ -150,27 +157,26 @@ def _delete(call: str, item: str, side: Side) -> None:
     side.table.delete_item(Key={"conversation_id": call, "item": item})
 
 
-def _times(steps: Steps) -> tuple[str, str]:
-    return steps._one(("0", BEGIN.isoformat(), steps.now())), steps._one((steps.now(), "9"))
-
-
+DAYS = ("2026-03-03", "2026-03-04")
 # How often a step is chosen; those that are not named here: 2.
 WEIGHTS = {
     "save_transcript": 8, "park_audio": 5, "save_audio": 1, "finish_audio": 1, "leave_out": 1,
     "erase": 0.5, "write_tombstone": 0.3,
 }  # fmt: skip
 
+OPEN_WORK = (("by-audio", "pending"), ("by-state", "parked"), ("by-state", "sending"))
 # How each public method of Records is called.
 RECORD_STEPS: dict[str, Callable[[Steps], Arguments]] = {
     "get": lambda s: ((s._id(),), {}),
     "get_all": lambda s: ((s._some((*CALLS, "conv_3")),), {}),
     "read_items": lambda s: ((s._keys_of_table(),), {}),
     "ledger": lambda s: ((s._id(),), {}),
-    "find_by_audio": lambda s: ((s._one(("none", "pending", "archived", "unavailable")), *_times(s)), {}),
-    "count": lambda s: (
-        s._one((("by-audio", "pending"), ("by-state", "parked"), ("by-state", "sending"), ("by-state", "done")))
-        + _times(s), {},
-    ),
+    "find_missing_audio": lambda s: ((), {}),
+    "find_all": lambda s: ((lambda listed: listed.get("audio") == "unavailable",), {}),
+    "list_all": lambda s: ((s._one(("0", *DAYS)),), {}),
+    "days": lambda s: ((s._one(("0", *DAYS)),), {}),
+    "note_day": lambda s: ((f"{s._one(DAYS)}T10:00:00Z",), {}),
+    "count": lambda s: ((*s._one(OPEN_WORK), s._one((s.now(), "9"))), {}),
     "find_by_caller": lambda s: ((s._one(NUMBERS),), {}),
     "save_transcript": lambda s: s._transcript(),
     "add_staged": lambda s: (
@@ -183,6 +189,7 @@ RECORD_STEPS: dict[str, Callable[[Steps], Arguments]] = {
     ),
     "save_audio": lambda s: ((s._id(), f"{s._one(NUMBERS)}/conv.mp3", s._one(ORDERS)), {}),
     "unpark": lambda s: ((s._id(), s._one(KEYS), frozenset(s._parked() for _ in range(s._one((0, 1, 3))))), {}),
+    "close_audio": lambda s: ((s._id(),), {}),
     "expect_audio": lambda s: ((s._id(),), {}),
     "note_asked": lambda s: ((s._id(), s.now()), {}),
     "note_asked_again": lambda s: ((s._id(), s.now()), {}),

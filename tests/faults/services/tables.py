@@ -4,6 +4,7 @@ from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict, deque
 from typing import Any
 
+from shared.indexes import LISTED, LISTS
 from tests.faults.services.programs import Item, KeyCondition, invalid
 
 Key = tuple[str, str]
@@ -15,8 +16,8 @@ _LAST = ("\U0010ffff", "")  # after every key
 class Index:
     """Sorted entries per value of the hash attribute. An item that lacks one of the attributes has no entry."""
 
-    def __init__(self, names: tuple[str, str]) -> None:
-        self.names = names
+    def __init__(self, names: tuple[str, str], lists: bool = False) -> None:
+        self.names, self.lists = names, lists
         self._entries: defaultdict[str, list[Entry]] = defaultdict(list)
 
     def place(self, item: Item | None) -> tuple[str, str] | None:
@@ -51,7 +52,7 @@ class StoredTable:
     def __init__(self, key: tuple[str, str], indexes: dict[str, tuple[str, str]]) -> None:
         self.key, self.items = key, dict[Key, Item]()
         self._primary = Index(key)
-        self._indexes = {name: Index(names) for name, names in indexes.items()}
+        self._indexes = {name: Index(names, name in LISTS) for name, names in indexes.items()}
         self._indexed = {name for names in indexes.values() for name in names}
         self._changes: deque[tuple[float, Index, Key, Any, Any]] = deque()
 
@@ -94,8 +95,10 @@ class StoredTable:
         return entries[bisect_right(entries, entry) :] if forward else entries[: bisect_left(entries, entry)]
 
     def projection(self, index: Index, value: str, entry: Entry) -> Item:
-        """The attributes of the index's and the table's keys."""
-        return dict(zip((*index.names, *self.key), (value, entry[0], *entry[1]), strict=True))
+        """The attributes of the index's and the table's keys, and what else the index has of the item as it is now."""
+        keys = dict(zip((*index.names, *self.key), (value, entry[0], *entry[1]), strict=True))
+        item = self.items.get(entry[1], {}) if index.lists else {}
+        return {name: item[name] for name in LISTED if name in item} | keys
 
     def _require_texts(self, item: Item) -> None:
         for name in self._indexed & item.keys():

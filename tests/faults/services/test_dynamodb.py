@@ -50,7 +50,7 @@ def test_random_expressions_mean_the_same(ours: Side, theirs: Side, database: Dy
 def test_queries_find_the_same_items_page_by_page(ours: Side, theirs: Side) -> None:
     random, audios, times = Random(1), ("none", "pending"), [f"2026-03-0{day}" for day in range(1, 10)]
     for number in range(40):
-        item = {"conversation_id": f"conv_{number % 5}", "item": f"item_{number}", "audio": random.choice(audios)}
+        item = {"conversation_id": f"conv_{number % 5}", "item": f"item_{number}", "open_audio": random.choice(audios)}
         item |= {"archived_at": random.choice(times)} if random.random() < 0.8 else {}
         for side in (ours, theirs):
             side.table.put_item(Item=item)
@@ -71,7 +71,7 @@ def _query(random: Random, audios: tuple[str, ...], times: list[str]) -> dict[st
     options = {"Limit": random.choice((1, 2, 3, 100)), "ScanIndexForward": random.random() < 0.5}
     return options | random.choice((
         {"KeyConditionExpression": Key("conversation_id").eq(f"conv_{random.randint(0, 5)}"), "ConsistentRead": True},
-        {"KeyConditionExpression": Key("audio").eq(random.choice(audios)), "IndexName": "by-audio"},
+        {"KeyConditionExpression": Key("open_audio").eq(random.choice(audios)), "IndexName": "by-audio"},
         {"KeyConditionExpression": BETWEEN, "ExpressionAttributeValues": values, "IndexName": "by-audio"},
     ))  # fmt: skip
 
@@ -83,16 +83,16 @@ def _found(table: Any, query: dict[str, Any]) -> Any:
     return order, sorted(sorted(item.items()) for item in items)
 
 
-BETWEEN = "audio = :value AND archived_at BETWEEN :low AND :high"
+BETWEEN = "open_audio = :value AND archived_at BETWEEN :low AND :high"
 ONE = {"conversation_id": "conv_1", "item": "call"}
 WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     "a key without its range": ("get_item", {"Key": {"conversation_id": "conv_1"}, "ConsistentRead": True}),
     "an empty key": ("get_item", {"Key": ONE | {"item": ""}, "ConsistentRead": True}),
     "an item without its range": ("put_item", {"Item": {"conversation_id": "conv_1"}}),
-    "an index key that is empty": ("put_item", {"Item": ONE | {"audio": ""}}),
+    "an index key that is empty": ("put_item", {"Item": ONE | {"open_audio": ""}}),
     "an index key that becomes empty": (
         "update_item",
-        {"Key": ONE, "UpdateExpression": "SET audio = :a", "ExpressionAttributeValues": {":a": ""}},
+        {"Key": ONE, "UpdateExpression": "SET open_audio = :a", "ExpressionAttributeValues": {":a": ""}},
     ),
     "an item of 400 KB": ("put_item", {"Item": ONE | {"text": "x" * 400 * 1024}}),
     "a changed key": (
@@ -102,22 +102,22 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "a value that is not used": (
         "update_item",
-        {"Key": ONE, "UpdateExpression": "SET audio = :a", "ExpressionAttributeValues": {":a": "x", ":b": "y"}},
+        {"Key": ONE, "UpdateExpression": "SET open_audio = :a", "ExpressionAttributeValues": {":a": "x", ":b": "y"}},
     ),
     "a value that is not given": (
         "update_item",
-        {"Key": ONE, "UpdateExpression": "SET audio = :a", "ExpressionAttributeValues": {":b": "x"}},
+        {"Key": ONE, "UpdateExpression": "SET open_audio = :a", "ExpressionAttributeValues": {":b": "x"}},
     ),
     "a name that is not used": (
         "update_item",
-        {"Key": ONE, "UpdateExpression": "SET audio = :a", "ExpressionAttributeValues": {":a": "x"},
+        {"Key": ONE, "UpdateExpression": "SET open_audio = :a", "ExpressionAttributeValues": {":a": "x"},
          "ExpressionAttributeNames": {"#x": "x"}},
     ),
     "an attribute twice": (
         "update_item",
-        {"Key": ONE, "UpdateExpression": "SET audio = :a REMOVE audio", "ExpressionAttributeValues": {":a": "x"}},
+        {"Key": ONE, "UpdateExpression": "SET caller = :a REMOVE caller", "ExpressionAttributeValues": {":a": "x"}},
     ),
-    "an absent attribute as a source": ("update_item", {"Key": ONE, "UpdateExpression": "SET audio = caller"}),
+    "an absent attribute as a source": ("update_item", {"Key": ONE, "UpdateExpression": "SET open_audio = caller"}),
     "an addition to a text": (
         "update_item",
         {"Key": ONE, "UpdateExpression": "ADD started :a", "ExpressionAttributeValues": {":a": {"x"}}},
@@ -126,11 +126,11 @@ WRONG: dict[str, tuple[str, dict[str, Any]]] = {
         "delete_item", {"Key": ONE, "ConditionExpression": "((attribute_exists(audio) OR attribute_exists(started)))"},
     ),
     "a query by another attribute": (
-        "query", {"KeyConditionExpression": Key("audio").eq("none"), "ConsistentRead": True},
+        "query", {"KeyConditionExpression": Key("open_audio").eq("none"), "ConsistentRead": True},
     ),
     "a consistent read of an index": (
         "query",
-        {"IndexName": "by-audio", "KeyConditionExpression": Key("audio").eq("none"), "ConsistentRead": True},
+        {"IndexName": "by-audio", "KeyConditionExpression": Key("open_audio").eq("none"), "ConsistentRead": True},
     ),
 }  # fmt: skip
 

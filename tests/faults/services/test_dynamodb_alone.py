@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from boto3.dynamodb.conditions import Key
 
-from tests.conftest import INDEXES
+from shared.indexes import INDEXES
 from tests.faults.services.comparison import answer_of
 from tests.faults.services.dynamodb import DynamoDb, Table
 from tests.faults.services.table_steps import Side
@@ -19,12 +19,12 @@ UNKNOWN_TO_MOTO: dict[str, tuple[str, dict[str, Any]]] = {
         {"IndexName": "by-audio", "KeyConditionExpression": BETWEEN,
          "ExpressionAttributeValues": {":value": "none", ":low": "2", ":high": "1"}},
     ),
-    "an index key that is a number": ("put_item", {"Item": ONE | {"audio": 1}}),
+    "an index key that is a number": ("put_item", {"Item": ONE | {"open_audio": 1}}),
     "a name that is not given": (
         "update_item", {"Key": ONE, "UpdateExpression": "SET #x = :a", "ExpressionAttributeValues": {":a": "x"}},
     ),
     "an unknown index": (
-        "query", {"IndexName": "by-name", "KeyConditionExpression": Key("audio").eq("none")},
+        "query", {"IndexName": "by-name", "KeyConditionExpression": Key("open_audio").eq("none")},
     ),
 }  # fmt: skip
 
@@ -76,7 +76,7 @@ def test_an_index_lags_behind_its_table_and_never_goes_back() -> None:
     database.index_lag = 5
     seen = []
 
-    side.table.put_item(Item=ONE | {"audio": "none", "archived_at": "1"})
+    side.table.put_item(Item=ONE | {"open_audio": "none", "archived_at": "1"})
     for at in (100.0, 104.9, 105.0):
         now = at
         seen.append(side.records.count("by-audio", "none"))

@@ -4,7 +4,8 @@ from functools import partial
 from random import Random
 from typing import Any
 
-from tests.conftest import INDEXES, environment
+from shared.indexes import INDEXES
+from tests.conftest import environment
 from tests.faults.simulator.actors import Operators, Sender
 from tests.faults.simulator.faults import Faults
 from tests.faults.simulator.hosts import ELEVENLABS, MEM0

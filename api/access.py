@@ -1,0 +1,101 @@
+"""Who asks, and what they may see.
+
+With IAM, policies decide by route, and whoever gets here may see everything. With a JWT, its scopes and its claim
+`agents` decide. The API's gateway has checked the signature or the token.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from shared.call import Call
+from shared.errors import ProblemError
+from shared.keys import is_id
+from shared.observability import mask, mask_numbers
+
+CALLS, RECORDINGS, NUMBERS = "calls:read", "recordings:read", "numbers:read"
+_ALL = frozenset({CALLS, RECORDINGS, NUMBERS})
+_SEPARATORS = re.compile(r"[\s,\[\]]+")
+_GAP = r"[\s().-]{0,3}"  # what people write between the digits of a number
+
+
+@dataclass(frozen=True)
+class Reader:
+    """`agents` are those whose calls the reader may see; None: all."""
+
+    who: str
+    scopes: frozenset[str] = _ALL
+    agents: frozenset[str] | None = None
+
+    def require(self, *scopes: str) -> None:
+        """Raises ProblemError with 403 if the reader lacks one of these scopes."""
+        for scope in scopes:
+            if scope not in self.scopes:
+                raise ProblemError(403, f"This needs the scope {scope}.")
+
+    def has(self, *scopes: str) -> bool:
+        return self.scopes.issuperset(scopes)
+
+    def may_see(self, call: Call) -> bool:
+        return self.agents is None or call.agent_id in self.agents
+
+    def may_hear(self, call: Call) -> bool:
+        """A signed address of a recording contains the number of its caller."""
+        return self.has(RECORDINGS, NUMBERS) if has_number(call) else self.has(RECORDINGS)
+
+    def number(self, call: Call) -> str | None:
+        number = call.external_number or call.caller
+        return number if number is None or self.has(NUMBERS) else mask(number)
+
+    def hide(self, text: str | None, call: Call) -> str | None:
+        """A text about the call, in which numbers are masked if the reader may not see them."""
+        if text is None or self.has(NUMBERS):
+            return text
+        for number in sorted({*call.numbers, call.caller or ""} - {""}):
+            text = re.sub(_written(number), lambda found: mask(re.sub(r"\D", "", found[0])), text)
+        return mask_numbers(text)
+
+
+def read_reader(request: dict[str, Any], *, is_local: bool) -> Reader:
+    """The reader in an event's requestContext. Raises ProblemError with 401 if there is none.
+
+    `is_local`: the server of the embedded AWS has checked the signature, and cannot say whose it is.
+    """
+    authorizer = request.get("authorizer") or {}
+    if arn := (authorizer.get("iam") or {}).get("userArn"):
+        return Reader(str(arn))
+    claims = (authorizer.get("jwt") or {}).get("claims") or {}
+    if who := claims.get("sub") or claims.get("client_id"):
+        return Reader(str(who), _scopes(claims), _agents(claims))
+    if is_local and not authorizer:
+        return Reader("local")
+    raise ProblemError(401, "The request says nothing about who sends it.")
+
+
+def has_number(call: Call) -> bool:
+    return bool(call.external_number or call.caller or call.numbers)
+
+
+def _scopes(claims: dict[str, Any]) -> frozenset[str]:
+    """Cognito puts the name of a resource server and a slash before a scope."""
+    given = (scope.rpartition("/")[2] for scope in _words(claims.get("scope", "")))
+    return _ALL.intersection(given)
+
+
+def _agents(claims: dict[str, Any]) -> frozenset[str] | None:
+    """The agents in the claim; none if it has no ids, all if there is no claim."""
+    named = next((claims[name] for name in ("agents", "custom:agents") if name in claims), None)
+    return None if named is None else frozenset(filter(is_id, _words(named)))
+
+
+def _words(claim: Any) -> list[str]:
+    """A claim's words. The gateway writes an array as `[a b]`."""
+    text = " ".join(map(str, claim)) if isinstance(claim, list) else str(claim)
+    return _SEPARATORS.split(text)
+
+
+def _written(number: str) -> str:
+    """A pattern of a number as people write it: with separators, perhaps without its country and area."""
+    head, tail = number[:-7], number[-7:]
+    optional = "".join(f"(?:{digit}{_GAP})?" for digit in head)
+    return rf"(?<!\d)\+?{_GAP}{optional}{_GAP.join(tail)}(?!\d)"

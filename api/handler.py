@@ -1,0 +1,252 @@
+"""API: find calls, read them, hear them. It writes nothing.
+
+Lists come from the table's indexes with bounded work, and each call in them from its record, read consistently: an
+erased call is in no answer from the moment of its tombstone. Who asks is in the log, what was read is not.
+"""
+
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+from urllib.parse import unquote
+
+import boto3
+from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
+from aws_lambda_powertools.utilities.typing import LambdaContext
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from api.access import CALLS, NUMBERS, RECORDINGS, Reader, read_reader
+from api.addresses import SIGNING, sign
+from api.calls import Calls
+from api.parameters import AddressQuery, CallerQuery, CallsQuery, Kind, Query, SpanQuery, read_number, read_query
+from api.recorded import Recorded
+from api.remembered import NOT_HOSTED, Remembered, UnreadableError
+from api.replies import problem, reply, reply_json
+from api.rows import detail
+from api.statistics import read_statistics
+from shared.aws import Aws
+from shared.aws_errors import error_code
+from shared.call import Call
+from shared.caller import found_by
+from shared.errors import ProblemError, RetryError
+from shared.keys import is_id
+from shared.observability import count, logger, metrics
+from shared.settings import at_start, read_settings
+
+# If a service of AWS does not answer, the request fails after two attempts of 4 s, well within the API's 30 s.
+_CONFIG = Config(
+    connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=20
+)
+OTHER_METHODS = ["DELETE", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
+ROUTES = (
+    "/calls", "/calls/<id>", "/calls/<id>/transcript", "/calls/<id>/audio", "/calls/<id>/json", "/callers/<number>",
+    "/stats",
+)  # fmt: skip
+_MESSAGES = {
+    "CallsListed": "Calls listed", "CallRead": "Call read", "CallerRead": "Caller read",
+    "StatisticsRead": "Statistics read",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Settings:
+    """`local`: the embedded AWS, whose own server has checked the request's signature."""
+
+    bucket_name: str
+    conversation_table_name: str
+    memory_backend: str
+    memory_secret_arn: str
+    mem0_host: str
+    local: bool
+
+
+@at_start
+def settings() -> Settings:
+    return read_settings(Settings)
+
+
+@at_start
+def aws() -> Aws:
+    return Aws(_CONFIG, settings().bucket_name, settings().conversation_table_name)
+
+
+@at_start
+def signer() -> Any:
+    return boto3.client("s3", config=SIGNING)
+
+
+@cache
+def remembered(key: str) -> Remembered:
+    return Remembered(settings().mem0_host, key, aws().records.get_all)
+
+
+app = APIGatewayHttpResolver()
+
+
+@app.get("/calls")
+def list_calls() -> Response[str]:
+    reader, query = read_request(CallsQuery, CALLS)
+    if query.caller:
+        reader.require(NUMBERS)
+    page = find_calls(reader).page(query)
+    note_access("CallsListed", "/calls", reader)
+    return reply(page)
+
+
+@app.get("/calls/<id>")
+def show_call(id: str) -> Response[str]:
+    reader, _ = read_request(Query, CALLS)
+    call = read_call(id, reader)
+    recorded = read_recorded(call, reader)
+    note_access("CallRead", "/calls/{id}", reader, call)
+    return reply(detail(call, recorded.facts() if recorded else None, aws().records.ledger(id), reader))
+
+
+@app.get("/calls/<id>/transcript")
+def show_transcript(id: str) -> Response[str]:
+    reader, _ = read_request(Query, CALLS)
+    call = read_call(id, reader)
+    recorded = read_recorded(call, reader)
+    if recorded is None:
+        raise ProblemError(404, "The transcript of this call is not in the archive.")
+    note_access("CallRead", "/calls/{id}/transcript", reader, call)
+    return reply_json(recorded.turns())
+
+
+@app.get("/calls/<id>/audio")
+def address_audio(id: str) -> Response[str]:
+    reader, query = read_request(AddressQuery, CALLS)
+    call = read_call(id, reader)
+    reader.require(RECORDINGS)
+    if not reader.may_hear(call):
+        reader.require(NUMBERS)
+    return reply_address("/calls/{id}/audio", call, call.mp3_key, "audio/mpeg", query, reader)
+
+
+@app.get("/calls/<id>/json")
+def address_json(id: str) -> Response[str]:
+    reader, query = read_request(AddressQuery, CALLS)
+    call = read_call(id, reader)
+    reader.require(NUMBERS)
+    return reply_address("/calls/{id}/json", call, call.json_key, "application/json", query, reader)
+
+
+@app.get("/callers/<number>")
+def show_caller(number: str) -> Response[str]:
+    reader, query = read_request(CallerQuery, CALLS)
+    reader.require(NUMBERS)
+    try:
+        caller = read_number(unquote(number))
+    except ValueError as error:
+        raise ProblemError(400, f"number {error}.", "number") from None
+    search = CallsQuery.model_validate({"caller": caller, "limit": str(query.limit), "cursor": query.cursor})
+    page = find_calls(reader).page(search)
+    note_access("CallerRead", "/callers/{number}", reader)
+    return reply({"caller": caller, **page, **read_memories(caller, page["calls"], reader)})
+
+
+@app.get("/stats")
+def show_statistics() -> Response[str]:
+    reader, query = read_request(SpanQuery, CALLS)
+    sums = read_statistics(find_calls(reader), query)
+    note_access("StatisticsRead", "/stats", reader)
+    return reply(sums)
+
+
+def refuse_method(**_: str) -> Response[str]:
+    return refuse(ProblemError(405, "This can only be read: use GET."))
+
+
+def refuse(error: ProblemError) -> Response[str]:
+    count("RequestRefused", reason=str(error.status))
+    return problem(error)
+
+
+def refuse_path(_: Exception) -> Response[str]:
+    return refuse(ProblemError(404, "There is nothing at this address."))
+
+
+def report_unavailable(error: Exception) -> Response[str]:
+    code = error_code(error) if isinstance(error, ClientError | BotoCoreError) else str(error)
+    logger.error("A service of AWS refused or did not answer", error=code)
+    count("RequestUnavailable")
+    return problem(ProblemError(503, "The archive cannot be read at the moment. Try again in some seconds."))
+
+
+def report_failure(_: Exception) -> Response[str]:
+    logger.exception("Request failed")
+    count("RequestFailed")
+    return problem(ProblemError(500, "The request failed. The log of the function has the reason."))
+
+
+def read_request(kind: type[Kind], *scopes: str) -> tuple[Reader, Kind]:
+    """The reader and the parameters of this request. Raises ProblemError with 401, 403 or 400, in this order."""
+    event = app.current_event.raw_event
+    reader = read_reader(event["requestContext"], is_local=settings().local)
+    reader.require(*scopes)
+    return reader, read_query(kind, event.get("rawQueryString", ""))
+
+
+def find_calls(reader: Reader) -> Calls:
+    return Calls(aws().table, aws().records, reader)
+
+
+def read_call(id: str, reader: Reader) -> Call:
+    """The call's record. A call that the reader may not see is like one that does not exist."""
+    call = aws().records.get(id) if is_id(id) else None
+    if call is None or call.erased_at or call.left_out or not call.is_known or not reader.may_see(call):
+        raise ProblemError(404, "There is no such call.")
+    return call
+
+
+def read_recorded(call: Call, reader: Reader) -> Recorded | None:
+    """What the call's JSON says; None if there is none that can be read."""
+    stored = aws().bucket.read(call.json_key) if call.json_key else None
+    try:
+        return Recorded(stored[0], partial(reader.hide, call=call)) if stored else None
+    except ValueError:
+        return None
+
+
+def reply_address(
+    route: str, call: Call, key: str | None, content_type: str, query: AddressQuery, reader: Reader
+) -> Response[str]:
+    if key is None:
+        raise ProblemError(404, "The call has no such file in the archive.")
+    note_access("CallRead", route, reader, call)
+    return reply(sign(signer(), settings().bucket_name, key, content_type, download=query.download == "1"))
+
+
+def note_access(metric: str, route: str, reader: Reader, call: Call | None = None) -> None:
+    """Log who reads, and which call. Never the path or the query: they may have a number."""
+    count(metric)
+    named = {"route": route, "who": reader.who} | ({"conversation_id": call.conversation_id} if call else {})
+    logger.info(_MESSAGES[metric], extra=named)
+
+
+def read_memories(caller: str, calls: list[dict[str, Any]], reader: Reader) -> dict[str, Any]:
+    """What Mem0 remembers of a caller, under the numbers as they came; null and why if it cannot be read."""
+    if settings().memory_backend != "platform" or not settings().memory_secret_arn:
+        return {"memories": None, "memories_note": NOT_HOSTED}
+    users = {call["caller"] for call in calls if found_by(call["caller"] or "") == found_by(caller)}
+    try:
+        backend = remembered(aws().read_secret(settings().memory_secret_arn))
+        found = backend.read(sorted(users) or [f"+{found_by(caller)}"], reader.may_see)
+    except UnreadableError as error:
+        logger.warning("Memories could not be read", reason=str(error))
+        return {"memories": None, "memories_note": str(error)}
+    return {"memories": found, "memories_note": ""}
+
+
+for route in ROUTES:
+    app.route(route, method=OTHER_METHODS)(refuse_method)
+app.not_found(refuse_path)
+app.exception_handler(ProblemError)(refuse)
+app.exception_handler([ClientError, BotoCoreError, RetryError])(report_unavailable)
+app.exception_handler(Exception)(report_failure)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context(clear_state=True)
+def lambda_handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    return app.resolve(event, context)

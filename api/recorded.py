@@ -1,0 +1,193 @@
+"""What a call's JSON says beyond its record. Anything may be there; what is odd counts as absent."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from api.replies import MOST_BYTES, size_of, to_json, too_large
+from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+
+MOST_LEVELS = 50  # of nested values
+Raw = msgspec.Raw
+Hide = Callable[[str | None], str | None]  # masks phone numbers
+
+
+class _Data(Part):
+    transcript: Raw = MISSING
+    metadata: Raw = MISSING
+    analysis: Raw = MISSING
+
+
+class _Metadata(Part):
+    main_language: Raw = MISSING
+    termination_reason: Raw = MISSING
+    phone_call: Raw = MISSING
+    sms: Raw = MISSING
+    whatsapp: Raw = MISSING
+
+
+class _Contact(Part):
+    direction: Raw = MISSING
+
+
+class _Analysis(Part):
+    evaluation_criteria_results: Raw = MISSING
+    evaluation: Raw = MISSING
+    data_collection_results: Raw = MISSING
+
+
+class _Result(Part):
+    name: Raw = MISSING
+    result: Raw = MISSING
+    value: Raw = MISSING
+    rationale: Raw = MISSING
+
+
+class _Turn(Part):
+    role: Raw = MISSING
+    message: Raw = MISSING
+    content: Raw = MISSING
+    original_message: Raw = MISSING
+    interrupted: Raw = MISSING
+    time_in_call_secs: Raw = MISSING
+    tool_calls: Raw = MISSING
+    tool_results: Raw = MISSING
+
+
+class _Tool(Part):
+    request_id: Raw = MISSING
+    tool_name: Raw = MISSING
+    type: Raw = MISSING
+    params_as_json: Raw = MISSING
+    result_value: Raw = MISSING
+    result: Raw = MISSING
+    is_error: Raw = MISSING
+    tool_latency_secs: Raw = MISSING
+    error_type: Raw = MISSING
+
+
+class Recorded:
+    """One JSON. Raises ValueError if it is none. `hide` masks numbers, but not in what was said."""
+
+    def __init__(self, body: bytes, hide: Hide) -> None:
+        self._data, self._hide = fields(_Data, read_json(body)), hide
+
+    def facts(self) -> dict[str, Any]:
+        metadata = fields(_Metadata, self._data.metadata)
+        contacts = (fields(_Contact, part) for part in (metadata.phone_call, metadata.sms, metadata.whatsapp))
+        return {
+            "direction": next((found for each in contacts if (found := text(each.direction))), None),
+            "language": text(metadata.main_language),
+            "termination_reason": self._hide(text(metadata.termination_reason)),
+            "evaluation": list(self._evaluation()),
+            "collected": list(self._collected()),
+        }
+
+    def turns(self) -> str:
+        """The turns as JSON. Raises ProblemError if they are too large; it stops reading there."""
+        written, size = [], 0
+        for index, turn in enumerate(objects(_Turn, self._data.transcript)):
+            written.append(to_json(self._turn(index, turn)))
+            size += size_of(written[-1])
+            if size > MOST_BYTES:
+                raise too_large()
+        return f'{{"turns":[{",".join(written)}]}}'
+
+    def _evaluation(self) -> Iterator[dict[str, Any]]:
+        analysis = fields(_Analysis, self._data.analysis)
+        named = list(members(analysis.evaluation_criteria_results))
+        for id, part in [*named, *([("evaluation", analysis.evaluation)] if analysis.evaluation else [])]:
+            found = fields(_Result, part)
+            yield self._named(id, found) | {
+                "result": text(found.result),
+                "rationale": self._hide(text(found.rationale)),
+            }
+
+    def _collected(self) -> Iterator[dict[str, Any]]:
+        for id, part in members(fields(_Analysis, self._data.analysis).data_collection_results):
+            found = fields(_Result, part)
+            yield self._named(id, found) | {
+                "value": self._value(restore(found.value)), "rationale": self._hide(text(found.rationale))
+            }  # fmt: skip
+
+    def _named(self, id: str, found: _Result) -> dict[str, Any]:
+        return {"id": self._hide(id), "name": self._hide(text(found.name)) or self._hide(id)}
+
+    def _turn(self, index: int, turn: _Turn) -> dict[str, Any]:
+        return {
+            "index": index,
+            "role": text(turn.role),
+            "message": text(turn.message or turn.content),
+            "original_message": text(turn.original_message),
+            "interrupted": scalar(turn.interrupted) is True,
+            "at_secs": _seconds(turn.time_in_call_secs),
+            "tool_calls": [self._call(each) for each in objects(_Tool, turn.tool_calls)],
+            "tool_results": [self._result(each) for each in objects(_Tool, turn.tool_results)],
+        }
+
+    def _call(self, tool: _Tool) -> dict[str, Any]:
+        given = text(tool.params_as_json)
+        return {
+            "id": text(tool.request_id), "name": text(tool.tool_name), "type": text(tool.type),
+            "arguments": self._value(restore(tool.params_as_json) if given is None else _inner(given)),
+        }  # fmt: skip
+
+    def _result(self, tool: _Tool) -> dict[str, Any]:
+        return {
+            "id": text(tool.request_id), "name": text(tool.tool_name),
+            "result": self._value(restore(tool.result_value or tool.result)), "is_error": scalar(tool.is_error) is True,
+            "latency_secs": _seconds(tool.tool_latency_secs), "error_type": self._hide(text(tool.error_type)),
+        }  # fmt: skip
+
+    def _value(self, written: bytes) -> Any:
+        """Any value. If JSON cannot express it, or it is nested too deeply, its text; None if it is absent."""
+        if not written:
+            return None
+        try:
+            return self._masked(json.loads(written, parse_constant=_refuse, parse_float=_finite), MOST_LEVELS)
+        except (ValueError, RecursionError):
+            return self._hide(written.decode(errors="replace"))
+
+    def _masked(self, value: Any, levels: int) -> Any:
+        if levels == 0:
+            raise ValueError("nested too deeply")
+        match value:
+            case str():
+                return self._hide(value)
+            case dict():
+                return {str(self._hide(name)): self._masked(each, levels - 1) for name, each in value.items()}
+            case list():
+                return [self._masked(each, levels - 1) for each in value]
+            case bool():
+                return value
+            case int():
+                hidden = self._hide(str(value))
+                return value if hidden == str(value) else hidden
+        return value
+
+
+def _inner(given: str) -> bytes:
+    """JSON in a text; the text itself, as JSON, if it is none."""
+    try:
+        json.loads(given)
+    except (ValueError, RecursionError):
+        return json.dumps(given).encode()
+    return given.encode(errors="surrogatepass")
+
+
+def _seconds(part: Json) -> float | None:
+    found = number(part)
+    return found if found is not None and abs(found) < 1e12 else None
+
+
+def _finite(written: str) -> float:
+    found = float(written)
+    if abs(found) == float("inf"):
+        raise ValueError("too large")
+    return found
+
+
+def _refuse(_: str) -> Any:
+    raise ValueError("not a number of JSON")

@@ -1,0 +1,77 @@
+"""Requests to the API's handler in the form of an HTTP API, and calls to read, archived by the real archiver."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from api.handler import lambda_handler
+from tests.archiver.conftest import archive, audio, erase, stage, transcript  # noqa: F401 (archive is a fixture)
+
+IAM = {"iam": {"userArn": "arn:aws:sts::123456789012:assumed-role/readers/ana"}}
+Get = Callable[..., dict[str, Any]]
+
+
+def event(
+    path: str, query: Any = "", *, authorizer: dict[str, Any] | None = IAM, method: str = "GET"
+) -> dict[str, Any]:
+    """What the gateway sends for a request; `query` is a raw query string, or its names and values."""
+    raw = query if isinstance(query, str) else urlencode(query)
+    context = {
+        "accountId": "123456789012", "apiId": "api123", "stage": "$default", "requestId": "request-1",
+        "routeKey": "$default", "http": {"method": method, "path": path, "protocol": "HTTP/1.1",
+        "sourceIp": "203.0.113.9", "userAgent": "tests"}, "domainName": "api.example", "timeEpoch": 1772550280000,
+    }  # fmt: skip
+    return {
+        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": raw, "headers": {},
+        "requestContext": context | ({"authorizer": authorizer} if authorizer else {}), "isBase64Encoded": False,
+    }  # fmt: skip
+
+
+def token(*scopes: str, agents: Any = None) -> dict[str, Any]:
+    """The authorizer's part of an event for a JWT with these scopes, and the claim `agents`."""
+    claims = {"sub": "ana", "scope": " ".join(scopes)} | ({"agents": agents} if agents is not None else {})
+    return {"jwt": {"claims": claims, "scopes": None}}
+
+
+@pytest.fixture
+def get(aws: Any, context: Any) -> Get:
+    """GET a path; the answer's JSON, with its status as `http_status` if it is not 200."""
+
+    def run(path: str, query: Any = "", **options: Any) -> dict[str, Any]:
+        answer = lambda_handler(event(path, query, **options), context)
+        body = json.loads(answer["body"])
+        if answer["statusCode"] == 200:
+            assert answer["headers"]["Content-Type"] == "application/json"
+            return body
+        assert answer["headers"]["Content-Type"] == "application/problem+json"
+        assert body["status"] == answer["statusCode"]
+        return body
+
+    return run
+
+
+def call(conversation_id: str = "conv_1", started: int = 1772550000, agent_id: str = "agent_1", **given: Any) -> Any:
+    """The body of a call's transcript. `number` and `seconds` go to their places, the rest into its data."""
+    number, seconds = given.pop("number", "+12025550123"), given.pop("seconds", 60)
+    metadata = {"start_time_unix_secs": started, "call_duration_secs": seconds, "cost": 100} | given.pop("metadata", {})
+    if number:
+        metadata["phone_call"] = {"external_number": number, "direction": "inbound"}
+    return transcript(conversation_id, metadata=metadata, agent_id=agent_id, **given)
+
+
+def ids(page: dict[str, Any]) -> list[str]:
+    return [each["conversation_id"] for each in page["calls"]]
+
+
+def pages(get: Get, path: str = "/calls", **query: Any) -> list[dict[str, Any]]:
+    """All pages of a list."""
+    found = [get(path, query)]
+    while found[-1]["next"]:
+        found.append(get(path, query | {"cursor": found[-1]["next"]}))
+    return found
+
+
+__all__ = ["audio", "erase", "quote", "stage"]
