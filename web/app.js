@@ -117,10 +117,10 @@ export const Text = ({ children }) => html`<bdi>${plain([children].flat().join("
 
 export const OUTCOMES = { success: "Success", failure: "Failure", unknown: "Unknown" };
 const AUDIO = { archived: "Recorded", pending: "Pending", unavailable: "Unavailable", none: "None" };
-const AUDIO_DOTS = { archived: "good", pending: "pending", unavailable: "bad", none: "none" };
+const AUDIO_DOTS = { archived: "quiet-good", pending: "pending", unavailable: "bad", none: "none" };
 
-export const Outcome = ({ value }) => html`<span class=${`dot ${value || "none"}`}>${OUTCOMES[value] || value || "–"}</span>`;
-export const Audio = ({ value }) => html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || value || "–"}</span>`;
+export const Outcome = ({ value }) => (value ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>` : "–");
+export const Audio = ({ value }) => (value ? html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || plain(value)}</span>` : "–");
 
 // ------------------------------------------------------------------ parts of every view
 
@@ -273,7 +273,7 @@ function Calls({ query }) {
     <${Filters} filters=${filters} />
     <div class="bar">
       <span class="muted small" role="status">${counted(list, loading)}</span>
-      <button class="quiet" onClick=${refresh}><${Icon} name="again" />Refresh</button>
+      <button class="quiet" aria-label="Refresh" onClick=${refresh}><${Icon} name="again" /><span>Refresh</span></button>
       <button class="quiet" disabled=${!list.calls.length} onClick=${() => exportCalls(list.calls, "csv")}><${Icon} name="down" />CSV</button>
       <button class="quiet" disabled=${!list.calls.length} onClick=${() => exportCalls(list.calls, "json")}><${Icon} name="down" />JSON</button>
     </div>
@@ -318,7 +318,7 @@ function Search({ filters }) {
   };
   return html`<form class="search" role="search" onSubmit=${submit}>
     <${Icon} name="search" />
-    <input type="search" id="search" aria-label="Search calls" placeholder="A caller's number, or words of the summary" maxlength="1000"
+    <input type="search" id="search" aria-label="Search calls" placeholder="A caller's number, or words of the summary" maxlength="200"
       autocomplete="off" spellcheck=${false} value=${typed} onInput=${(event) => setTyped(event.target.value)} onSearch=${(event) => event.target.value === "" && shown && submit(event)} />
     <button>Search</button>
   </form>`;
@@ -361,7 +361,7 @@ function Field({ value, commit, class: name = "", ...rest }) {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);
   const input = (event) => setTyped(event.target.value);
-  return html`<input ...${rest} class=${`${name} ${value ? "set" : ""}`} value=${typed} onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
+  return html`<input ...${rest} class=${`${name} ${value && name ? "set" : ""}`} value=${typed} onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
 }
 
 /** From and to. While a year is typed the browser already tells the years 2, 20 and 202. */
@@ -449,7 +449,11 @@ function Page() {
     window.addEventListener("keydown", keyed);
   }, []);
   const [name] = at.path;
-  const item = (label, path, current) => html`<a href=${link(path)} aria-current=${current ? "page" : undefined}>${label}</a>`;
+  const item = (label, path, current) => html`<a href=${link(path)} aria-current=${current ? "page" : undefined} onClick=${again}>${label}</a>`;
+  const again = () => {
+    listing = new Listing({});
+    move(place());
+  };
   const skip = (event) => {
     event.preventDefault();
     main.current.focus();
@@ -457,7 +461,7 @@ function Page() {
   return html`
     <a class="skip hidden" href="#main" onClick=${skip}>Skip to the content</a>
     <header class="top">
-      <a class="brand" href=${link([""])} aria-label="AgenticMemory"><${Icon} name="wave" /><span>AgenticMemory</span></a>
+      <a class="brand" href=${link([""])} aria-label="AgenticMemory" onClick=${again}><${Icon} name="wave" /><span>AgenticMemory</span></a>
       <nav aria-label="Main">${item("Calls", [""], name !== "statistics")}${item("Statistics", ["statistics"], name === "statistics")}</nav>
     </header>
     <main id="main" ref=${main} tabindex="-1"><${View} path=${at.path} query=${at.query} /></main>

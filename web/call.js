@@ -66,8 +66,8 @@ function Opened({ call, transcript, filters, at }) {
   useEffect(() => {
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
-    player.seek(Number(at));
     follow.mark(index, true);
+    player.seek(Number(at));
   }, []);
   useKeys({
     " ": () => audible && player.toggle(),
@@ -82,7 +82,7 @@ function Opened({ call, transcript, filters, at }) {
   jumping.current = jump;
   return html`<article>
     <${Heading} call=${call} />
-    <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position} download=${download("audio")} keys=${keys} />
+    ${(audible || turns.length > 0 || call.audio !== "none") && html`<${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position} download=${download("audio")} keys=${keys} />`}
     ${trouble && html`<${Trouble} error=${trouble} />`}
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
@@ -99,14 +99,13 @@ function Opened({ call, transcript, filters, at }) {
 
 /** Show `seconds` without drawing the page again: this runs with every frame. */
 function show({ clock: text, strip, line }, seconds, total) {
-  if (!strip.current) return;
   const written = clock(seconds);
-  if (text.current.textContent !== written) {
+  if (text.current && text.current.textContent !== written) {
     text.current.textContent = written;
-    strip.current.setAttribute("aria-valuenow", Math.floor(seconds));
-    strip.current.setAttribute("aria-valuetext", written);
+    strip.current?.setAttribute("aria-valuenow", Math.floor(seconds));
+    strip.current?.setAttribute("aria-valuetext", written);
   }
-  line.current.style.left = `${Math.min(100, (seconds / (total || 1)) * 100)}%`;
+  if (line.current) line.current.style.left = `${Math.min(100, (seconds / (total || 1)) * 100)}%`;
 }
 
 /** The turn that is heard at `seconds`: the last that began. Of several that began together it stays at `current`. */
@@ -126,7 +125,8 @@ function useFollowing(list) {
   const [lost, setLost] = useState(false);
   const element = () => list.current?.querySelector(`[data-turn="${self.index}"]`);
   const reveal = () => {
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const far = Math.abs((element()?.getBoundingClientRect().top ?? 0) - innerHeight / 2) > innerHeight * 1.5;
+    const calm = far || matchMedia("(prefers-reduced-motion: reduce)").matches;
     element()?.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
   };
   useEffect(() => {
@@ -189,7 +189,7 @@ function Heading({ call }) {
       ${known ? html`<a class="link" href=${link(["callers", call.caller])} title="All calls of this caller"><${Text}>${call.caller}<//></a>` : html`<span><${Text}>${call.caller || "No number"}<//></span>`}
       <${Time} at=${call.started_at} />
       <span>${clock(call.duration_secs)}</span>
-      <${Outcome} value=${call.outcome} />
+      ${call.outcome && html`<${Outcome} value=${call.outcome} />`}
       <a href=${link([""], { agent: call.agent_id })} title="Calls of this agent">${call.agent_id}</a>
       ${call.direction && html`<span><${Text}>${call.direction}<//></span>`}
       ${call.language && html`<span><${Text}>${call.language}<//></span>`}
@@ -204,9 +204,11 @@ function Heading({ call }) {
 function readable(turns) {
   const calls = new Set(turns.flatMap((turn) => (turn.tool_calls || []).map((call) => call.id)));
   const results = new Map(turns.flatMap((turn) => (turn.tool_results || []).map((result) => [result.id, result])));
+  let at = 0; // of a turn without a time: that of the turn before it
   return turns
     .map((turn) => ({
       ...turn,
+      at_secs: (at = turn.at_secs ?? at),
       tools: [
         ...(turn.tool_calls || []).map((call) => ({ ...call, result: results.get(call.id) })),
         ...(turn.tool_results || []).filter((result) => !calls.has(result.id)).map((result) => ({ name: result.name, result })),
@@ -309,11 +311,13 @@ function Complete({ call }) {
     <h3 class=${`dot ${whole.is_complete ? "good" : "pending"}`}>${whole.is_complete ? "Yes" : "Not all of it"}</h3>
     <p class="muted">${whole.explanation}</p>
     <dl class="pairs">
-      <dt>Transcript</dt><dd><span class=${`dot ${dot}`}>${text}</span> <${Text}>${whole.missing_reason}<//></dd>
-      <dt>Audio</dt><dd><${Audio} value=${whole.audio} /> <${Text}>${whole.audio_reason}<//></dd>
+      <dt>Transcript</dt><dd><span class=${`dot ${dot}`}>${text}</span><${Reason}>${whole.missing_reason}<//></dd>
+      <dt>Audio</dt><dd><${Audio} value=${whole.audio} /><${Reason}>${whole.audio_reason}<//></dd>
     </dl>
   </section>`;
 }
+
+const Reason = ({ children }) => html`<p class="muted"><${Text}>${children}<//></p>`;
 
 function Judged({ title, items, value }) {
   if (!items?.length) return null;
@@ -337,7 +341,7 @@ function Receipt({ memory }) {
   const made = memory.memory_ids || [];
   return html`<li>
     <b>${MEMORY[memory.type] || memory.type}</b> <span class=${`dot ${dot}`}>${text}</span>
-    <p>${memory.reason && html`<${Text}>${String(memory.reason).replaceAll("_", " ")}<//>, `}${memory.count ?? made.length} ${(memory.count ?? made.length) === 1 ? "memory" : "memories"}${memory.at && html`, <${Time} at=${memory.at} />`}</p>
+    ${memory.state !== "none" && html`<p>${memory.reason && html`<${Text}>${String(memory.reason).replaceAll("_", " ")}<//>, `}${memory.count ?? made.length} ${(memory.count ?? made.length) === 1 ? "memory" : "memories"}${memory.at && html`, <${Time} at=${memory.at} />`}</p>`}
     ${made.length > 0 && html`<details><summary>Receipt</summary><ul class="mono">${made.map((each) => html`<li>${each}</li>`)}</ul></details>`}
   </li>`;
 }

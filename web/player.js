@@ -87,7 +87,7 @@ export function Player({ player, audible, note, turns, total, position, download
       ? html`<button class="play" aria-label=${playing ? "Pause" : "Play"} title="Space" onClick=${toggle}><${Icon} name=${playing ? "pause" : "play"} /></button>`
       : html`<span class="small muted silent">${note}</span>`}
     <span class="clock" hidden=${!audible}><span ref=${position.clock}>0:00</span> <span class="muted">/ ${clock(total)}</span></span>
-    <${Strip} turns=${turns} total=${total} seek=${seek} position=${position} />
+    ${turns.length > 0 && html`<${Strip} turns=${turns} total=${total} seek=${seek} position=${position} />`}
     <span class="tools">
       ${audible && html`<select aria-label="Speed" onChange=${speed}>${SPEEDS.map((each) => html`<option value=${each} selected=${each === 1}>${each}×</option>`)}</select>
         <button class="quiet" aria-label="Download the recording" title="Download the recording" onClick=${download}><${Icon} name="down" /></button>`}

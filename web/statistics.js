@@ -19,11 +19,18 @@ async function rowsOf(query, progress) {
   const rows = [];
   for (let cursor; cursor !== null; ) {
     const page = await api(["stats"], { ...query, from: `${query.from}T00:00:00Z`, to: `${query.to}T23:59:59Z`, cursor });
-    rows.push(...page.rows);
+    page.rows.forEach((row) => add(rows, row));
     cursor = page.next ?? null;
     if (cursor !== null) progress([...rows]);
   }
   return rows;
+}
+
+/** Add a row; a day may go on in the next page. */
+function add(rows, row) {
+  const place = rows.findIndex((each) => each.day === row.day && each.agent_id === row.agent_id);
+  if (place < 0) rows.push(row);
+  else rows[place] = { ...row, ...sum([rows[place], row]) };
 }
 
 export default function Statistics({ query }) {
@@ -45,7 +52,7 @@ const PERIODS = [[7, "7 days"], [30, "30 days"], [90, "90 days"]]; // prettier-i
 
 function Range({ range, rows }) {
   const set = (changed) => go(link(["statistics"], { ...range, ...changed }));
-  const agents = [...new Set([...rows.map((row) => row.agent_id), ...[range.agent || []].flat()])].sort();
+  const agents = [...new Set([...rows.map((row) => row.agent_id), range.agent].flat())].filter(Boolean).sort();
   return html`<div class="filters" role="group" aria-label="Range">
     <span class="segments">${PERIODS.map(([days, label]) => {
       const current = range.from === day(days - 1) && range.to === day(0);
@@ -65,8 +72,9 @@ const SUMMED = ["calls", "minutes", "success", "failure", "unknown", "with_audio
 
 function sum(rows) {
   const total = Object.fromEntries(SUMMED.map((name) => [name, rows.reduce((so_far, row) => so_far + (Number(row[name]) || 0), 0)]));
-  const weighed = rows.reduce((so_far, row) => so_far + (Number(row.average_secs) || 0) * row.calls, 0);
-  return { ...total, average_secs: total.calls ? weighed / total.calls : 0 };
+  const timed = rows.filter((row) => typeof row.average_secs === "number");
+  const [seconds, calls] = [timed.reduce((so_far, row) => so_far + row.average_secs * row.calls, 0), timed.reduce((so_far, row) => so_far + row.calls, 0)];
+  return { ...total, average_secs: calls ? seconds / calls : null };
 }
 
 const rate = (total) => (total.calls ? `${Math.round((total.success / total.calls) * 100)} %` : "–");
@@ -86,7 +94,7 @@ function Comparison({ agent }) {
       ${tile("Calls", (total) => number(total.calls))}
       ${tile("Minutes", (total) => number(total.minutes))}
       ${tile("Successful", rate)}
-      ${tile("Average length", (total) => (total.calls ? clock(total.average_secs) : "–"))}
+      ${tile("Average length", (total) => clock(total.average_secs))}
       ${tile("Cost", (total) => number(total.cost))}
     </dl>
   </section>`;
@@ -103,18 +111,18 @@ function Figures({ rows, range, loading }) {
   const all = days.map((each) => sum(rows.filter((row) => row.day === each)));
   const outcomes = [["Success", "success", "good"], ["Failure", "failure", "bad"], ["Unknown", "unknown", "c6"]]
     .map(([label, name, color]) => ({ label, color, values: all.map((one) => one[name]) })); // prettier-ignore
-  const length = agents.map(({ label, color, each }) => ({ label, color, values: each.map((one) => (one.calls ? one.average_secs : null)) }));
+  const length = agents.map(({ label, color, each }) => ({ label, color, values: each.map((one) => one.average_secs) }));
   return html`<section aria-labelledby="range">
     <div class="bar">
       <h2 id="range" role="status">${DATE.format(new Date(days[0]))} to ${DATE.format(new Date(days.at(-1)))}: ${number(total.calls)} calls, ${number(total.minutes)} minutes, ${rate(total)} successful, ${clock(total.average_secs)} on average, cost ${number(total.cost)}${loading ? ". Still counting…" : ""}</h2>
     </div>
     <div class="charts">
-      <${Chart} title="Calls" days=${days} series=${by("calls")} stacked />
-      <${Chart} title="Outcomes" days=${days} series=${outcomes} stacked />
+      <${Chart} title="Calls" days=${days} series=${by("calls")} stacked whole />
+      <${Chart} title="Outcomes" days=${days} series=${outcomes} stacked whole />
       <${Chart} title="Minutes" days=${days} series=${by("minutes")} stacked />
       <${Chart} title="Average length" days=${days} series=${length} format=${clock} />
       <${Chart} title="Cost" days=${days} series=${by("cost")} stacked />
-      <${Chart} title="Calls with a recording" days=${days} series=${by("with_audio")} stacked />
+      <${Chart} title="Calls with a recording" days=${days} series=${by("with_audio")} stacked whole />
     </div>
     <${Table} rows=${rows} />
   </section>`;
@@ -131,19 +139,19 @@ function series(rows, days) {
   const calls = new Map();
   for (const row of rows) calls.set(row.agent_id, (calls.get(row.agent_id) || 0) + row.calls);
   const ranked = [...calls.keys()].sort((one, other) => calls.get(other) - calls.get(one) || (one < other ? -1 : 1));
-  const groups = ranked.slice(0, SHOWN).map((id, place) => ({ label: id, color: `c${place + 1}`, ids: [id] }));
+  const groups = ranked.slice(0, SHOWN).map((id, place) => ({ label: id ?? "No agent", color: `c${place + 1}`, ids: [id] }));
   if (ranked.length > SHOWN) groups.push({ label: `${ranked.length - SHOWN} other agents`, color: "c6", ids: ranked.slice(SHOWN) });
   return groups.map((group) => ({ ...group, each: days.map((day) => sum(rows.filter((row) => row.day === day && group.ids.includes(row.agent_id)))) }));
 }
 
 /** Bars on top of each other, or lines. The values under the pointer are shown beside it. */
-function Chart({ title, days, series, format = number, stacked = false }) {
+function Chart({ title, days, series, format = number, stacked = false, whole = false }) {
   const area = useRef();
   const [at, setAt] = useState(null);
   useEffect(() => {
     const draw = () => {
       area.current.replaceChildren();
-      return new uPlot(options(area.current, series, format, stacked, setAt), heights(days, series, stacked), area.current);
+      return new uPlot(options(area.current, series, format, stacked, steps(format, whole), setAt), heights(days, series, stacked), area.current);
     };
     let plot = draw();
     const again = () => {
@@ -182,7 +190,10 @@ function heights(days, series, stacked) {
   return [times, ...series.map((_, place) => days.map((_, index) => series.slice(place).reduce((total, { values }) => total + values[index], 0)))];
 }
 
-function options(element, series, format, stacked, setAt) {
+/** The steps between the lines of an axis; undefined leaves them to uPlot. */
+const steps = (format, whole) => (format === clock ? [10, 30, 60, 120, 300, 600, 1200, 1800, 3600] : whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000] : undefined);
+
+function options(element, series, format, stacked, incrs, setAt) {
   const style = getComputedStyle(element);
   const color = (name) => paint(style, `--${name}`);
   const axis = { stroke: color("muted"), font: `12px ${style.fontFamily}`, grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
@@ -194,7 +205,7 @@ function options(element, series, format, stacked, setAt) {
     scales: { x: { range: (_, low, high) => [low - DAY_MS / 2000, high + DAY_MS / 2000] }, y: { range: (_, low, high) => [0, high > 0 ? high * 1.08 : 1] } },
     axes: [
       { ...axis, grid: { show: false }, size: 28, space: 64, incrs: [1, 2, 3, 7, 14, 28, 56].map((days) => (days * DAY_MS) / 1000), values: (_, ticks) => ticks.map((tick) => SHORT.format(new Date(tick * 1000))) },
-      { ...axis, size: 52, space: 36, incrs: format === clock ? [10, 30, 60, 120, 300, 600, 1200, 1800, 3600] : undefined, values: (_, ticks) => ticks.map(format) },
+      { ...axis, size: 52, space: 36, incrs, values: (_, ticks) => ticks.map(format) },
     ],
     series: [{}, ...series.map((each) => ({ stroke: color(each.color), fill: stacked ? color(each.color) : undefined, width: 0, ...bars, points: { fill: color(each.color), ...bars.points } }))],
     hooks: {
