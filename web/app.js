@@ -109,8 +109,11 @@ export function Time({ at, format = MOMENT }) {
   return html`<time datetime=${at} title=${`${date.toISOString().replace("T", " ").replace(/\.000Z/, "")} UTC`}>${format.format(date)}</time>`;
 }
 
-/** Text of others: kept apart from ours, whatever direction it runs in. */
-export const Text = ({ children }) => html`<bdi>${children}</bdi>`;
+/** Text of others without what turns the text around it, or hides: direction overrides, isolates, control characters. */
+export const plain = (text) => String(text ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
+/** Text of others in a line of ours, whatever direction it runs in. */
+export const Text = ({ children }) => html`<bdi>${plain([children].flat().join(""))}</bdi>`;
 
 export const OUTCOMES = { success: "Success", failure: "Failure", unknown: "Unknown" };
 const AUDIO = { archived: "Recorded", pending: "Pending", unavailable: "Unavailable", none: "None" };
@@ -326,7 +329,8 @@ const PERIODS = [["Any time", {}], ["Today", { days: 0 }], ["7 days", { days: 6 
 function Filters({ filters }) {
   const set = (changed) => go(link([""], { ...filters, ...changed }));
   const choose = (name) => (event) => set({ [name]: event.target.value });
-  const length = (name) => (event) => set({ [name]: secondsOf(event.target.value) });
+  const length = (name, label, hint) => html`<${Field} class="short" inputmode="numeric" aria-label=${`${label}, as minutes:seconds`} placeholder=${hint}
+      value=${filters[name] ? clock(Number(filters[name])) : ""} commit=${(typed) => set({ [name]: secondsOf(typed) })} />`;
   const chosen = [filters.agent || []].flat();
   const known = [...new Set([...agents, ...chosen])].sort();
   const select = (name, label, options) => html`<select aria-label=${label} class=${filters[name] && "set"} value=${filters[name] || ""} onChange=${choose(name)}>
@@ -341,16 +345,30 @@ function Filters({ filters }) {
         return html`<a class="button" aria-current=${current ? "true" : undefined} href=${link([""], { ...filters, from, to: "" })}>${label}</a>`;
       })}
     </span>
-    <label>From <input type="date" class=${filters.from && "set"} value=${filters.from || ""} max=${filters.to} onChange=${choose("from")} /></label>
-    <label>to <input type="date" class=${filters.to && "set"} value=${filters.to || ""} min=${filters.from} onChange=${choose("to")} /></label>
+    <${Dates} range=${filters} set=${set} />
     ${select("agent", chosen.length > 1 ? `${chosen.length} agents` : "Any agent", known.map((id) => [id, id]))}
     ${select("outcome", "Any outcome", Object.entries(OUTCOMES))}
     ${select("audio", "Any audio", Object.entries(AUDIO))}
-    <label>Length <input class=${`short ${filters.min_seconds ? "set" : ""}`} inputmode="numeric" aria-label="Shortest, as minutes:seconds" placeholder="0:00" value=${filters.min_seconds ? clock(Number(filters.min_seconds)) : ""} onChange=${length("min_seconds")} /></label>
-    <label>to <input class=${`short ${filters.max_seconds ? "set" : ""}`} inputmode="numeric" aria-label="Longest, as minutes:seconds" placeholder="any" value=${filters.max_seconds ? clock(Number(filters.max_seconds)) : ""} onChange=${length("max_seconds")} /></label>
+    <label>Length ${length("min_seconds", "Shortest", "0:00")}</label>
+    <label>to ${length("max_seconds", "Longest", "any")}</label>
     ${Object.keys(filters).length > 0 && html`<a class="button quiet" href=${link([""])}><${Icon} name="cross" />Clear</a>`}
     ${filters.caller && html`<a class="button" href=${link(["callers", filters.caller])}>About this caller<${Icon} name="right" /></a>`}
   </div>`;
+}
+
+/** An input that keeps what is being typed while the page around it is drawn again. */
+function Field({ value, commit, class: name = "", ...rest }) {
+  const [typed, setTyped] = useState(value);
+  useEffect(() => setTyped(value), [value]);
+  const input = (event) => setTyped(event.target.value);
+  return html`<input ...${rest} class=${`${name} ${value ? "set" : ""}`} value=${typed} onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
+}
+
+/** From and to. While a year is typed the browser already tells the years 2, 20 and 202. */
+export function Dates({ range, set }) {
+  const commit = (name) => (day) => (day === "" || day > "1999") && set({ [name]: day });
+  return html`<label>From <${Field} type="date" value=${range.from || ""} max=${range.to} commit=${commit("from")} /></label>
+    <label>to <${Field} type="date" value=${range.to || ""} min=${range.from} commit=${commit("to")} /></label>`;
 }
 
 /** Calls by day. `filters`: what opening a call, or a click on a value, adds to; without it values are plain. */
@@ -384,7 +402,7 @@ function Row({ call, filters }) {
     <td class="caller cut">${number ? html`<${Value} filters=${filters} set=${{ caller: call.caller }}><${Text}>${call.caller}<//><//>` : html`<${Text}>${call.caller || "No number"}<//>`}</td>
     <td class="what">
       <a href=${link(["calls", call.conversation_id], filters)}><${Text}>${call.title || (call.summary ? "Untitled call" : call.conversation_id)}<//></a>
-      ${call.summary && html`<p dir="auto">${call.summary}</p>`}
+      ${call.summary && html`<p dir="auto">${plain(call.summary)}</p>`}
     </td>
     <td class="agent">${call.agent_id && html`<${Value} filters=${filters} set=${{ agent: call.agent_id }}>${call.agent_id}<//>`}</td>
     <td class="num length">${clock(call.duration_secs)}</td>

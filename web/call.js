@@ -1,6 +1,6 @@
 /** A call: its transcript beside its recording, and what is known of it. */
 
-import { Audio, Busy, Icon, Outcome, Text, Time, Trouble, api, clock, filtersIn, go, html, link, listingOf, useEffect, useLoaded, useMemo, useRef, useState } from "./app.js";
+import { Audio, Busy, Icon, Outcome, Text, Time, Trouble, api, clock, filtersIn, go, html, link, listingOf, plain, useEffect, useLoaded, useMemo, useRef, useState } from "./app.js";
 import { Player, usePlayer } from "./player.js";
 
 export default function Call({ id, query }) {
@@ -181,7 +181,7 @@ function visit(url) {
 }
 
 function Heading({ call }) {
-  useEffect(() => void (document.title = `${call.title || call.conversation_id} · AgenticMemory`), [call]);
+  useEffect(() => void (document.title = `${plain(call.title || call.conversation_id)} · AgenticMemory`), [call]);
   const known = call.caller && !call.caller.includes("…");
   return html`<header>
     <h1><${Text}>${call.title || call.conversation_id}<//></h1>
@@ -218,7 +218,7 @@ function readable(turns) {
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
 function Turns({ turns, href, jumping, completeness }) {
   return useMemo(() => {
-    if (!turns.length) return html`<div class="notice"><h3>No words</h3><p>${completeness?.explanation || "Nothing was said, or the transcript is not here."}</p></div>`;
+    if (!turns.length) return html`<div class="notice"><h3>No words</h3><p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p></div>`;
     return html`<ol class="turns">${turns.map((turn, index) => html`<${Turn} key=${index} turn=${turn} index=${index} href=${href} jumping=${jumping} />`)}</ol>`;
   }, [turns]);
 }
@@ -234,7 +234,7 @@ function Turn({ turn, index, href, jumping }) {
     <a href=${href(turn.at_secs)} title="Jump here"><time>${clock(turn.at_secs)}</time></a>
     <span class="role"><${Text}>${role}<//></span>
     <div class="said">
-      ${turn.message && html`<p dir="auto">${turn.message}</p>`}
+      ${turn.message && html`<p dir="auto">${plain(turn.message)}</p>`}
       ${turn.interrupted && html`<${Interrupted} turn=${turn} />`}
       ${turn.tools.map((tool, place) => html`<${Tool} key=${place} call=${tool} result=${tool.result} />`)}
     </div>
@@ -243,7 +243,7 @@ function Turn({ turn, index, href, jumping }) {
 
 function Interrupted({ turn }) {
   if (!turn.original_message || turn.original_message === turn.message) return html`<span class="tag">Interrupted</span>`;
-  return html`<details><summary><span class="tag">Interrupted</span> The caller heard the text above. Show the whole sentence</summary><p dir="auto" class="muted">${turn.original_message}</p></details>`;
+  return html`<details><summary><span class="tag">Interrupted</span> The caller heard the text above. Show the whole sentence</summary><p dir="auto" class="muted">${plain(turn.original_message)}</p></details>`;
 }
 
 function Tool({ call, result }) {
@@ -252,8 +252,8 @@ function Tool({ call, result }) {
   return html`<details class="tool">
     <summary>Tool <b><${Text}>${call.name}<//></b> ${state && html`<span class=${`dot ${result ? "bad" : "none"}`}>${state}</span>`} <span>${took}</span></summary>
     <div>
-      ${call.arguments !== undefined && html`<h4>Arguments</h4><pre dir="auto">${written(call.arguments)}</pre>`}
-      ${result && html`<h4>Result${result.error_type ? html`, <${Text}>${result.error_type}<//>` : ""}</h4><pre dir="auto">${written(result.result)}</pre>`}
+      ${call.arguments !== undefined && html`<h4>Arguments</h4><pre dir="auto">${plain(written(call.arguments))}</pre>`}
+      ${result && html`<h4>Result${result.error_type ? html`, <${Text}>${result.error_type}<//>` : ""}</h4><pre dir="auto">${plain(written(result.result))}</pre>`}
     </div>
   </details>`;
 }
@@ -272,7 +272,7 @@ function written(value) {
 
 function Details({ call, download }) {
   return html`<aside aria-label="About this call">
-    ${call.summary && html`<section><h2>Summary</h2><p dir="auto">${call.summary}</p></section>`}
+    ${call.summary && html`<section><h2>Summary</h2><p dir="auto">${plain(call.summary)}</p></section>`}
     <${Complete} call=${call} />
     <${Judged} title="Evaluation" items=${call.evaluation} value=${(each) => html`<${Outcome} value=${each.result} />`} />
     <${Judged} title="Collected data" items=${call.collected} value=${(each) => html`<${Text}>${each.value === null || each.value === undefined ? "–" : written(each.value)}<//>`} />
@@ -318,7 +318,7 @@ function Complete({ call }) {
 function Judged({ title, items, value }) {
   if (!items?.length) return null;
   return html`<section><h2>${title}</h2><ul class="judged">
-    ${items.map((each) => html`<li><b><${Text}>${each.name || each.id}<//></b> ${value(each)}${each.rationale && html`<p dir="auto">${each.rationale}</p>`}</li>`)}
+    ${items.map((each) => html`<li><b><${Text}>${each.name || each.id}<//></b> ${value(each)}${each.rationale && html`<p dir="auto">${plain(each.rationale)}</p>`}</li>`)}
   </ul></section>`;
 }
 

@@ -1,6 +1,6 @@
 /** A caller: what Mem0 remembers of them, and all their calls. */
 
-import { Busy, CallTable, Icon, Text, Time, Trouble, api, exportCalls, html, link, useEffect, useLoaded, useState } from "./app.js";
+import { Busy, CallTable, Icon, Text, Time, Trouble, api, exportCalls, html, link, plain, useEffect, useLoaded, useState } from "./app.js";
 
 export default function Caller({ id: number }) {
   const first = useLoaded(() => api(["callers", number]), number);
@@ -47,7 +47,7 @@ function Memories({ memories, note }) {
       : memories.length === 0
         ? html`<p class="muted">${note || "Nothing yet."}</p>`
         : html`<ul>${memories.map((memory) => html`<li>
-            <p dir="auto">${memory.text}</p>
+            <p dir="auto">${plain(memory.text)}</p>
             <p class="small muted">${KINDS[memory.type] || memory.type} · <${Time} at=${memory.at} />${memory.conversation_id && html` · <a class="link" href=${link(["calls", memory.conversation_id])}>Open the call</a>`}</p>
           </li>`)}</ul>`}
   </section>`;

@@ -20,6 +20,7 @@ from scripts.operations.erase import erase
 from scripts.operations.export import export
 from scripts.operations.reading import calls, show
 from scripts.operations.reconcile import backfill, reconcile
+from scripts.operations.reindex import reindex
 from scripts.operations.replay import replay
 from scripts.operations.rotate import rotate_secret
 from scripts.operations.send import send
@@ -67,6 +68,7 @@ app.command()(erase)
 app.command()(canary)
 app.command()(rotate_secret)
 app.command()(export)
+app.command()(reindex)
 app.add_typer(dlq, name="dlq")
 
 

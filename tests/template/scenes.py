@@ -109,6 +109,7 @@ def a_call_of_an_erased_caller(world: World) -> None:
     Tombstones(table, lambda: SECRET).record_erasure("12025550125", datetime.now(timezone.utc))
     number = {"metadata": {"phone_call": {"external_number": "+12025550125"}}}
     world.work(stage(world.aws, envelope({"conversation_id": "conv_6"}, "mood")))
+    world.change("conv_6", erased_at="2026-11-22T10:00:00Z")  # by an attempt long ago
     world.work(stage(world.aws, transcript("conv_6", **number)))
 
 
@@ -143,21 +144,21 @@ def an_hour_in_which_webhooks_failed(world: World) -> None:
     now = datetime.now(timezone.utc)
     stage(world.aws, transcript("conv_1"), now=now - timedelta(hours=3))
     world.elevenlabs.add(conversation("conv_2", ended=NOW - now + timedelta(hours=3)))
-    awaited = {"audio": "pending", "t_order": "1", "archived_at": "2026-01-01T10:00:00Z"}
+    awaited = {"audio": "pending", "open_audio": "pending", "t_order": "1", "archived_at": "2026-01-01T10:00:00Z"}
     world.change("conv_3", **awaited)
     world.watch.conflicts = 1
     world.run({})
 
 
 def a_recording_to_fetch(world: World) -> None:
-    world.change("conv_1", audio="pending", t_order="1")
+    world.change("conv_1", audio="pending", open_audio="pending", t_order="1")
     world.elevenlabs.audio["conv_1"] = b"ID3 sound"
     world.watch.conflicts = 1
     world.work(announce(world.aws, small_call()))
 
 
 def a_recording_that_is_not_there(world: World) -> None:
-    world.change("conv_2", audio="pending", t_order="1")
+    world.change("conv_2", audio="pending", open_audio="pending", t_order="1")
     world.work(announce(world.aws, small_call(conversation_id="conv_2")))
 
 

@@ -9,7 +9,7 @@ Turn = dict[str, Any]
 
 AGENTS = ("agent_harbour_office", "agent_boat_hire", "agent_night_line")
 TOPICS = {
-    "The mooring was moved": "Robin's boat Kittiwake moves from berth B14 to C3 on Thursday at nine, before the dredging.",
+    "The mooring was moved": "Robin's boat Kittiwake moves to berth C3 on Thursday at nine, before the dredging.",
     "Charter agreed": "Noor charters the schooner Halcyon for her mother's birthday in August, with 26 guests.",
     "Opening hours": "Asked when the fuel dock opens on Sundays, and whether cards are accepted there.",
     "Lost jacket": "A blue jacket was left in the sauna on Friday evening. The office keeps it for two weeks.",
@@ -95,7 +95,8 @@ def usual_call(random: Random, number: int, at: datetime) -> Call:
     return call(
         f"conv_{number:04}", at, title=title, summary=TOPICS[title],
         agent_id=random.choices(AGENTS, [5, 3, 2])[0], caller=f"+120255501{random.randrange(100):02}",
-        outcome=random.choices(["success", "failure", "unknown"], [7, 2, 1])[0], duration_secs=random.randrange(15, 900),
+        outcome=random.choices(["success", "failure", "unknown"], [7, 2, 1])[0],
+        duration_secs=random.randrange(15, 900),
         audio=random.choices(["archived", "none", "unavailable"], [8, 1, 1])[0],
     )  # fmt: skip
 

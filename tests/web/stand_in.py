@@ -18,7 +18,6 @@ from scripts.demo.calls import mp3
 from tests.web.calls import Call, generated, transcript
 
 WEB = Path(__file__).parent.parent.parent / "web"
-LOOKED_AT = 60  # calls a page looks at: filters that match little get short pages, as with the real API
 recording = cache(mp3)
 
 
@@ -50,6 +49,7 @@ class StandIn(ThreadingHTTPServer):
         self.faults: dict[str, Fault] = {}
         self.requests: list[str] = []
         self.hidden: set[str] = set()  # conversation_ids that no list has
+        self.looks_at = 60  # calls a page looks at: filters that match little get short pages, as with the real API
         self.url_seconds = 900.0
         self.may = {"hear": True, "numbers": True}
 
@@ -85,7 +85,7 @@ class StandIn(ThreadingHTTPServer):
     def page(self, calls: list[Call], query: dict[str, list[str]]) -> dict[str, Any]:
         start, limit = int(query.get("cursor", ["0"])[0]), int(query.get("limit", ["50"])[0])
         found = []
-        for place, call in enumerate(calls[start : start + LOOKED_AT], start + 1):  # noqa: B007
+        for place, call in enumerate(calls[start : start + self.looks_at], start + 1):  # noqa: B007
             found += [row(call)] if matches(call, query) else []
             if len(found) == limit:
                 break
