@@ -134,19 +134,8 @@ class Archiver:
         staged_key: str, now: datetime,
     ) -> Call | None:  # fmt: skip
         """Save the call in its record; returns it with its folder. None: this is not the newest version."""
-        found = {"external_number": caller.number, "caller": caller.digits}  # a known number is never removed
         expected = "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable"
-        defaults = {
-            "folder": caller.folder,
-            "json_key": keys.call_json(caller.folder, call_id),
-            "audio": expected,
-            "archived_at": utc(now),
-        } | ({"open_audio": "pending"} if expected == "pending" else {})
-        removed = dict.fromkeys(("left_out", "missing_since", "missing_reason", "given_up_at"))
-        fields = summarise(conversation) | removed | {"agent_id": event.agent_id}
-        fields |= {name: value for name, value in found.items() if value}
-        listed = listing(call_id, event.agent_id, utc(conversation.started_at or now))
-        fields, defaults = (fields | listed, defaults) if conversation.started_at else (fields, defaults | listed)
+        fields, defaults = describe_call(call_id, event.agent_id, conversation, caller, expected, now)
         call = self._records.save_transcript(call_id, fields, defaults, order, staged_key, caller.numbers, utc(now))
         return call and self._correct_audio(call, expected)
 
@@ -309,6 +298,27 @@ def _leave_out(what: Literal["Call", "Audio", "Event"], conversation_id: str, re
     count(f"{what}LeftOut", reason)
     logger.info(f"{what} left out", conversation_id=conversation_id, reason=reason)
     return "left_out"
+
+
+def describe_call(
+    call_id: str, agent_id: str | None, conversation: Conversation, caller: Caller, audio: str, archived_at: datetime
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The fields of a call's record, and those that an earlier version has set for good.
+
+    `audio` is what the record says until there is a recording: none, pending or unavailable.
+    """
+    known = {"external_number": caller.number, "caller": caller.digits}  # a known number is never removed
+    removed = dict.fromkeys(("left_out", "missing_since", "missing_reason", "given_up_at"))
+    fields = summarise(conversation) | removed | {"agent_id": agent_id}
+    fields |= {name: value for name, value in known.items() if value}
+    defaults = {
+        "folder": caller.folder,
+        "json_key": keys.call_json(caller.folder, call_id),
+        "audio": audio,
+        "archived_at": utc(archived_at),
+    } | ({"open_audio": "pending"} if audio == "pending" else {})
+    listed = listing(call_id, agent_id, utc(conversation.started_at or archived_at))
+    return (fields | listed, defaults) if conversation.started_at else (fields, defaults | listed)
 
 
 def summarise(conversation: Conversation) -> dict[str, Any]:

@@ -86,6 +86,10 @@ def first_client(session: Session, service: str, **options: Any) -> Any:
         raise OpsError(f"The AWS settings cannot be used: {error}.") from None
 
 
+def is_forbidden(error: ClientError | BotoCoreError) -> bool:
+    return error_code(error) in _FORBIDDEN
+
+
 def explained(error: ClientError | BotoCoreError, stack: str = "", region: str | None = None) -> OpsError:
     """What an operator can do about an error of AWS. `stack` is the stack that was looked for, if any."""
     code = error_code(error)
@@ -103,6 +107,6 @@ def explained(error: ClientError | BotoCoreError, stack: str = "", region: str |
     if isinstance(error, ConnectionError | HTTPClientError):
         return OpsError(f"AWS cannot be reached ({code}): look at the network, and at AWS_REGION.", code=1)
     operation = error.operation_name if isinstance(error, ClientError) else "the request"
-    if code in _FORBIDDEN:
+    if is_forbidden(error):
         return OpsError(f"AWS refused {operation} ({code}): your credentials may not do this.")
     return OpsError(f"The AWS request {operation} failed ({code}).", code=1)

@@ -36,7 +36,8 @@ try:
     from dotenv import load_dotenv
 
     from scripts.aws_session import OpsError, aws_session
-    from scripts.demo.calls import SampleCall, assessed, ended_five_minutes_ago, envelope, inbound, mp3
+    from scripts.demo.calls import SampleCall, assessed, ended_five_minutes_ago, envelope, inbound
+    from scripts.demo.recordings import mp3
     from scripts.demo.turns import alternating
     from scripts.terminal import Terminal
     from scripts.webhooks import send

@@ -122,10 +122,12 @@ class Records:
         yield from query_pages(self._table, query)
 
     def save_transcript(
-        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str, staged_key: str,
-        numbers: Iterable[str], now: str,
+        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str,
+        staged_key: str | None, numbers: Iterable[str], now: str,
     ) -> Call | None:  # fmt: skip
-        """Write `fields` (None removes a field), and `defaults` for fields that are absent; one has `listed_at`.
+        """Write `fields` (None removes a field), and `defaults` for fields that are absent; one of them is `listed_at`.
+
+        `staged_key` is None if the staged body has expired.
 
         None: a newer transcript is archived, the call is erased, or its record is full.
         """
@@ -135,29 +137,28 @@ class Records:
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
         removes = [f"#{name}" for name, value in fields.items() if value is None]
         remove = f" REMOVE {', '.join(removes)}" if removes else ""
-        add, added = _adding(staged_keys={staged_key}, numbers=set(numbers))
+        add, added = _adding(staged_keys=_any(staged_key), numbers=set(numbers))
+        has_room, room = _room(staged_key)
         call = self._update(
             conversation_id,
             f"SET {', '.join(sets)}{remove} {add}",
-            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at) AND "
-            f"{_HAS_ROOM}",
-            {f":{name}": value for name, value in (defaults | given).items()} | added | _room_values(staged_key),
+            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at)" + has_room,
+            {f":{name}": value for name, value in (defaults | given).items()} | added | room,
         )
         return self.note_numbers(call, now)
 
     def add_staged(
-        self, conversation_id: str, staged_key: str, now: str, numbers: Iterable[str] = (),
+        self, conversation_id: str, staged_key: str | None, now: str, numbers: Iterable[str] = (),
         event_key: str | None = None,
     ) -> Call | None:  # fmt: skip
         """Add a staged body, and the object about to be written from it, so that an erasure finds both.
 
         None: the call is erased, or its record is full (MOST_STAGED bodies or 400 KB).
         """
-        add, added = _adding(
-            staged_keys={staged_key}, numbers=set(numbers), event_keys={event_key} if event_key else set()
-        )
-        condition = f"attribute_not_exists(#erased_at) AND {_HAS_ROOM}"
-        return self.note_numbers(self._update(conversation_id, add, condition, added | _room_values(staged_key)), now)
+        add, added = _adding(staged_keys=_any(staged_key), numbers=set(numbers), event_keys=_any(event_key))
+        has_room, room = _room(staged_key)
+        condition = f"attribute_not_exists(#erased_at){has_room}"
+        return self.note_numbers(self._update(conversation_id, add, condition, added | room), now)
 
     def leave_out(self, conversation_id: str, reason: str) -> Call | None:
         """Mark a call as not kept. None: it is already archived, or erased.
@@ -178,14 +179,15 @@ class Records:
         is full. `force` also parks audio that is already archived.
         """
         add, added = _adding(staged_keys={parked.staged_key}, waiting={parked.ticket})
+        has_room, room = _room(parked.staged_key)
         return self._update(
             conversation_id,
             f"SET #parked = :parked, #open_state = :state, #started = if_not_exists(#started, :now) {add}",
             f"(attribute_not_exists(#mp3_order) OR #mp3_order {'<=' if force else '<'} :order) AND "
             "(attribute_not_exists(#parked) OR #parked.#order <= :order) AND "
-            f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at) AND {_HAS_ROOM}",
+            f"attribute_not_exists(#left_out) AND attribute_not_exists(#erased_at){has_room}",
             {":parked": asdict(parked), ":order": parked.order, ":state": "parked", ":now": now}
-            | added | _room_values(parked.staged_key),
+            | added | room,
         )  # fmt: skip
 
     def finish_audio(self, conversation_id: str, mp3_key: str, done: Parked, tagged: Set[Parked]) -> Call | None:
@@ -398,7 +400,8 @@ def _call(item: dict[str, Any]) -> Call:
 def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:
     """An update expression that adds to sets, and its values. DynamoDB allows no empty sets."""
     filled = {name: values for name, values in sets.items() if values}
-    return f"ADD {', '.join(f'#{name} :{name}' for name in filled)}", {f":{n}": v for n, v in filled.items()}
+    add = f"ADD {', '.join(f'#{name} :{name}' for name in filled)}" if filled else ""
+    return add, {f":{name}": values for name, values in filled.items()}
 
 
 def _is_too_large(error: ClientError) -> bool:
@@ -406,8 +409,13 @@ def _is_too_large(error: ClientError) -> bool:
     return error_code(error) == "ValidationException" and "maximum allowed size" in str(error)
 
 
-def _room_values(staged_key: str) -> dict[str, Any]:
-    return {":most": MOST_STAGED, ":key": staged_key}
+def _any(value: str | None) -> set[str]:
+    return {value} if value else set()
+
+
+def _room(staged_key: str | None) -> tuple[str, dict[str, Any]]:
+    """The condition that the record has room for a staged body, to be added to others, and its values."""
+    return (f" AND {_HAS_ROOM}", {":most": MOST_STAGED, ":key": staged_key}) if staged_key else ("", {})
 
 
 def _archived_audio(mp3_key: str, order: str) -> tuple[str, str, dict[str, Any]]:

@@ -70,10 +70,11 @@ def role_of(stack: Deployed, function: str) -> str:
 
 
 def rights(stack: Deployed, role: str) -> set[Right]:
-    """What a role allows."""
+    """What a role allows; denials are not counted."""
     found = set()
     for statement in statements(policies(stack, role)):
-        assert statement["Effect"] == "Allow", role
+        if statement["Effect"] == "Deny":
+            continue
         found |= {(action, each) for action in listed(statement["Action"]) for each in resources(statement)}
     return found
 
@@ -134,12 +135,18 @@ def of_lambda(stack: Deployed, function: str) -> set[Right]:
 
 
 def of_options(stack: Deployed, function: str) -> set[Right]:
-    """What a function needs besides in a VPC, and with a key of ours, which all that it reads and writes is under."""
+    """What a function needs besides in a VPC, and with a key of ours, which all that it reads and writes is under.
+
+    Who only reads needs no new keys of data.
+    """
     properties = stack.of("AWS::Lambda::Function")[function]
     keys = present([properties.get("KmsKeyArn", "AWS::NoValue")])
     interfaces = INTERFACES if "VpcConfig" in properties else set()
     return {(action, "*") for action in interfaces} | {
-        (f"kms:{action}", key) for key in keys for action in ("Decrypt", "GenerateDataKey")
+        (f"kms:{action}", key)
+        for key in keys
+        for action in ("Decrypt", "GenerateDataKey")
+        if (function, action) != ("ReadFunction", "GenerateDataKey")
     }
 
 

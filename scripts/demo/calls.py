@@ -10,13 +10,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from scripts.demo.recordings import mp3, spoken
 from scripts.demo.story import CHARTER, HARBOUR, JOBS, LIGHTHOUSE, WEBSITE
 from scripts.demo.turns import END_CALL, INBOUND, WEB, Json, alternating, fixture, long_transcript, turn
-
-FRAME_SECONDS = 0.036  # 576 samples at 16 kHz
-FRAME_BYTES = 576  # 72 * 128 kbps / 16 kHz
-FRAME_HEADER = bytes.fromhex("fff3c8c4")  # MPEG-2 Layer III, no CRC, 128 kbps, 16 kHz, no padding, mono, original
-SIDE_INFORMATION = bytes(9)  # of a mono frame: a granule without main data, which is silence
 
 
 @dataclass(frozen=True)
@@ -89,11 +85,13 @@ def harbour_call() -> SampleCall:
 
 
 def long_call() -> SampleCall:
-    """An inbound call of 20 minutes, about 100 KB of JSON; 4 minutes of it are recorded, 3.8 MB."""
+    """An inbound call of 20 minutes, about 100 KB of JSON, with a recording of 3.6 MB."""
     number = "+12025550142"
     data = inbound("conv_demo_winter", number, 1200, list(long_transcript()))
     summary = f"Marlow planned the winter of the sloop Petrel: {', '.join(job.thing for job in JOBS)}."
-    return SampleCall(envelope(assessed(data, summary, "Marlow", "All jobs have a date.")), number, mp3(240))
+    return SampleCall(
+        envelope(assessed(data, summary, "Marlow", "All jobs have a date.")), number, spoken(1200, data["transcript"])
+    )
 
 
 def web_call() -> SampleCall:
@@ -164,12 +162,6 @@ def assessed(data: Json, summary: str, caller: str, rationale: str) -> Json:
 def envelope(data: Json) -> Json:
     ended = data["metadata"]["start_time_unix_secs"] + data["metadata"]["call_duration_secs"]
     return {"type": "post_call_transcription", "event_timestamp": ended + 9, "data": data}
-
-
-def mp3(seconds: int) -> bytes:
-    """A silent recording, 128 kbps. Each frame carries its number as ancillary data: no two are the same."""
-    frames = range(round(seconds / FRAME_SECONDS))
-    return b"".join((FRAME_HEADER + SIDE_INFORMATION + b"%d" % number).ljust(FRAME_BYTES, b"\0") for number in frames)
 
 
 def compact(value: Json) -> bytes:

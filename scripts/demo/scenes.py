@@ -100,7 +100,7 @@ def new_calls(calls: SampleCalls) -> list[Webhook]:
     return [
         Webhook(inbound, "transcript", calls.harbour.transcript_body(), "stored and queued, then answered"),
         Webhook(inbound, "audio", calls.harbour.audio_body(), "matched to its caller by id"),
-        Webhook(winter, "audio, 4 minutes", calls.long.audio_body(), "came first: waits for the transcript"),
+        Webhook(winter, "audio", calls.long.audio_body(), "came first: waits for the transcript"),
         Webhook(winter, "transcript", calls.long.transcript_body(), "both go to the caller's folder"),
         Webhook("3 Web call, no phone", "transcript", calls.web.transcript_body(), "stored under no-phone/"),
         Webhook(LONG_RECORDING, "transcript", calls.charter.transcript_body(), "its audio is too large for a webhook"),

@@ -10,6 +10,7 @@ import sys
 import threading
 
 from scripts.embedded.loopback import programs_only
+from scripts.embedded.signatures import signed_by_root
 
 
 def end_with_parent(folder: str) -> None:
@@ -29,7 +30,7 @@ def serve(folder: str) -> None:
     os.chdir(folder)
     import ministack.app  # type: ignore[import-untyped]  # reads its environment when it is imported
 
-    ministack.app.app = programs_only(ministack.app.app)  # the application that its `main` serves
+    ministack.app.app = programs_only(signed_by_root(ministack.app.app))  # the application that its `main` serves
     ministack.app.main()
 
 

@@ -3,7 +3,8 @@
 import logging
 import re
 import string
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,8 @@ from scripts.deploy.parameters import constants
 from scripts.embedded.aws import REGION, EmbeddedAwsError
 
 API_ENDPOINT = re.compile(r"\$\{(\w+)\.ApiEndpoint\}")
+TOKENS = "x-amazon-apigateway-authorizer"
+NOTHING = {"Ref": "AWS::NoValue"}
 PLACEHOLDER_CODE = "s3://code/functions.zip"
 
 Template = dict[str, Any]
@@ -149,11 +152,44 @@ def routed_api(name: str, api: Template) -> Template:
     bare = api | {
         "Properties": {"Name": {"Fn::Sub": f"${{AWS::StackName}}-{name}"}, "ProtocolType": "HTTP"} | properties
     }
-    resources: Template = {name: bare}
+    schemes = body.get("components", {}).get("securitySchemes", {})
+    resources: Template = {name: bare} | authorizers(name, schemes)
     for path, methods in body["paths"].items():
         for method, operation in methods.items():
-            resources |= route(name, path, method, operation["x-amazon-apigateway-integration"], len(resources))
+            needed = [authorization(name, schemes[scheme]) for each in operation.get("security", []) for scheme in each]
+            resources |= route(name, path, method, operation, needed, len(resources))
     return resources
+
+
+def authorizers(api: str, schemes: Template) -> Template:
+    """The resource that checks the API's tokens, where a condition may choose between tokens and signatures."""
+    found = [(each["Fn::If"][0], each["Fn::If"][1][TOKENS]) for each in schemes.values() if "Fn::If" in each]
+    return {
+        f"{api}Authorizer": {
+            "Type": "AWS::ApiGatewayV2::Authorizer",
+            "Condition": condition,
+            "Properties": {
+                "ApiId": {"Ref": api},
+                "Name": f"{api}Authorizer",
+                "AuthorizerType": "JWT",
+                "IdentitySource": [tokens["identitySource"]],
+                "JwtConfiguration": {name.title(): value for name, value in tokens["jwtConfiguration"].items()},
+            },
+        }
+        for condition, tokens in found
+    }
+
+
+def authorization(api: str, scheme: Template) -> Template:
+    """The properties of a route whose requests this security scheme checks."""
+    if "Fn::If" in scheme:
+        condition, *choice = scheme["Fn::If"]
+        then, otherwise = (authorization(api, each) for each in choice)
+        names = then | otherwise
+        return {name: {"Fn::If": [condition, then.get(name, NOTHING), otherwise.get(name, NOTHING)]} for name in names}
+    if TOKENS in scheme:
+        return {"AuthorizationType": "JWT", "AuthorizerId": {"Ref": f"{api}Authorizer"}}
+    return {"AuthorizationType": "AWS_IAM"}  # the emulator checks signatures, because it runs with AUTH=true
 
 
 def plain_secret(node: Any) -> Any:
@@ -185,8 +221,9 @@ def without_tls(resource: Template) -> Template:
     return resource | {"Properties": resource["Properties"] | {"PolicyDocument": document | {"Statement": kept}}}
 
 
-def route(api: str, path: str, method: str, integration: Template, number: int) -> Template:
+def route(api: str, path: str, method: str, operation: Template, needed: Iterable[Template], number: int) -> Template:
     """One path and method of an OpenAPI body as the two resources that the emulator routes by."""
+    integration = operation["x-amazon-apigateway-integration"]
     target = f"{api}Integration{number}"
     key = path if path == "$default" else f"{method_of(method)} {path}"
     return {
@@ -205,7 +242,8 @@ def route(api: str, path: str, method: str, integration: Template, number: int) 
                 "ApiId": {"Ref": api},
                 "RouteKey": key,
                 "Target": {"Fn::Sub": f"integrations/${{{target}}}"},
-            },
+            }
+            | dict(ChainMap(*needed)),
         },
     }
 

@@ -13,11 +13,14 @@ from typing import Annotated, Any, cast
 import typer
 
 from scripts.aws_session import OpsError, explained
+from scripts.operations.browse import browse
 from scripts.operations.canary import canary
 from scripts.operations.dlq import app as dlq
 from scripts.operations.erase import erase
 from scripts.operations.export import export
+from scripts.operations.reading import calls, show
 from scripts.operations.reconcile import backfill, reconcile
+from scripts.operations.reindex import reindex
 from scripts.operations.replay import replay
 from scripts.operations.rotate import rotate_secret
 from scripts.operations.send import send
@@ -52,6 +55,9 @@ def choose(
     context.obj = View(stack, local, as_json)
 
 
+app.command()(browse)
+app.command()(calls)
+app.command()(show)
 app.command()(reconcile)
 app.command()(status)
 app.command()(verify)
@@ -62,6 +68,7 @@ app.command()(erase)
 app.command()(canary)
 app.command()(rotate_secret)
 app.command()(export)
+app.command()(reindex)
 app.add_typer(dlq, name="dlq")
 
 

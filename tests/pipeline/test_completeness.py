@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from scripts.demo.calls import mp3
+from scripts.demo.recordings import mp3
 from scripts.embedded.aws import REGION, ROOT_KEY, EmbeddedAws
 from scripts.embedded.elevenlabs import ElevenLabs
 from shared import keys

@@ -15,10 +15,12 @@ import pytest
 from moto import mock_aws
 
 from scripts.embedded.elevenlabs import ElevenLabs
+from shared.indexes import DAYS, listing
 from shared.messages import ClaimCheck
 from shared.record import MEMORIES
 from shared.tombstones import Tombstones
 from tests.alarms import Deployed
+from tests.api.conftest import event as request
 from tests.archiver.conftest import audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import SECRET, Stack, close_clients, create_table, forget, lambda_context, sqs_event
 from tests.ingest.conftest import signed
@@ -107,6 +109,7 @@ def a_call_of_an_erased_caller(world: World) -> None:
     Tombstones(table, lambda: SECRET).record_erasure("12025550125", datetime.now(timezone.utc))
     number = {"metadata": {"phone_call": {"external_number": "+12025550125"}}}
     world.work(stage(world.aws, envelope({"conversation_id": "conv_6"}, "mood")))
+    world.change("conv_6", erased_at="2026-11-22T10:00:00Z")  # by an attempt long ago
     world.work(stage(world.aws, transcript("conv_6", **number)))
 
 
@@ -141,21 +144,21 @@ def an_hour_in_which_webhooks_failed(world: World) -> None:
     now = datetime.now(timezone.utc)
     stage(world.aws, transcript("conv_1"), now=now - timedelta(hours=3))
     world.elevenlabs.add(conversation("conv_2", ended=NOW - now + timedelta(hours=3)))
-    awaited = {"audio": "pending", "t_order": "1", "archived_at": "2026-01-01T10:00:00Z"}
+    awaited = {"audio": "pending", "open_audio": "pending", "t_order": "1", "archived_at": "2026-01-01T10:00:00Z"}
     world.change("conv_3", **awaited)
     world.watch.conflicts = 1
     world.run({})
 
 
 def a_recording_to_fetch(world: World) -> None:
-    world.change("conv_1", audio="pending", t_order="1")
+    world.change("conv_1", audio="pending", open_audio="pending", t_order="1")
     world.elevenlabs.audio["conv_1"] = b"ID3 sound"
     world.watch.conflicts = 1
     world.work(announce(world.aws, small_call()))
 
 
 def a_recording_that_is_not_there(world: World) -> None:
-    world.change("conv_2", audio="pending", t_order="1")
+    world.change("conv_2", audio="pending", open_audio="pending", t_order="1")
     world.work(announce(world.aws, small_call(conversation_id="conv_2")))
 
 
@@ -197,6 +200,27 @@ def a_test_call(world: World) -> None:
         assert "deleted" in world.run({})
 
 
+def readers_requests(world: World) -> None:
+    """Each route, for a call that is there, and for one whose objects are gone."""
+    facts = {"agent_id": "agent_1", "external_number": "+12025550123", "t_order": "1", "audio": "archived"}
+    for conversation_id in ("conv_1", "conv_2"):
+        keys = {f"{kind}_key": f"12025550123/{conversation_id}.{kind}" for kind in ("json", "mp3")}
+        listed = listing(conversation_id, "agent_1", "2026-11-22T10:00:00Z")
+        world.change(conversation_id, **facts, **keys, **listed, caller="12025550123")
+    day = {"conversation_id": {"S": DAYS}, "item": {"S": "2026-11-22"}}
+    world.aws.dynamodb.put_item(TableName="ConversationTable", Item=day)
+    body = json.dumps({"transcript": [], "metadata": {}}).encode()
+    world.aws.s3.put_object(Bucket=BUCKET, Key="12025550123/conv_1.json", Body=body)
+    month = {"agent": "agent_1", "from": "2026-11-01", "to": "2026-11-30"}
+    for path, query in {
+        "/calls": {}, "/calls/conv_1": {}, "/calls/conv_2": {}, "/calls/conv_1/transcript": {},
+        "/calls/conv_1/audio": {}, "/calls/conv_1/json": {}, "/callers/+12025550123": {}, "/stats": month,
+    }.items():  # fmt: skip
+        answer = world.run(request(path, query))
+        assert answer["statusCode"] == 200, answer
+    assert world.run(request("/calls", month))["statusCode"] == 200
+
+
 @contextmanager
 def endpoint(record_as_archived: Callable[[Any], None]) -> Iterator[str]:
     """Where webhooks are posted to."""
@@ -232,6 +256,7 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     "ReconcilerFunction": [an_hour_in_which_webhooks_failed],
     "AudioFunction": [a_recording_to_fetch, a_recording_that_is_not_there, nonsense],
     "CanaryFunction": [a_test_call],
+    "ReadFunction": [readers_requests],
 }  # fmt: skip
 
 

@@ -111,10 +111,14 @@ def test_an_alarm_on_a_metric_of_ours_fires_and_clears_by_what_the_functions_wri
     assert_fires_and_clears(alarm, scene, calm, trouble)
 
 
+def stage_of_webhooks(stack: Deployed) -> Any:
+    return next(each for each in stack.of("AWS::ApiGatewayV2::Stage").values() if each["ApiId"] == "Api")
+
+
 def counted(stack: Deployed, statuses: Sequence[int]) -> Period:
     """What the metric filter counts for these answers of the API. It compares a field of the log's JSON with a text."""
     (rule,) = stack.of("AWS::Logs::MetricFilter").values()
-    (stage,) = stack.of("AWS::ApiGatewayV2::Stage").values()
+    stage = stage_of_webhooks(stack)
     selector = re.fullmatch(r"\{ \$\.(\w+) = \"(\w+)\" \}", rule["FilterPattern"])
     assert selector
     written = stage["AccessLogSettings"]["Format"]
@@ -134,7 +138,7 @@ def test_a_throttled_webhook_fires_an_alarm_and_no_other_answer_does():
 
 def test_the_access_log_of_webhooks_is_where_throttled_ones_are_counted():
     (rule,) = EVERYTHING.of("AWS::Logs::MetricFilter").values()
-    (stage,) = EVERYTHING.of("AWS::ApiGatewayV2::Stage").values()
+    stage = stage_of_webhooks(EVERYTHING)
 
     assert stage["AccessLogSettings"]["DestinationArn"] == f"{rule['LogGroupName']}.Arn"
     assert watched(ALARMS["WebhookThrottledAlarm"]) in from_logs(EVERYTHING)

@@ -38,7 +38,7 @@ def test_make_local_can_override_each_of_these_numbers():
         "MemoryTimeoutSeconds", "MemoryLeaseSeconds", "MemoryVisibilitySeconds", "MemoryMaxReceives",
         "MemoryUnknownSeconds", "AudioDelaySeconds", "AudioTimeoutSeconds", "AudioVisibilitySeconds",
         "AudioMaxReceives", "ReconcileAfterMinutes", "QueueAgeAlarmSeconds", "AudioQueueAgeAlarmSeconds",
-        "QueueDepthAlarm", "UnarchivedAgeAlarmSeconds", "SignatureBurstAlarm",
+        "QueueDepthAlarm", "UnarchivedAgeAlarmSeconds", "SignatureBurstAlarm", "ReadRateLimit", "ReadBurstLimit",
     }  # fmt: skip
 
 

@@ -147,8 +147,8 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     gigabyte_seconds = sum(seconds[name] * memory[name] / 1024 for name in memory)
     per_call = (6 * 5 + 3 * 0.4 + 4 * 3 * 0.4 + 2 * 0.5 + 20 * 0.625) * 1e-6
     parts = {
-        "api": (2_000 + 2_048) * 1e-6,
-        "functions": 6 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
+        "api": 2 * (2_000 + 2_048) * 1e-6,
+        "functions": 7 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
         "polling": 3 * 400_000 * 0.4e-6,
         "handling": 1_000 * round(per_call, 5),
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,

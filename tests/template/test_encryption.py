@@ -59,8 +59,9 @@ def test_a_queue_has_one_kind_of_encryption():
 def test_every_function_may_use_the_key_and_no_other():
     roles = {name.replace("Function", "Role") for name in Deployed(**WITH_ALL_FUNCTIONS).of("AWS::Lambda::Function")}
     use = {("kms:Decrypt", KEY), ("kms:GenerateDataKey", KEY)}
+    reads = {"ReadRole": {("kms:Decrypt", KEY)}}  # and writes nothing
 
-    assert rights_to("kms", KmsKeyArn=KEY, **WITH_ALL_FUNCTIONS) == dict.fromkeys(roles, use)
+    assert rights_to("kms", KmsKeyArn=KEY, **WITH_ALL_FUNCTIONS) == dict.fromkeys(roles, use) | reads
     assert rights_to("kms", **WITH_ALL_FUNCTIONS) == {}
 
 

@@ -59,6 +59,12 @@ def test_all_options_together_archive_a_call(emulator):
         pytest.param(
             {"GradualDeployment": "AllAtOnce"}, "Give each update another DeploymentId", id="an update without a name"
         ),
+        pytest.param({"JwtIssuer": "https://issuer.example"}, "Give JwtIssuer and JwtAudience", id="no audience"),
+        pytest.param({"JwtAudience": "app-1"}, "Give JwtIssuer and JwtAudience", id="no issuer"),
+        pytest.param(
+            {"JwtIssuer": "http://issuer.example", "JwtAudience": "app-1"}, "must be an address that begins with https://",
+            id="an issuer without TLS",
+        ),
         pytest.param({"SourceAddresses": "on"}, "SourceAddresses", id="unknown use of addresses"),
         *(
             pytest.param({"AllowedSources": addresses}, "must be IPv4 addresses", id=f"addresses {addresses!r}")

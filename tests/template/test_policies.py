@@ -91,11 +91,13 @@ def test_aws_runs_a_function_only_for_apis_of_the_account_and_our_schedules(stac
     schedules = {f"{rule}.Arn" for rule in stack.of("AWS::Events::Rule")}
 
     assert {(each["Principal"], each["FunctionName"]) for each in permissions} == {
-        *(("apigateway.amazonaws.com", each) for each in ingest),
+        *(("apigateway.amazonaws.com", each) for each in {*ingest, "ReadFunction"}),
         ("events.amazonaws.com", "ReconcilerFunction"), ("events.amazonaws.com", "CanaryFunction"),
     }  # fmt: skip
     ours = "arn:AWS::Partition:execute-api:AWS::Region:AWS::AccountId:*/*/POST/post-call"
-    assert all(each["SourceArn"] in schedules | {ours} for each in permissions)
+    reading = "arn:AWS::Partition:execute-api:AWS::Region:AWS::AccountId:ReadApi/*/GET/*"
+    assert all(each["SourceArn"] in schedules | {ours, reading} for each in permissions)
+    assert [each["SourceArn"] for each in permissions if each["FunctionName"] == "ReadFunction"] == [reading]
 
 
 @pytest.mark.parametrize("stack", [Deployed(), EVERYTHING], ids=["by default", "with everything"])

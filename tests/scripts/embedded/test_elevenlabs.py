@@ -11,7 +11,8 @@ from typing import Any
 import httpx
 import pytest
 
-from scripts.demo.calls import harbour_call, mp3
+from scripts.demo.calls import harbour_call
+from scripts.demo.recordings import mp3
 from scripts.embedded.elevenlabs import ElevenLabs, Request
 
 LIST, WEBHOOKS = "/v1/convai/conversations", "/v1/workspace/webhooks"

@@ -26,6 +26,8 @@ from memory_writer.oss import open_memory
 from scripts.operations.app import main
 from scripts.operations.logs import FUNCTIONS
 from shared.bucket import ARCHIVED
+from shared.indexes import listing
+from shared.record import Records
 from shared.times import utc
 from tests.archiver.conftest import stage, staged_key
 from tests.conftest import Stack, client, forget, sqs_event
@@ -216,7 +218,14 @@ def table(stack: Stack) -> Any:
 
 
 def note(stack: Stack, conversation_id: str, item: str = "call", **values: Any) -> None:
-    """Write into the record, or the ledger, of a call."""
+    """Write into the record, or the ledger, of a call. With `archived_at`, the call is listed like an archived one."""
+    if "archived_at" in values:
+        values |= listing(conversation_id, values.get("agent_id"), values.get("started_at") or values["archived_at"])
+        Records(table(stack)).note_day(values["listed_at"])
+    if "audio" in values and values["audio"] == "pending":
+        values |= {"open_audio": "pending"}
+    if "state" in values and values["state"] != "done":
+        values |= {"open_state": values["state"]}
     names = {f"#{name}": name for name in values}
     table(stack).update_item(
         Key={"conversation_id": conversation_id, "item": item},

@@ -75,7 +75,7 @@ def test_calls_and_their_recordings_are_counted(stack, run_ops_json):
         ]
     ):
         note(stack, f"conv_{number}", audio=audio, archived_at=utc(now - ago))
-    note(stack, "conv_parked", state="parked", started=utc(now))
+    note(stack, "conv_parked", open_state="parked", started=utc(now))
 
     code, found = run_ops_json("status")
 

@@ -14,9 +14,11 @@ from moto.dynamodb.models import dynamodb_backends
 from moto.s3.models import s3_backends
 
 from scripts.operations.exports.download import ITEMS, TOGETHER
+from shared.indexes import listing
+from shared.record import Records
 from tests.conftest import Stack
 from tests.processes import LONGEST, at_most
-from tests.scripts.operations.conftest import INTERRUPTED, press_ctrl_c
+from tests.scripts.operations.conftest import INTERRUPTED, press_ctrl_c, table
 from tests.scripts.operations.export.conftest import DAY, files, manifest, put, put_call, start
 
 COUNT = 200
@@ -30,6 +32,7 @@ def many(stack: Stack) -> dict[str, bytes]:
     """Calls of a few callers, written directly into moto's bucket and table; returns the objects."""
     bucket, records = s3_backends[DEFAULT_ACCOUNT_ID]["aws"], dynamodb_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].tables
     objects: dict[str, bytes] = {}
+    Records(table(stack)).note_day("2026-11-21T12:00:00Z")
     for number in range(COUNT):
         folder, call = f"1202555{100 + number // 2 % CALLERS:04}", f"conv_{number // 2}{'-a' * (number % 2)}"
         key = f"{folder}/{call}.json"
@@ -38,7 +41,7 @@ def many(stack: Stack) -> dict[str, bytes]:
         record = {
             "conversation_id": call, "item": "call", "folder": folder, "json_key": key, "audio": "none",
             "archived_at": "2026-11-21T12:00:00Z",
-        }  # fmt: skip
+        } | listing(call, None, "2026-11-21T12:00:00Z")  # fmt: skip
         records[stack.outputs["ConversationTableName"]].put_item({name: {"S": text} for name, text in record.items()})
     return objects
 

@@ -139,6 +139,7 @@ def test_a_caller_with_more_calls_than_a_batch_is_complete(stack, run_ops_json, 
                     "folder": "12025550123",
                     "caller": "12025550123",
                     "numbers": {"12025550123"},
+                    "listed_at": "2026-11-21T12:00:00Z",
                     "archived_at": "2026-11-21T12:00:00Z",
                     "staged_keys": {key},
                 }

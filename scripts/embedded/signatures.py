@@ -1,0 +1,90 @@
+"""Signatures of requests to HTTP APIs. The emulator checks those of all callers but its root: this does it for root."""
+
+import re
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from hmac import compare_digest
+from urllib.parse import parse_qs
+
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from scripts.embedded.aws import REGION, ROOT_KEY
+from scripts.embedded.loopback import App, Receive, Scope, Send
+
+SKEW = timedelta(minutes=15)  # as on AWS
+APIS = ("/_aws/execute-api/", "/restapis/")  # where the emulator answers for an API
+FORBIDDEN = b'{"message":"Forbidden"}'  # AWS's own answer
+AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/\d{8}/(?P<region>[^/,\s]*)/(?P<service>[^/,\s]*)/aws4_request,\s*"
+    r"SignedHeaders=(?P<names>[a-z0-9;-]+),\s*Signature=(?P<signature>[0-9a-f]{64})"
+)
+
+
+def signed_by_root(app: App) -> App:
+    """The ASGI application, which gets requests of root for an API only if root has signed them."""
+
+    async def guarded(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].startswith(APIS) and is_refused(scope, datetime.now(timezone.utc)):
+            headers = [(b"content-type", b"application/json"), (b"content-length", str(len(FORBIDDEN)).encode())]
+            await send({"type": "http.response.start", "status": 403, "headers": headers})
+            await send({"type": "http.response.body", "body": FORBIDDEN})
+        else:
+            await app(scope, receive, send)
+
+    return guarded
+
+
+def is_refused(scope: Scope, now: datetime) -> bool:
+    """Whether the request claims to come from root and is not signed by it, or claims anything in another way.
+
+    Other callers' signatures and tokens are left to the emulator. It believes root's key also in a query, or in the
+    signatures of old.
+    """
+    claims = [value for name, value in headers_of(scope) if name == "authorization"]
+    in_query = {name.lower() for name in parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True)}
+    if len(claims) > 1 or in_query & {"x-amz-credential", "awsaccesskeyid"}:
+        return True
+    if not claims:
+        return False  # a route that wants a signature refuses it
+    claim = AUTHORIZATION.fullmatch(claims[0])
+    if claim is None:
+        return not claims[0].startswith("Bearer ")
+    return claim["key"] == ROOT_KEY and not is_signed(scope, claim, now)
+
+
+def is_signed(scope: Scope, claim: re.Match[str], now: datetime) -> bool:
+    """Whether root's secret gives the same signature over the request as it came, without a body, and is recent."""
+    if (claim["region"], claim["service"]) != (REGION, "execute-api"):
+        return False
+    request = signed_part(scope, claim["names"].split(";"))
+    date = request.headers.get("x-amz-date", "")
+    if "host" not in claim["names"].split(";") or not is_recent(date, now):
+        return False
+    request.context["timestamp"] = date
+    signer = SigV4Auth(Credentials(ROOT_KEY, ROOT_KEY), "execute-api", REGION)
+    text = signer.string_to_sign(request, signer.canonical_request(request))
+    return compare_digest(signer.signature(text, request), claim["signature"])
+
+
+def signed_part(scope: Scope, names: list[str]) -> AWSRequest:
+    """The request with the headers that are signed, and no others."""
+    query = scope["query_string"].decode("latin-1")
+    request = AWSRequest(scope["method"], f"http://loopback{scope['raw_path'].decode('latin-1')}{query and '?'}{query}")
+    for name, value in headers_of(scope):
+        if name in names:
+            request.headers.add_header(name, value)
+    return request
+
+
+def headers_of(scope: Scope) -> Iterator[tuple[str, str]]:
+    for name, value in scope["headers"]:
+        yield name.decode("latin-1").lower(), value.decode("latin-1")
+
+
+def is_recent(date: str, now: datetime) -> bool:
+    try:
+        return abs(datetime.strptime(date, "%Y%m%dT%H%M%SZ").replace(tzinfo=timezone.utc) - now) <= SKEW
+    except ValueError:
+        return False

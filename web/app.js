@@ -1,0 +1,474 @@
+/** What all views share, the router, and the list of calls. The state of every view is in the URL's hash, which
+ *  browsers keep to themselves: no server logs the numbers and words in it. */
+
+import { h, html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm.js";
+
+export { html, useEffect, useMemo, useRef, useState };
+
+// ------------------------------------------------------------------ the API
+
+const API = document.querySelector("meta[name=api]").content;
+const ADVICE = {
+  0: "Check the connection and that the page's server is still running, then try again.",
+  401: "Sign in again, or start the page again with credentials that are valid.",
+  403: "Ask whoever runs the archive for access to it.",
+  404: "It may have been erased, or you may not see it.",
+  429: "Too many requests at once. Wait a few seconds, then try again.",
+};
+
+/** An answer that is an error, in the words of the API's problem details. */
+export class Problem extends Error {
+  constructor(status, title, detail) {
+    super(detail || title);
+    Object.assign(this, { status, title, detail });
+  }
+}
+
+/** Get `path`, a list of its segments, with `query`, whose empty values are left out. Throws Problem. */
+export async function api(path, query = {}) {
+  const url = `${API}/${path.map(encodeURIComponent).join("/")}${search(query)}`;
+  const answer = await fetch(url, { headers: { accept: "application/json" } }).catch(() => {
+    throw new Problem(0, "The server cannot be reached", "");
+  });
+  const body = await answer.json().catch(() => null);
+  if (answer.ok && body) return body;
+  throw new Problem(answer.ok ? 502 : answer.status, body?.title || `The server answered ${answer.status}`, body?.detail);
+}
+
+function search(query) {
+  const pairs = Object.entries(query).flatMap(([name, value]) => [value].flat().map((each) => [name, each]));
+  const kept = pairs.filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  return kept.length ? `?${new URLSearchParams(kept)}` : "";
+}
+
+// ------------------------------------------------------------------ places
+
+export const link = (path, query = {}) => `#/${path.map(encodeURIComponent).join("/")}${search(query)}`;
+
+export function go(href, { replace = false } = {}) {
+  history[replace ? "replaceState" : "pushState"](null, "", href);
+  window.dispatchEvent(new Event("hashchange"));
+}
+
+function place() {
+  const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
+  const values = {};
+  for (const [name, value] of new URLSearchParams(query)) values[name] = name in values ? [values[name], value].flat() : value;
+  return { path: path.split("/").map(decoded), query: values };
+}
+
+function decoded(segment) {
+  try {
+    return decodeURIComponent(segment);
+  } catch {
+    return segment;
+  }
+}
+
+// ------------------------------------------------------------------ how values are written
+
+const formats = (options) => new Intl.DateTimeFormat(undefined, options);
+const CLOCK = formats({ hour: "2-digit", minute: "2-digit" });
+const DAY = formats({ weekday: "short", day: "numeric", month: "short" });
+const DAY_OF_YEAR = formats({ weekday: "short", day: "numeric", month: "short", year: "numeric" });
+const MOMENT = formats({ dateStyle: "medium", timeStyle: "short" });
+
+/** The day of `date` in the viewer's zone, as 2026-11-22. */
+export const isoDay = (date) =>
+  [date.getFullYear(), date.getMonth() + 1, date.getDate()].map((part) => String(part).padStart(2, "0")).join("-");
+
+export function daysAgo(days) {
+  const date = new Date();
+  date.setDate(date.getDate() - days);
+  return isoDay(date);
+}
+
+function dayName(date) {
+  const day = isoDay(date);
+  const named = { [daysAgo(0)]: "Today, ", [daysAgo(1)]: "Yesterday, " }[day] || "";
+  return named + (date.getFullYear() === new Date().getFullYear() ? DAY : DAY_OF_YEAR).format(date);
+}
+
+/** Seconds as 1:02:03 or 2:03. */
+export function clock(seconds) {
+  if (typeof seconds !== "number") return "–";
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60];
+  const tail = `${hours ? String(minutes).padStart(2, "0") : minutes}:${String(whole % 60).padStart(2, "0")}`;
+  return hours ? `${hours}:${tail}` : tail;
+}
+
+/** The seconds in "90", "1:30" or "1:00:00"; "" if it is none of them. */
+export const secondsOf = (text) =>
+  /^\d+(:\d{1,2}){0,2}$/.test(text.trim()) ? text.trim().split(":").reduce((sum, part) => sum * 60 + Number(part), 0) : "";
+
+/** A time in the viewer's zone; UTC is in its title. */
+export function Time({ at, format = MOMENT }) {
+  const date = new Date(at);
+  if (!at || Number.isNaN(date.getTime())) return "–";
+  return html`<time datetime=${at} title=${`${date.toISOString().replace("T", " ").replace(/\.000Z/, "")} UTC`}>${format.format(date)}</time>`;
+}
+
+/** Text of others without what turns the text around it, or hides: direction overrides, isolates, control characters. */
+export const plain = (text) => String(text ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
+/** Text of others in a line of ours, whatever direction it runs in. */
+export const Text = ({ children }) => html`<bdi>${plain([children].flat().join(""))}</bdi>`;
+
+export const OUTCOMES = { success: "Success", failure: "Failure", unknown: "Unknown" };
+const AUDIO = { archived: "Recorded", pending: "Pending", unavailable: "Unavailable", none: "None" };
+const AUDIO_DOTS = { archived: "quiet-good", pending: "pending", unavailable: "bad", none: "none" };
+
+export const Outcome = ({ value }) => (value ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>` : "–");
+export const Audio = ({ value }) => (value ? html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || plain(value)}</span>` : "–");
+
+// ------------------------------------------------------------------ parts of every view
+
+const ICONS = {
+  search: "M7 12.5a5.5 5.5 0 1 0 0-11 5.5 5.5 0 0 0 0 11Zm4-1.5 3.5 3.5",
+  wave: "M1.5 6.5v3M5 4v8M8.5 2v12M12 5v6M15 7v2",
+  left: "M10 3 5 8l5 5", right: "m6 3 5 5-5 5", down: "M8 2v9m-4-4 4 4 4-4M2.5 14h11", cross: "m4 4 8 8m0-8-8 8",
+  play: "M4 2.2v11.6a.6.6 0 0 0 .9.5l9.5-5.8a.6.6 0 0 0 0-1L4.9 1.7a.6.6 0 0 0-.9.5Z", pause: "M3 2h3.5v12H3zM9.5 2H13v12H9.5z",
+  keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6", again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
+}; // prettier-ignore
+
+export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
+
+export const Busy = ({ text = "Loading…" }) => html`<div class="busy" role="status"><span class="hidden">${text}</span></div>`;
+
+/** What went wrong, in the API's words, and what to do about it. */
+export function Trouble({ error, again }) {
+  const advice = ADVICE[error.status] || (error.status >= 500 ? "Try again in a moment." : "");
+  return html`<div class="notice bad" role="alert">
+    <h3>${error.title || "The page has a fault"}</h3>
+    <p><${Text}>${error.detail ?? error.message}<//></p>
+    ${advice && html`<p>${advice}</p>`}
+    ${again && html`<button onClick=${again}><${Icon} name="again" />Try again</button>`}
+  </div>`;
+}
+
+/** Load with `load` whenever `key` changes: what it made, or the error, and a way to load again. */
+export function useLoaded(load, key) {
+  const [state, set] = useState({});
+  const [tries, setTries] = useState(0);
+  useEffect(() => {
+    let current = true;
+    set((before) => (before.key === key ? { key } : {}));
+    load((value) => current && set({ key, value, partial: true })).then(
+      (value) => current && set({ key, value }),
+      (error) => current && set((before) => ({ key, error, value: before.value })),
+    );
+    return () => (current = false);
+  }, [key, tries]);
+  return { ...(state.key === key ? state : {}), again: () => setTries(tries + 1) };
+}
+
+export function save(name, type, parts) {
+  const url = URL.createObjectURL(new Blob(parts, { type }));
+  const anchor = Object.assign(document.createElement("a"), { href: url, download: name });
+  anchor.click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+/** Rows as CSV. What a spreadsheet would take for a formula gets an apostrophe. */
+export function csv(columns, rows) {
+  const cell = (value) => {
+    const text = value === null || value === undefined ? "" : String(value);
+    const harmless = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
+    return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+  };
+  return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map((row) => `${row.map(cell).join(",")}\r\n`);
+}
+
+// ------------------------------------------------------------------ the list of calls
+
+const FILTERS = ["caller", "text", "agent", "from", "to", "min_seconds", "max_seconds", "outcome", "audio"];
+const ENOUGH = 25; // calls that one "Load more" looks for
+const PAGES = 6; // and the pages that it asks for at most: a filter that matches little gives short pages
+const agents = new Set();
+
+/** The calls of one filter as far as they were loaded. Next and previous in a call go along it. */
+class Listing {
+  constructor(filters) {
+    Object.assign(this, { key: search(filters), filters, calls: [], next: undefined, scroll: 0 });
+  }
+
+  get ended() {
+    return this.next === null;
+  }
+
+  async more(progress = () => {}) {
+    const goal = this.calls.length + ENOUGH;
+    for (let page = 0; page < PAGES && !this.ended && this.calls.length < goal; page += 1) {
+      const answer = await api(["calls"], { ...asked(this.filters), cursor: this.next });
+      const known = new Set(this.calls.map((call) => call.conversation_id));
+      this.calls.push(...answer.calls.filter((call) => !known.has(call.conversation_id)));
+      this.next = answer.next ?? null;
+      for (const call of answer.calls) if (call.agent_id) agents.add(call.agent_id);
+      progress();
+    }
+  }
+
+  /** The call `step` places after the call `id`; null if there is none. */
+  async neighbour(id, step) {
+    const at = () => this.calls.findIndex((call) => call.conversation_id === id);
+    for (let round = 0; round < 10 && !this.ended && (at() < 0 || !this.calls[at() + step]); round += 1) await this.more();
+    return at() < 0 ? null : this.calls[at() + step] || null;
+  }
+}
+
+let listing = new Listing({});
+
+export const filtersIn = (query) => Object.fromEntries(FILTERS.filter((name) => query[name]).map((name) => [name, query[name]]));
+
+export function listingOf(filters) {
+  if (listing.key !== search(filters)) listing = new Listing(filters);
+  return listing;
+}
+
+/** Filters as the API wants them: days of the viewer's zone become moments. */
+function asked(filters) {
+  const moment = (day, time) => (/^\d{4}-\d{2}-\d{2}$/.test(day || "") ? isoMoment(`${day}T${time}`) : day);
+  return { ...filters, from: moment(filters.from, "00:00:00"), to: moment(filters.to, "23:59:59.999") };
+}
+
+function isoMoment(local) {
+  const date = new Date(local);
+  return Number.isNaN(date.getTime()) ? local : date.toISOString();
+}
+
+/** What was typed: the id of a call, a number, or words. */
+function meant(typed) {
+  const text = typed.trim();
+  if (/^conv_\w{6,}$/.test(text)) return { id: text };
+  return /^\+?[\d\s().-]{5,}$/.test(text) && text.replace(/\D/g, "").length > 4 ? { caller: text.replace(/[^\d+]/g, "") } : { text };
+}
+
+function Calls({ query }) {
+  const filters = filtersIn(query);
+  const [, redraw] = useState(0);
+  const [loading, setLoading] = useState(false);
+  const [error, setError] = useState(null);
+  const list = listingOf(filters);
+  const load = async () => {
+    setError(null);
+    setLoading(true);
+    await list.more(() => redraw(Math.random())).catch((problem) => list === listing && setError(problem));
+    if (list === listing) setLoading(false);
+  };
+  useEffect(() => {
+    if (list.next === undefined) load();
+    else window.scrollTo(0, list.scroll);
+    const remember = () => (list.scroll = window.scrollY);
+    window.addEventListener("scroll", remember, { passive: true });
+    return () => window.removeEventListener("scroll", remember);
+  }, [list]);
+  const refresh = () => {
+    listing = new Listing(filters);
+    redraw(Math.random());
+  };
+  return html`
+    <h1 class="hidden">Calls</h1>
+    <${Search} filters=${filters} />
+    <${Filters} filters=${filters} />
+    <div class="bar">
+      <span class="muted small" role="status">${counted(list, loading)}</span>
+      <button class="quiet" aria-label="Refresh" onClick=${refresh}><${Icon} name="again" /><span>Refresh</span></button>
+      <button class="quiet" disabled=${!list.calls.length} onClick=${() => exportCalls(list.calls, "csv")}><${Icon} name="down" />CSV</button>
+      <button class="quiet" disabled=${!list.calls.length} onClick=${() => exportCalls(list.calls, "json")}><${Icon} name="down" />JSON</button>
+    </div>
+    ${list.calls.length > 0 && html`<${CallTable} calls=${list.calls} filters=${filters} />`}
+    ${loading && html`<${Busy} />`}
+    ${error && html`<${Trouble} error=${error} again=${load} />`}
+    ${!loading && !error && html`<${End} list=${list} load=${load} />`}
+  `;
+}
+
+function counted(list, loading) {
+  if (!list.calls.length) return loading ? "Looking for calls…" : "";
+  const count = `${list.calls.length} ${list.calls.length === 1 ? "call" : "calls"}`;
+  return list.ended ? `${count} in all` : `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
+}
+
+function End({ list, load }) {
+  if (list.next === undefined) return null;
+  const oldest = list.calls.at(-1)?.started_at;
+  if (!list.ended)
+    return html`<div class="more">
+      <button onClick=${load}>${list.calls.length ? "Load more" : "Keep looking"}</button>
+      <span class="muted small">${oldest ? html`Looked back to ${h(Time, { at: oldest })}` : "Nothing found yet; there are older calls to look through."}</span>
+    </div>`;
+  if (list.calls.length) return null;
+  const filtered = Object.keys(list.filters).length > 0;
+  return html`<div class="notice empty">
+    <h3>${filtered ? "No call matches" : "No calls yet"}</h3>
+    <p class="muted">${filtered ? "Take a filter away, or use other words: the search looks at titles and summaries." : "Calls appear here a few seconds after they end."}</p>
+    ${filtered && html`<a class="button" href=${link([""])}>Clear all filters</a>`}
+  </div>`;
+}
+
+function Search({ filters }) {
+  const shown = filters.caller || filters.text || "";
+  const [typed, setTyped] = useState(shown);
+  useEffect(() => setTyped(shown), [shown]);
+  const submit = (event) => {
+    event.preventDefault();
+    const { id, ...found } = meant(typed);
+    go(id ? link(["calls", id]) : link([""], { ...filters, caller: "", text: "", ...found }));
+  };
+  return html`<form class="search" role="search" onSubmit=${submit}>
+    <${Icon} name="search" />
+    <input type="search" id="search" aria-label="Search calls" placeholder="A caller's number, or words of the summary" maxlength="200"
+      autocomplete="off" spellcheck=${false} value=${typed} onInput=${(event) => setTyped(event.target.value)} onSearch=${(event) => event.target.value === "" && shown && submit(event)} />
+    <button>Search</button>
+  </form>`;
+}
+
+const PERIODS = [["Any time", {}], ["Today", { days: 0 }], ["7 days", { days: 6 }], ["30 days", { days: 29 }]]; // prettier-ignore
+
+function Filters({ filters }) {
+  const set = (changed) => go(link([""], { ...filters, ...changed }));
+  const choose = (name) => (event) => set({ [name]: event.target.value });
+  const length = (name, label, hint) => html`<${Field} class="short" inputmode="numeric" aria-label=${`${label}, as minutes:seconds`} placeholder=${hint}
+      value=${filters[name] ? clock(Number(filters[name])) : ""} commit=${(typed) => set({ [name]: secondsOf(typed) })} />`;
+  const chosen = [filters.agent || []].flat();
+  const known = [...new Set([...agents, ...chosen])].sort();
+  const select = (name, label, options) => html`<select aria-label=${label} class=${filters[name] && "set"} value=${filters[name] || ""} onChange=${choose(name)}>
+      <option value="">${label}</option>
+      ${options.map(([value, text]) => html`<option value=${value} selected=${filters[name] === value}>${text}</option>`)}
+    </select>`;
+  return html`<div class="filters" role="group" aria-label="Filters">
+    <span class="segments">
+      ${PERIODS.map(([label, { days }]) => {
+        const from = days === undefined ? "" : daysAgo(days);
+        const current = (filters.from || "") === from && !filters.to;
+        return html`<a class="button" aria-current=${current ? "true" : undefined} href=${link([""], { ...filters, from, to: "" })}>${label}</a>`;
+      })}
+    </span>
+    <${Dates} range=${filters} set=${set} />
+    ${select("agent", chosen.length > 1 ? `${chosen.length} agents` : "Any agent", known.map((id) => [id, id]))}
+    ${select("outcome", "Any outcome", Object.entries(OUTCOMES))}
+    ${select("audio", "Any audio", Object.entries(AUDIO))}
+    <label>Length ${length("min_seconds", "Shortest", "0:00")}</label>
+    <label>to ${length("max_seconds", "Longest", "any")}</label>
+    ${Object.keys(filters).length > 0 && html`<a class="button quiet" href=${link([""])}><${Icon} name="cross" />Clear</a>`}
+    ${filters.caller && html`<a class="button" href=${link(["callers", filters.caller])}>About this caller<${Icon} name="right" /></a>`}
+  </div>`;
+}
+
+/** An input that keeps what is being typed while the page around it is drawn again. */
+function Field({ value, commit, class: name = "", ...rest }) {
+  const [typed, setTyped] = useState(value);
+  useEffect(() => setTyped(value), [value]);
+  const input = (event) => setTyped(event.target.value);
+  return html`<input ...${rest} class=${`${name} ${value && name ? "set" : ""}`} value=${typed} onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
+}
+
+/** From and to. While a year is typed the browser already tells the years 2, 20 and 202. */
+export function Dates({ range, set }) {
+  const commit = (name) => (day) => (day === "" || day > "1999") && set({ [name]: day });
+  return html`<label>From <${Field} type="date" value=${range.from || ""} max=${range.to} commit=${commit("from")} /></label>
+    <label>to <${Field} type="date" value=${range.to || ""} min=${range.from} commit=${commit("to")} /></label>`;
+}
+
+/** Calls by day. `filters`: what opening a call, or a click on a value, adds to; without it values are plain. */
+export function CallTable({ calls, filters }) {
+  const days = new Map();
+  for (const call of calls) {
+    const date = new Date(call.started_at || call.archived_at);
+    const day = Number.isNaN(date.getTime()) ? "" : isoDay(date);
+    days.set(day, [...(days.get(day) || []), call]);
+  }
+  return html`<table class="calls">
+    <colgroup>${["time", "caller", "what", "agent", "length", "outcome", "audio", "cost"].map((name) => html`<col class=${name} />`)}</colgroup>
+    <thead><tr>
+      <th>Time</th><th>Caller</th><th>Call</th><th class="agent">Agent</th><th class="num length">Length</th><th>Outcome</th><th>Audio</th><th class="num">Cost</th>
+    </tr></thead>
+    ${[...days].map(([day, rows]) => html`<tbody key=${day}>
+      <tr class="day"><th colspan="8" scope="rowgroup">${day ? html`<${Value} filters=${filters} set=${{ from: day, to: day }}>${dayName(new Date(`${day}T00:00`))}<//>` : "Time unknown"}</th></tr>
+      ${rows.map((call) => html`<${Row} key=${call.conversation_id} call=${call} filters=${filters} />`)}
+    </tbody>`)}
+  </table>`;
+}
+
+/** A value that filters the list by itself. */
+const Value = ({ filters, set, children }) =>
+  html`<a class="value" title="Show only these" href=${link([""], { ...filters, ...set })}>${children}</a>`;
+
+function Row({ call, filters }) {
+  const number = call.caller && !call.caller.includes("…");
+  return html`<tr class="call">
+    <td class="time cut muted"><${Time} at=${call.started_at} format=${CLOCK} /></td>
+    <td class="caller cut">${number ? html`<${Value} filters=${filters} set=${{ caller: call.caller }}><${Text}>${call.caller}<//><//>` : html`<${Text}>${call.caller || "No number"}<//>`}</td>
+    <td class="what">
+      <a href=${link(["calls", call.conversation_id], filters)}><${Text}>${call.title || (call.summary ? "Untitled call" : call.conversation_id)}<//></a>
+      ${call.summary && html`<p dir="auto">${plain(call.summary)}</p>`}
+    </td>
+    <td class="agent">${call.agent_id && html`<${Value} filters=${filters} set=${{ agent: call.agent_id }}>${call.agent_id}<//>`}</td>
+    <td class="num length">${clock(call.duration_secs)}</td>
+    <td class="outcome cut">${call.outcome ? html`<${Value} filters=${filters} set=${{ outcome: call.outcome }}><${Outcome} value=${call.outcome} /><//>` : html`<${Outcome} />`}</td>
+    <td class="audio cut"><${Value} filters=${filters} set=${{ audio: call.audio }}><${Audio} value=${call.audio} /><//></td>
+    <td class="num cost muted">${call.cost ?? "–"}</td>
+  </tr>`;
+}
+
+const COLUMNS = ["conversation_id", "started_at", "caller", "agent_id", "duration_secs", "outcome", "audio", "status", "cost", "title", "summary", "archived_at"];
+
+export function exportCalls(calls, kind, name = "calls") {
+  if (kind === "json") save(`${name}.json`, "application/json", [JSON.stringify(calls, null, 2)]);
+  else save(`${name}.csv`, "text/csv", ["\ufeff", ...csv(COLUMNS, calls)]);
+}
+
+// ------------------------------------------------------------------ the page
+
+const VIEWS = { calls: "./call.js", callers: "./caller.js", statistics: "./statistics.js" };
+const loaded = {};
+
+/** The view of `path`. Only the list of calls is here: the other views are loaded when they are first opened. */
+function View({ path, query }) {
+  const [name, id] = path;
+  const file = id || name === "statistics" ? VIEWS[name] : undefined;
+  const { error, again } = useLoaded(async () => (loaded[file] ??= file && (await import(file)).default), file);
+  useEffect(() => void (document.title = `${{ statistics: "Statistics", callers: "Caller" }[name] || (id ? "Call" : "Calls")} · AgenticMemory`), [name, id]);
+  if (!file) return html`<${Calls} query=${query} />`;
+  if (error) return html`<${Trouble} error=${error} again=${again} />`;
+  return loaded[file] ? h(loaded[file], { key: path.join("/"), id, query }) : html`<${Busy} />`;
+}
+
+function Page() {
+  const [at, move] = useState(place);
+  const main = useRef();
+  useEffect(() => {
+    const changed = () => move(place());
+    const keyed = (event) => {
+      if (event.key !== "/" || event.target.closest("input, select, textarea, dialog")) return;
+      event.preventDefault();
+      document.getElementById("search")?.focus();
+    };
+    window.addEventListener("hashchange", changed);
+    window.addEventListener("keydown", keyed);
+  }, []);
+  const [name] = at.path;
+  const item = (label, path, current) => html`<a href=${link(path)} aria-current=${current ? "page" : undefined} onClick=${again}>${label}</a>`;
+  const again = () => {
+    listing = new Listing({});
+    move(place());
+  };
+  const skip = (event) => {
+    event.preventDefault();
+    main.current.focus();
+  };
+  return html`
+    <a class="skip hidden" href="#main" onClick=${skip}>Skip to the content</a>
+    <header class="top">
+      <a class="brand" href=${link([""])} aria-label="AgenticMemory" onClick=${again}><${Icon} name="wave" /><span>AgenticMemory</span></a>
+      <nav aria-label="Main">${item("Calls", [""], name !== "statistics")}${item("Statistics", ["statistics"], name === "statistics")}</nav>
+    </header>
+    <main id="main" ref=${main} tabindex="-1"><${View} path=${at.path} query=${at.query} /></main>
+  `;
+}
+
+const root = document.getElementById("page");
+root.replaceChildren();
+history.scrollRestoration = "manual";
+render(html`<${Page} />`, root);
