@@ -103,7 +103,8 @@ def test_arguments_that_are_not_json_are_shown_as_their_text(aws, get: Get, give
     [
         None, "text", 7, {}, [], [None], [7, "x", True], [{}], [{"role": 7, "message": ["x"]}],
         [{"tool_calls": {}, "tool_results": [None, 7, {}]}], [{"tool_calls": [[]]}], [{"time_in_call_secs": "NaN"}],
-        [{"time_in_call_secs": 10**400}], [{"time_in_call_secs": "x"}], [{"message": "\ud83d\x00<script>\u202e"}], [{"interrupted": "yes"}],
+        [{"time_in_call_secs": 10**400}], [{"time_in_call_secs": "x"}],
+        [{"message": "\ud83d\x00<script>\u202e"}], [{"interrupted": "yes"}],
     ],
     ids=repr,
 )  # fmt: skip
