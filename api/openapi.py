@@ -171,6 +171,10 @@ def document() -> Schema:
         ),
         "/stats": operation("show_statistics", "Sums for each day and agent, newest day first.", "Statistics", _SPAN),
     }  # fmt: skip
+    paths["/calls"]["get"]["responses"]["200"]["links"] = {
+        name: {"operationId": name, "parameters": {"id": "$response.body#/calls/0/conversation_id"}}
+        for name in ("show_call", "show_transcript", "address_audio", "address_json")
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "AgenticMemory: reading", "version": "1", "license": {"name": "Apache-2.0"}},
