@@ -10,17 +10,22 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from types import FrameType
 from typing import NoReturn
 
+from boto3.session import Session
 from rich.console import Console
 from rich.markup import escape
 
-from scripts.aws_session import STACK_NAME, OpsError
+from scripts.api_client import Api
+from scripts.aws_session import STACK_NAME, OpsError, isolated_session
 from scripts.deploy.parameters import ASK, read_hidden, read_template, split
 from scripts.embedded.aws import ROOT, EmbeddedAws, EmbeddedAwsError, PortBusyError
 from scripts.embedded.deployment import TEMPLATE, UnknownParameterError, deploy
 from scripts.embedded.translation import ConstantError, translate
+from scripts.page import Page
+from scripts.seed import seed
 
 DEFAULT_PORT = "4566"
 OUTPUTS = ROOT / ".local" / "outputs.json"
@@ -29,7 +34,7 @@ progress = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
 
 
 class SettingError(EmbeddedAwsError):
-    """LOCAL_PORT cannot be read; the text says how to write it."""
+    """LOCAL_PORT or DEMO_CALLS cannot be read; the text says how to write it."""
 
 
 class AlreadyRunningError(EmbeddedAwsError):
@@ -70,13 +75,16 @@ def parser() -> argparse.ArgumentParser:
 
 def serve(template: Path, outputs: Path) -> NoReturn:
     """Keep the stack up; ends only by an exception: KeyboardInterrupt when asked to, EmbeddedAwsError otherwise."""
-    port, parameters = read_port(os.environ), ask_for_secrets(split(os.environ.get("PARAMETERS", "")), template)
+    port, has_demo_calls = read_port(os.environ), read_demo_calls(os.environ)
+    parameters = ask_for_secrets(split(os.environ.get("PARAMETERS", "")), template)
     with alone(outputs, port), EmbeddedAws(port) as aws:
         outputs.unlink(missing_ok=True)  # of a run that was killed
         progress.print(f"Deploying {template.name} to the embedded AWS …")
         described = deploy(aws, STACK_NAME, parameters, template)
-        with published(described, outputs):
+        with paged(described) as described, published(described, outputs):
             show(described, outputs)
+            if has_demo_calls and "ApiUrl" in described:
+                Thread(target=seed, args=[described], daemon=True).start()
             while True:
                 aws.ensure_alive()
                 time.sleep(0.5)
@@ -87,6 +95,27 @@ def read_port(environment: Mapping[str, str]) -> int:
     if not (text.isdecimal() and 0 < int(text) < 65536):
         raise SettingError(f"LOCAL_PORT is a number between 1 and 65535, not {text!r}.")
     return int(text)
+
+
+def read_demo_calls(environment: Mapping[str, str]) -> bool:
+    """Whether the stack gets the demo's calls: yes, unless DEMO_CALLS=no. Raises SettingError."""
+    text = environment.get("DEMO_CALLS") or "yes"
+    if text not in ("yes", "no"):
+        raise SettingError(f"DEMO_CALLS is yes or no, not {text!r}.")
+    return text == "yes"
+
+
+@contextmanager
+def paged(outputs: dict[str, str]) -> Iterator[dict[str, str]]:
+    """Serve the page of the stack's calls for the time of the block; the outputs with its PageUrl."""
+    if "ApiUrl" not in outputs:
+        yield outputs
+        return
+    keys = (outputs["AccessKeyId"], outputs["SecretAccessKey"])
+    session = Session(*keys, region_name=outputs["Region"], botocore_session=isolated_session())
+    bucket_url = f"{outputs['AwsEndpointUrl']}/{outputs['BucketName']}"
+    with Page(Api(outputs["ApiUrl"], session), bucket_url=bucket_url) as page:
+        yield outputs | {"PageUrl": page.url}
 
 
 def ask_for_secrets(parameters: Mapping[str, str], template: Path) -> dict[str, str]:
@@ -143,6 +172,8 @@ def show(outputs: Mapping[str, str], path: Path) -> None:
         f"AWS_ACCESS_KEY_ID={outputs['AccessKeyId']} AWS_SECRET_ACCESS_KEY={outputs['SecretAccessKey']} "
         f"AWS_REGION={outputs['Region']}"
     )
+    if "PageUrl" in outputs:
+        progress.print(f"The page with its calls: {outputs['PageUrl']}")
     progress.print("[green]Ready.[/] Ctrl-C ends it and deletes everything in it.")
 
 

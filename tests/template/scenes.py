@@ -15,10 +15,12 @@ import pytest
 from moto import mock_aws
 
 from scripts.embedded.elevenlabs import ElevenLabs
+from shared.indexes import DAYS, listing
 from shared.messages import ClaimCheck
 from shared.record import MEMORIES
 from shared.tombstones import Tombstones
 from tests.alarms import Deployed
+from tests.api.conftest import event as request
 from tests.archiver.conftest import audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import SECRET, Stack, close_clients, create_table, forget, lambda_context, sqs_event
 from tests.ingest.conftest import signed
@@ -198,6 +200,27 @@ def a_test_call(world: World) -> None:
         assert "deleted" in world.run({})
 
 
+def readers_requests(world: World) -> None:
+    """Each route, for a call that is there, and for one whose objects are gone."""
+    facts = {"agent_id": "agent_1", "external_number": "+12025550123", "t_order": "1", "audio": "archived"}
+    for conversation_id in ("conv_1", "conv_2"):
+        keys = {f"{kind}_key": f"12025550123/{conversation_id}.{kind}" for kind in ("json", "mp3")}
+        listed = listing(conversation_id, "agent_1", "2026-11-22T10:00:00Z")
+        world.change(conversation_id, **facts, **keys, **listed, caller="12025550123")
+    day = {"conversation_id": {"S": DAYS}, "item": {"S": "2026-11-22"}}
+    world.aws.dynamodb.put_item(TableName="ConversationTable", Item=day)
+    body = json.dumps({"transcript": [], "metadata": {}}).encode()
+    world.aws.s3.put_object(Bucket=BUCKET, Key="12025550123/conv_1.json", Body=body)
+    month = {"agent": "agent_1", "from": "2026-11-01", "to": "2026-11-30"}
+    for path, query in {
+        "/calls": {}, "/calls/conv_1": {}, "/calls/conv_2": {}, "/calls/conv_1/transcript": {},
+        "/calls/conv_1/audio": {}, "/calls/conv_1/json": {}, "/callers/+12025550123": {}, "/stats": month,
+    }.items():  # fmt: skip
+        answer = world.run(request(path, query))
+        assert answer["statusCode"] == 200, answer
+    assert world.run(request("/calls", month))["statusCode"] == 200
+
+
 @contextmanager
 def endpoint(record_as_archived: Callable[[Any], None]) -> Iterator[str]:
     """Where webhooks are posted to."""
@@ -233,6 +256,7 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     "ReconcilerFunction": [an_hour_in_which_webhooks_failed],
     "AudioFunction": [a_recording_to_fetch, a_recording_that_is_not_there, nonsense],
     "CanaryFunction": [a_test_call],
+    "ReadFunction": [readers_requests],
 }  # fmt: skip
 
 

@@ -1,0 +1,114 @@
+"""Reading on the embedded AWS: a call that was archived is found, read and heard by whoever may, and by nobody else."""
+
+import base64
+import gc
+import json
+from typing import Any
+
+import httpx
+import pytest
+from boto3.session import Session
+
+from scripts.api_client import Answer, Api
+from scripts.embedded.deployment import deploy
+from scripts.page import Page
+from tests.conftest import fixture_body
+from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline, wait_until
+
+CALL = json.loads(fixture_body("02"))["data"]
+ID, SOUND = CALL["conversation_id"], b"ID3 sound of a call"
+pytestmark = RUNS_COMMANDS
+
+
+@pytest.fixture(scope="module")
+def api(pipeline: Pipeline) -> Api:
+    """The API of a stack with one call and its recording, asked with the right key."""
+    audio = {"agent_id": CALL["agent_id"], "conversation_id": ID, "full_audio": base64.b64encode(SOUND).decode()}
+    envelope = {"type": "post_call_audio", "event_timestamp": 1772550300, "data": audio}
+    for body in (fixture_body("02"), json.dumps(envelope).encode()):
+        assert pipeline.post(body).status_code == 200
+    found = reader(pipeline)
+    wait_until(
+        lambda: found.get(f"/calls/{ID}").status == 200 and found.get(f"/calls/{ID}").json["audio"] == "archived"
+    )
+    return found
+
+
+def reader(pipeline: Pipeline, key: str = "test", secret: str = "test", url: str = "") -> Api:
+    return Api(url or pipeline.outputs["ApiUrl"], Session(key, secret, region_name="us-east-1"))
+
+
+def get(api: Api, target: str) -> Any:
+    answer: Answer = api.get(target)
+    assert answer.status == 200, answer.content
+    return answer.json
+
+
+def test_a_call_is_found_and_read(api: Api) -> None:
+    listed = [call["conversation_id"] for call in get(api, f"/calls?agent={CALL['agent_id']}")["calls"]]
+    call, turns = get(api, f"/calls/{ID}"), get(api, f"/calls/{ID}/transcript")["turns"]
+    calls_of_caller = get(api, f"/callers/{call['caller'].replace('+', '%2B')}")["calls"]
+
+    assert ID in listed
+    assert [turn["message"] for turn in turns] == [turn["message"] for turn in CALL["transcript"]]
+    assert ID in [each["conversation_id"] for each in calls_of_caller]
+    assert get(api, "/stats?from=2026-01-01&to=2026-12-31")["rows"]
+
+
+def test_a_recording_is_heard_in_parts(api: Api) -> None:
+    signed = get(api, f"/calls/{ID}/audio")
+
+    part = httpx.get(signed["url"], headers={"Range": "bytes=4-8"}, trust_env=False)
+
+    assert (part.status_code, part.content) == (206, SOUND[4:9])
+    assert part.headers["Content-Type"] == signed["content_type"] == "audio/mpeg"
+
+
+@pytest.mark.parametrize("target", ["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/callers/12025550123", "/stats"])
+def test_nobody_else_may_read(api: Api, pipeline: Pipeline, target: str) -> None:
+    unsigned = httpx.get(api.url + target, trust_env=False)
+    wrong = [reader(pipeline, secret="wrong"), reader(pipeline, key="AKIAIOSFODNN7EXAMPLE")]
+
+    assert unsigned.status_code == 403
+    assert [each.get(target).status for each in wrong] == [403, 403]
+
+
+def test_a_reader_of_one_stack_may_not_read_another(api: Api, pipeline: Pipeline, emulator: Any) -> None:
+    other = deploy(emulator, "other", {"BucketName": "other-stack"})["ApiUrl"].rsplit("/", maxsplit=1)[-1]
+    iam = emulator.client("iam")
+    iam.create_user(UserName="other-reader")
+    resource = f"arn:aws:execute-api:us-east-1:*:{other}/*/GET/*"
+    allowed = {"Effect": "Allow", "Action": "execute-api:Invoke", "Resource": resource}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [allowed]})
+    iam.put_user_policy(UserName="other-reader", PolicyName="reading", PolicyDocument=policy)
+    key = iam.create_access_key(UserName="other-reader")["AccessKey"]
+    url = api.url.replace(api.url.rsplit("/", maxsplit=1)[-1], other)
+
+    def status(url: str) -> int:
+        return reader(pipeline, key["AccessKeyId"], key["SecretAccessKey"], url).get("/calls").status
+
+    assert (status(url), status(api.url)) == (200, 403)
+
+
+def test_the_page_reads_and_plays_the_call(api: Api, pipeline: Pipeline) -> None:
+    bucket_url = f"{pipeline.outputs['AwsEndpointUrl']}/{pipeline.bucket}"
+    with Page(api, bucket_url=bucket_url) as page, httpx.Client(trust_env=False) as browser:
+        shown = browser.get(page.url)
+        call = browser.get(f"{page.url}api/calls/{ID}", headers={"Sec-Fetch-Site": "same-origin"}).json()
+        sound = browser.get(browser.get(f"{page.url}api/calls/{ID}/audio").json()["url"])
+
+    assert "<title>" in shown.text
+    assert call["conversation_id"] == ID
+    assert sound.content == SOUND
+
+
+def test_the_terminal_shows_the_same(api: Api, pipeline: Pipeline, ops: Any) -> None:
+    code, listed = ops("calls", "--agent", CALL["agent_id"])
+    shown_code, shown = ops("show", ID)
+    gc.collect()
+
+    assert (code, shown_code) == (0, 0)
+    assert ID in [row["conversation_id"] for row in listed["rows"]]
+    assert shown["call"] == get(api, f"/calls/{ID}")
+    assert f"s3://{pipeline.bucket}/" in shown["files"][0]
+    assert [file.rsplit(".")[-1] for file in shown["files"]] == ["json", "mp3"]
