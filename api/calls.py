@@ -19,15 +19,15 @@ _CHUNK = 100  # records that are read at once
 
 
 class Calls:
-    """The calls in the table, as one reader may see them."""
+    """The calls in the table, as one reader may see them. A page examines at most `most` entries of an index."""
 
-    def __init__(self, table: Any, records: Records, reader: Reader) -> None:
-        self._table, self._records, self._reader = table, records, reader
+    def __init__(self, table: Any, records: Records, reader: Reader, most: int = MOST_ENTRIES) -> None:
+        self._table, self._records, self._reader, self._most = table, records, reader, most
 
     def page(self, query: CallsQuery) -> dict[str, Any]:
         """A page of calls, newest first. It may be short although there is a next one."""
         after = read_cursor(query.cursor, query.filters())
-        walk = self.walk(query, after, MOST_ENTRIES, query.caller)
+        walk = self.walk(query, after, self._most, query.caller)
         calls, position = self._take(walk, query)
         return {"calls": [row(call, self._reader) for call in calls], "next": write_cursor(position, query.filters())}
 

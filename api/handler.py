@@ -139,7 +139,7 @@ def show_caller(number: str) -> Response[str]:
         caller = read_number(unquote(number))
     except ValueError as error:
         raise ProblemError(400, f"number {error}.", "number") from None
-    search = CallsQuery.model_validate({"caller": caller, "limit": str(query.limit), "cursor": query.cursor})
+    search = CallsQuery.model_validate({"caller": caller, "limit": query.limit, "cursor": query.cursor})
     page = find_calls(reader).page(search)
     note_access("CallerRead", "/callers/{number}", reader)
     return reply({"caller": caller, **page, **read_memories(caller, page["calls"], reader)})

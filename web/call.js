@@ -1,6 +1,27 @@
 /** A call: its transcript beside its recording, and what is known of it. */
 
-import { Audio, Busy, Icon, Outcome, Text, Time, Trouble, api, clock, filtersIn, go, html, link, listingOf, plain, useEffect, useLoaded, useMemo, useRef, useState } from "./app.js";
+import {
+  Audio,
+  Busy,
+  Icon,
+  Outcome,
+  Text,
+  Time,
+  Trouble,
+  api,
+  clock,
+  filtersIn,
+  go,
+  html,
+  link,
+  listingOf,
+  plain,
+  useEffect,
+  useLoaded,
+  useMemo,
+  useRef,
+  useState,
+} from "./app.js";
 import { Player, usePlayer } from "./player.js";
 
 export default function Call({ id, query }) {
@@ -21,7 +42,9 @@ function Neighbours({ id, filters }) {
   const [note, setNote] = useState("");
   const walk = async (step) => {
     setNote("Looking…");
-    const found = await listingOf(filters).neighbour(id, step).catch((problem) => setNote(problem.title));
+    const found = await listingOf(filters)
+      .neighbour(id, step)
+      .catch((problem) => setNote(problem.title));
     if (found === null) setNote(step < 0 ? "No newer call in this list" : "No older call in this list");
     if (found) go(link(["calls", found.conversation_id], filters));
   };
@@ -66,8 +89,8 @@ function Opened({ call, transcript, filters, at }) {
   useEffect(() => {
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
-    player.seek(Number(at));
     follow.mark(index, true);
+    player.seek(Number(at));
   }, []);
   useKeys({
     " ": () => audible && player.toggle(),
@@ -77,18 +100,21 @@ function Opened({ call, transcript, filters, at }) {
     k: () => jump(follow.current() - 1),
     "?": keys,
   });
-  const note = call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
+  const note =
+    call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
   const jumping = useRef();
   jumping.current = jump;
   return html`<article>
     <${Heading} call=${call} />
-    <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position} download=${download("audio")} keys=${keys} />
+    ${(audible || turns.length > 0 || call.audio !== "none") && html`<${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position} download=${download("audio")} keys=${keys} />`}
     ${trouble && html`<${Trouble} error=${trouble} />`}
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
-        ${transcript.error
-          ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
-          : html`<${Turns} turns=${turns} href=${(secs) => link(["calls", id], { ...filters, at: secs })} jumping=${jumping} completeness=${call.completeness} />`}
+        ${
+          transcript.error
+            ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
+            : html`<${Turns} turns=${turns} href=${(secs) => link(["calls", id], { ...filters, at: secs })} jumping=${jumping} completeness=${call.completeness} />`
+        }
       </section>
       <${Details} call=${call} download=${download} />
     </div>
@@ -99,14 +125,13 @@ function Opened({ call, transcript, filters, at }) {
 
 /** Show `seconds` without drawing the page again: this runs with every frame. */
 function show({ clock: text, strip, line }, seconds, total) {
-  if (!strip.current) return;
   const written = clock(seconds);
-  if (text.current.textContent !== written) {
+  if (text.current && text.current.textContent !== written) {
     text.current.textContent = written;
-    strip.current.setAttribute("aria-valuenow", Math.floor(seconds));
-    strip.current.setAttribute("aria-valuetext", written);
+    strip.current?.setAttribute("aria-valuenow", Math.floor(seconds));
+    strip.current?.setAttribute("aria-valuetext", written);
   }
-  line.current.style.left = `${Math.min(100, (seconds / (total || 1)) * 100)}%`;
+  if (line.current) line.current.style.left = `${Math.min(100, (seconds / (total || 1)) * 100)}%`;
 }
 
 /** The turn that is heard at `seconds`: the last that began. Of several that began together it stays at `current`. */
@@ -126,7 +151,8 @@ function useFollowing(list) {
   const [lost, setLost] = useState(false);
   const element = () => list.current?.querySelector(`[data-turn="${self.index}"]`);
   const reveal = () => {
-    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const far = Math.abs((element()?.getBoundingClientRect().top ?? 0) - innerHeight / 2) > innerHeight * 1.5;
+    const calm = far || matchMedia("(prefers-reduced-motion: reduce)").matches;
     element()?.scrollIntoView({ block: "center", behavior: calm ? "auto" : "smooth" });
   };
   useEffect(() => {
@@ -165,7 +191,9 @@ function useKeys(keys) {
   useEffect(() => {
     const pressed = (event) => {
       const act = latest.current[event.key];
-      const typing = event.target.closest?.("input, textarea, select") || (event.key === " " && event.target.closest?.("button, summary"));
+      const typing =
+        event.target.closest?.("input, textarea, select") ||
+        (event.key === " " && event.target.closest?.("button, summary"));
       if (!act || typing || event.ctrlKey || event.metaKey || event.altKey) return;
       if (document.querySelector("dialog[open]") && event.key !== "?") return;
       event.preventDefault();
@@ -177,7 +205,8 @@ function useKeys(keys) {
 }
 
 function visit(url) {
-  if (new URL(url, location.href).protocol.startsWith("http")) Object.assign(document.createElement("a"), { href: url, rel: "noreferrer" }).click();
+  if (new URL(url, location.href).protocol.startsWith("http"))
+    Object.assign(document.createElement("a"), { href: url, rel: "noreferrer" }).click();
 }
 
 function Heading({ call }) {
@@ -189,7 +218,7 @@ function Heading({ call }) {
       ${known ? html`<a class="link" href=${link(["callers", call.caller])} title="All calls of this caller"><${Text}>${call.caller}<//></a>` : html`<span><${Text}>${call.caller || "No number"}<//></span>`}
       <${Time} at=${call.started_at} />
       <span>${clock(call.duration_secs)}</span>
-      <${Outcome} value=${call.outcome} />
+      ${call.outcome && html`<${Outcome} value=${call.outcome} />`}
       <a href=${link([""], { agent: call.agent_id })} title="Calls of this agent">${call.agent_id}</a>
       ${call.direction && html`<span><${Text}>${call.direction}<//></span>`}
       ${call.language && html`<span><${Text}>${call.language}<//></span>`}
@@ -204,12 +233,16 @@ function Heading({ call }) {
 function readable(turns) {
   const calls = new Set(turns.flatMap((turn) => (turn.tool_calls || []).map((call) => call.id)));
   const results = new Map(turns.flatMap((turn) => (turn.tool_results || []).map((result) => [result.id, result])));
+  let at = 0; // of a turn without a time: that of the turn before it
   return turns
     .map((turn) => ({
       ...turn,
+      at_secs: (at = turn.at_secs ?? at),
       tools: [
         ...(turn.tool_calls || []).map((call) => ({ ...call, result: results.get(call.id) })),
-        ...(turn.tool_results || []).filter((result) => !calls.has(result.id)).map((result) => ({ name: result.name, result })),
+        ...(turn.tool_results || [])
+          .filter((result) => !calls.has(result.id))
+          .map((result) => ({ name: result.name, result })),
       ],
     }))
     .filter((turn) => turn.message || turn.tools.length);
@@ -218,7 +251,8 @@ function readable(turns) {
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
 function Turns({ turns, href, jumping, completeness }) {
   return useMemo(() => {
-    if (!turns.length) return html`<div class="notice"><h3>No words</h3><p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p></div>`;
+    if (!turns.length)
+      return html`<div class="notice"><h3>No words</h3><p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p></div>`;
     return html`<ol class="turns">${turns.map((turn, index) => html`<${Turn} key=${index} turn=${turn} index=${index} href=${href} jumping=${jumping} />`)}</ol>`;
   }, [turns]);
 }
@@ -226,7 +260,8 @@ function Turns({ turns, href, jumping, completeness }) {
 function Turn({ turn, index, href, jumping }) {
   const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
   const pressed = (event) => {
-    if (event.target.closest("details") || String(getSelection()) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("details") || String(getSelection()) || event.ctrlKey || event.metaKey || event.shiftKey)
+      return;
     event.preventDefault();
     jumping.current(index);
   };
@@ -242,7 +277,8 @@ function Turn({ turn, index, href, jumping }) {
 }
 
 function Interrupted({ turn }) {
-  if (!turn.original_message || turn.original_message === turn.message) return html`<span class="tag">Interrupted</span>`;
+  if (!turn.original_message || turn.original_message === turn.message)
+    return html`<span class="tag">Interrupted</span>`;
   return html`<details><summary><span class="tag">Interrupted</span> The caller heard the text above. Show the whole sentence</summary><p dir="auto" class="muted">${plain(turn.original_message)}</p></details>`;
 }
 
@@ -298,7 +334,11 @@ function Details({ call, download }) {
   </aside>`;
 }
 
-const TRANSCRIPT = { webhook: ["good", "By webhook"], fetched: ["good", "Fetched from ElevenLabs"], missing: ["bad", "Missing"] };
+const TRANSCRIPT = {
+  webhook: ["good", "By webhook"],
+  fetched: ["good", "Fetched from ElevenLabs"],
+  missing: ["bad", "Missing"],
+};
 
 function Complete({ call }) {
   const { completeness: whole } = call;
@@ -309,11 +349,13 @@ function Complete({ call }) {
     <h3 class=${`dot ${whole.is_complete ? "good" : "pending"}`}>${whole.is_complete ? "Yes" : "Not all of it"}</h3>
     <p class="muted">${whole.explanation}</p>
     <dl class="pairs">
-      <dt>Transcript</dt><dd><span class=${`dot ${dot}`}>${text}</span> <${Text}>${whole.missing_reason}<//></dd>
-      <dt>Audio</dt><dd><${Audio} value=${whole.audio} /> <${Text}>${whole.audio_reason}<//></dd>
+      <dt>Transcript</dt><dd><span class=${`dot ${dot}`}>${text}</span><${Reason}>${whole.missing_reason}<//></dd>
+      <dt>Audio</dt><dd><${Audio} value=${whole.audio} /><${Reason}>${whole.audio_reason}<//></dd>
     </dl>
   </section>`;
 }
+
+const Reason = ({ children }) => html`<p class="muted"><${Text}>${children}<//></p>`;
 
 function Judged({ title, items, value }) {
   if (!items?.length) return null;
@@ -337,7 +379,7 @@ function Receipt({ memory }) {
   const made = memory.memory_ids || [];
   return html`<li>
     <b>${MEMORY[memory.type] || memory.type}</b> <span class=${`dot ${dot}`}>${text}</span>
-    <p>${memory.reason && html`<${Text}>${String(memory.reason).replaceAll("_", " ")}<//>, `}${memory.count ?? made.length} ${(memory.count ?? made.length) === 1 ? "memory" : "memories"}${memory.at && html`, <${Time} at=${memory.at} />`}</p>
+    ${memory.state !== "none" && html`<p>${memory.reason && html`<${Text}>${String(memory.reason).replaceAll("_", " ")}<//>, `}${memory.count ?? made.length} ${(memory.count ?? made.length) === 1 ? "memory" : "memories"}${memory.at && html`, <${Time} at=${memory.at} />`}</p>`}
     ${made.length > 0 && html`<details><summary>Receipt</summary><ul class="mono">${made.map((each) => html`<li>${each}</li>`)}</ul></details>`}
   </li>`;
 }

@@ -75,7 +75,7 @@ class StandIn(ThreadingHTTPServer):
             case ["calls", conversation_id, "transcript"]:
                 return {"turns": transcript(self.call(conversation_id))}
             case ["calls", conversation_id, "audio" | "json" as kind]:
-                return self.signed(self.call(conversation_id), kind)
+                return self.signed(self.call(conversation_id), kind, query)
             case ["callers", number]:
                 return self.caller(number, query)
             case ["stats"]:
@@ -91,9 +91,10 @@ class StandIn(ThreadingHTTPServer):
                 break
         return {"calls": found, "next": str(place) if calls[start:] and place < len(calls) else None}
 
-    def signed(self, call: Call, kind: str) -> dict[str, Any]:
+    def signed(self, call: Call, kind: str, query: dict[str, list[str]]) -> dict[str, Any]:
         expires = time() + self.url_seconds
-        url = f"{self.url}/media/{call['conversation_id']}.{'mp3' if kind == 'audio' else 'json'}?expires={expires}"
+        name = f"{call['conversation_id']}.{'mp3' if kind == 'audio' else 'json'}"
+        url = f"{self.url}/media/{name}?expires={expires}{'&download=1' if 'download' in query else ''}"
         at = datetime.fromtimestamp(expires, timezone.utc).isoformat()
         return {"url": url, "expires_at": at, "content_type": "audio/mpeg" if kind == "audio" else "application/json"}
 
@@ -190,12 +191,13 @@ class Answer(BaseHTTPRequestHandler):
         call = self.server.call(name.split(".")[0])
         if float(query["expires"][0]) < time():
             return self.send(403, b"<Error><Code>AccessDenied</Code></Error>", "application/xml")
+        as_file = {"Content-Disposition": f'attachment; filename="{name}"'} if "download" in query else {}
         if name.endswith(".json"):
-            return self.send(200, json.dumps(call).encode(), "application/json")
+            return self.send(200, json.dumps(call).encode(), "application/json", as_file)
         body = recording(call["duration_secs"])
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         if not wanted:
-            return self.send(200, body, "audio/mpeg", {"Accept-Ranges": "bytes"})
+            return self.send(200, body, "audio/mpeg", as_file | {"Accept-Ranges": "bytes"})
         start, end = int(wanted[1]), min(int(wanted[2] or len(body)), len(body) - 1)
         return self.send(
             206, body[start : end + 1], "audio/mpeg",

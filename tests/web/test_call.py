@@ -34,6 +34,13 @@ def until(page: Page, expression: str) -> None:
     pytest.fail(f"Never true: {expression}")
 
 
+def until_still(page: Page) -> None:
+    """Wait for the end of a smooth scroll."""
+    before = -1
+    while before != (before := page.evaluate("scrollY")):
+        page.wait_for_timeout(150)
+
+
 def heard(page: Page) -> Locator:
     return page.locator(".turn[aria-current]")
 
@@ -77,6 +84,7 @@ def test_the_transcript_follows_the_recording_until_the_reader_scrolls_away(page
     page.evaluate("document.querySelector('audio').currentTime = 1799")
     expect(page.locator('[data-turn="401"]')).to_have_attribute("aria-current", "true")
     expect(heard(page)).to_be_in_viewport()
+    until_still(page)
 
     page.mouse.move(400, 500)
     page.mouse.wheel(0, -4000)

@@ -1,0 +1,175 @@
+"""Who may see what."""
+
+import json
+from io import StringIO
+from typing import Any
+
+import pytest
+
+from api.handler import ROUTES
+from tests.api.conftest import Get, audio, call, ids, save, stage, token
+
+PATHS = [route.replace("<id>", "conv_1").replace("<number>", "12025550123") for route in ROUTES]
+ALL = ("calls:read", "recordings:read", "numbers:read")
+
+
+@pytest.fixture
+def archived(aws: Any, archive: Any) -> None:
+    """A call with its recording, in whose words and data its number is."""
+    said = {
+        "transcript_summary": "Call +12025550123 or (202) 555-0123 back.", "call_summary_title": "From 555-0123",
+        "evaluation_criteria_results": {"polite": {"result": "success", "rationale": "She gave 12025550123."}},
+        "data_collection_results": {
+            "number": {"value": "12025550123", "rationale": "r"}, "digits": {"value": 12025550123},
+            "nested": {"value": {"12025550123": ["+1 202 555 0123"]}}, "age": {"value": 44},
+        },
+    }  # fmt: skip
+    tool = {"tool_name": "call_back", "params_as_json": json.dumps({"to": "+12025550123"}), "request_id": "r1"}
+    turns = [{"role": "user", "message": "I am at 2025550123.", "tool_calls": [tool], "tool_results": [
+        {"tool_name": "call_back", "result_value": "rang 12025550123", "error_type": "busy 12025550123"}]}]  # fmt: skip
+    reason = {"termination_reason": "12025550123 hung up"}
+    archive(stage(aws, call(analysis=said, transcript=turns, metadata=reason)), stage(aws, audio()))
+
+
+@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("authorizer", [None, {}, {"iam": {}}, {"iam": None}, {"jwt": {"claims": {}}}, {"jwt": None}])
+def test_without_an_identity_nothing_is_answered(archived, get: Get, path: str, authorizer: Any) -> None:
+    assert get(path, authorizer=authorizer)["status"] == 401
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_on_the_embedded_aws_the_signature_is_checked_before_the_function(
+    archived, get: Get, monkeypatch, path
+) -> None:
+    monkeypatch.setenv("LOCAL", "true")
+    import api.handler
+
+    api.handler.settings.cache_clear()
+
+    assert "status" not in get(path, authorizer=None) or path == "/calls/conv_1"
+    assert get(path, authorizer={"jwt": {"claims": {}}})["status"] == 401
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_with_iam_the_policy_has_decided(archived, get: Get, path: str) -> None:
+    assert "title" not in get(path) or "detail" not in get(path)
+
+
+@pytest.mark.parametrize(
+    ("scopes", "allowed"),
+    [
+        ([], []),
+        (["recordings:read", "numbers:read"], []),
+        (["calls:readers"], []),
+        (["calls:read"], ["/calls", "/calls/conv_1", "/calls/conv_1/transcript", "/stats"]),
+        (["calls:read", "recordings:read"], ["/calls", "/calls/conv_1", "/calls/conv_1/transcript", "/stats"]),
+        (["calls:read", "numbers:read"], [path for path in PATHS if not path.endswith("audio")]),
+        (ALL, PATHS),
+        ([f"https://api.example/{scope}" for scope in ALL], PATHS),
+    ],
+)
+def test_scopes_decide_what_a_token_may_read(archived, get: Get, scopes: list[str], allowed: list[str]) -> None:
+    answers = {path: get(path, authorizer=token(*scopes)) for path in PATHS}
+
+    assert [path for path in PATHS if "detail" not in answers[path]] == list(allowed)
+    assert {answer["status"] for answer in answers.values() if "detail" in answer} <= {403}
+
+
+def test_a_list_by_number_needs_the_scope_for_numbers(archived, get: Get) -> None:
+    query = {"caller": "12025550123"}
+
+    assert get("/calls", query, authorizer=token("calls:read"))["status"] == 403
+    assert ids(get("/calls", query, authorizer=token("calls:read", "numbers:read"))) == ["conv_1"]
+
+
+def test_the_recording_of_a_caller_without_a_number_needs_no_scope_for_numbers(aws, archive, get: Get) -> None:
+    archive(stage(aws, call(number=None)), stage(aws, audio()))
+    reader = token("calls:read", "recordings:read")
+
+    assert get("/calls/conv_1/audio", authorizer=reader)["content_type"] == "audio/mpeg"
+    assert get("/calls/conv_1", authorizer=reader)["may"] == {"hear": True, "numbers": False}
+
+
+def test_without_the_scope_every_number_of_the_caller_is_masked_but_in_what_was_said(archived, get: Get) -> None:
+    reader = token("calls:read", "recordings:read")
+    answers = [get(path, authorizer=reader) for path in ("/calls", "/calls/conv_1", "/calls/conv_1/transcript")]
+
+    (turn,) = answers[2]["turns"]
+    assert turn.pop("message") == "I am at 2025550123."
+    written = json.dumps(answers, ensure_ascii=False)
+    for number in ("12025550123", "2025550123", "555-0123", "555 0123", "5550123"):
+        assert number not in written
+    assert answers[1]["caller"] == "+120…123"
+    assert answers[1]["may"] == {"hear": False, "numbers": False}
+    assert {"id": "age", "name": "age", "value": 44, "rationale": None} in answers[1]["collected"]
+
+
+def test_with_the_scope_numbers_are_as_they_came(archived, get: Get) -> None:
+    found = get("/calls/conv_1", authorizer=token(*ALL))
+
+    assert found["caller"] == "+12025550123"
+    assert found["summary"] == "Call +12025550123 or (202) 555-0123 back."
+    assert found["may"] == {"hear": True, "numbers": True}
+
+
+@pytest.mark.parametrize(
+    ("claim", "seen"),
+    [
+        ("agent_1", {"a"}),
+        ("agent_1 agent_2", {"a", "b"}),
+        ("agent_1,agent_2", {"a", "b"}),
+        ("[agent_1 agent_2]", {"a", "b"}),
+        (["agent_1", "agent_2"], {"a", "b"}),
+        (" ".join(f"agent_{number}" for number in range(2, 30)), {"b"}),
+        ("", set()),
+        ("[]", set()),
+        ("*", set()),
+        ("not:agent_1", set()),
+        ("agent_9", set()),
+    ],
+)
+def test_a_claim_names_the_agents_whose_calls_are_shown(aws, get: Get, claim: Any, seen: set[str]) -> None:
+    save(aws, "a", "2026-11-01T10:00:00Z", "agent_1")
+    save(aws, "b", "2026-11-02T10:00:00Z", "agent_2")
+    reader = token(*ALL, agents=claim)
+
+    assert set(ids(get("/calls", authorizer=reader))) == seen
+    assert set(ids(get("/callers/12025550123", authorizer=reader))) == seen
+    assert {row["agent_id"] for row in get("/stats", authorizer=reader)["rows"]} == {
+        f"agent_{'ab'.index(x) + 1}" for x in seen
+    }
+    assert {id for id in ("a", "b") if "detail" not in get(f"/calls/{id}", authorizer=reader)} == seen
+    assert ids(get("/calls", {"agent": "agent_1"}, authorizer=reader)) == [id for id in "a" if id in seen]
+
+
+def test_a_call_of_another_agent_is_like_one_that_does_not_exist(archived, get: Get) -> None:
+    reader = token(*ALL, agents="agent_2")
+
+    for rest in ("", "/transcript", "/audio", "/json"):
+        assert get(f"/calls/conv_1{rest}", authorizer=reader) == get(f"/calls/conv_9{rest}", authorizer=reader)
+
+
+def test_cognitos_own_claim_names_agents_too(aws, get: Get) -> None:
+    save(aws, "a", "2026-11-01T10:00:00Z", "agent_1")
+    reader = token(*ALL)
+    reader["jwt"]["claims"]["custom:agents"] = "agent_2"
+
+    assert ids(get("/calls", authorizer=reader)) == []
+
+
+def test_each_access_to_a_call_is_logged_with_who_and_without_words(archived, get: Get, logs: StringIO) -> None:
+    for rest in ("", "/transcript", "/audio", "/json"):
+        get(f"/calls/conv_1{rest}", authorizer=token(*ALL))
+
+    lines = [line for line in map(json.loads, logs.getvalue().splitlines()) if line.get("message") == "Call read"]
+    assert [(line["route"], line["conversation_id"], line["who"]) for line in lines] == [
+        (f"/calls/{{id}}{rest}", "conv_1", "ana") for rest in ("", "/transcript", "/audio", "/json")
+    ]
+    assert "12025550123" not in logs.getvalue()
+    assert "hung up" not in logs.getvalue()
+
+
+def test_with_iam_the_log_has_the_arn(archived, get: Get, logs: StringIO) -> None:
+    get("/calls/conv_1")
+
+    assert "arn:aws:sts::123456789012:assumed-role/readers/ana" in logs.getvalue()
