@@ -43,9 +43,9 @@ class Sums:
         }  # fmt: skip
 
 
-def read_statistics(calls: Calls, query: SpanQuery) -> dict[str, Any]:
+def read_statistics(calls: Calls, query: SpanQuery, most: int = MOST_ENTRIES) -> dict[str, Any]:
     """Rows, newest day first. The last day of an answer may go on in the next: rows of a day and agent are added."""
-    walk = calls.walk(query, read_cursor(query.cursor, query.filters()), MOST_ENTRIES)
+    walk = calls.walk(query, read_cursor(query.cursor, query.filters()), most)
     sums: dict[tuple[str, str | None], Sums] = {}
     for entry in walk:
         if calls.is_visible(listed_call(entry), query):
