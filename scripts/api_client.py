@@ -59,6 +59,7 @@ class Api:
 
 # What the API's gateway refuses before its function is asked.
 REFUSALS = {
+    401: "The API of this stack accepts tokens of its JwtIssuer, and no credentials of AWS (docs/read.md).",
     403: "These AWS credentials may not read this. They need the right execute-api:Invoke for it (docs/read.md has "
     "policies to paste), and must belong to the account of the stack. This machine's clock must be right.",
     404: "There is nothing at this address.",

@@ -32,7 +32,11 @@ export async function api(path, query = {}) {
   });
   const body = await answer.json().catch(() => null);
   if (answer.ok && body) return body;
-  throw new Problem(answer.ok ? 502 : answer.status, body?.title || `The server answered ${answer.status}`, body?.detail);
+  throw new Problem(
+    answer.ok ? 502 : answer.status,
+    body?.title || `The server answered ${answer.status}`,
+    body?.detail,
+  );
 }
 
 function search(query) {
@@ -53,7 +57,8 @@ export function go(href, { replace = false } = {}) {
 function place() {
   const [path, query = ""] = location.hash.replace(/^#\/?/, "").split("?");
   const values = {};
-  for (const [name, value] of new URLSearchParams(query)) values[name] = name in values ? [values[name], value].flat() : value;
+  for (const [name, value] of new URLSearchParams(query))
+    values[name] = name in values ? [values[name], value].flat() : value;
   return { path: path.split("/").map(decoded), query: values };
 }
 
@@ -100,17 +105,26 @@ export function clock(seconds) {
 
 /** The seconds in "90", "1:30" or "1:00:00"; "" if it is none of them. */
 export const secondsOf = (text) =>
-  /^\d+(:\d{1,2}){0,2}$/.test(text.trim()) ? text.trim().split(":").reduce((sum, part) => sum * 60 + Number(part), 0) : "";
+  /^\d+(:\d{1,2}){0,2}$/.test(text.trim())
+    ? text
+        .trim()
+        .split(":")
+        .reduce((sum, part) => sum * 60 + Number(part), 0)
+    : "";
 
 /** A time in the viewer's zone; UTC is in its title. */
 export function Time({ at, format = MOMENT }) {
   const date = new Date(at);
   if (!at || Number.isNaN(date.getTime())) return "–";
-  return html`<time datetime=${at} title=${`${date.toISOString().replace("T", " ").replace(/\.000Z/, "")} UTC`}>${format.format(date)}</time>`;
+  return html`<time datetime=${at} title=${`${date
+    .toISOString()
+    .replace("T", " ")
+    .replace(/\.000Z/, "")} UTC`}>${format.format(date)}</time>`;
 }
 
 /** Text of others without what turns the text around it, or hides: direction overrides, isolates, control characters. */
-export const plain = (text) => String(text ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+export const plain = (text) =>
+  String(text ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
 
 /** Text of others in a line of ours, whatever direction it runs in. */
 export const Text = ({ children }) => html`<bdi>${plain([children].flat().join(""))}</bdi>`;
@@ -119,8 +133,10 @@ export const OUTCOMES = { success: "Success", failure: "Failure", unknown: "Unkn
 const AUDIO = { archived: "Recorded", pending: "Pending", unavailable: "Unavailable", none: "None" };
 const AUDIO_DOTS = { archived: "quiet-good", pending: "pending", unavailable: "bad", none: "none" };
 
-export const Outcome = ({ value }) => (value ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>` : "–");
-export const Audio = ({ value }) => (value ? html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || plain(value)}</span>` : "–");
+export const Outcome = ({ value }) =>
+  value ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>` : "–";
+export const Audio = ({ value }) =>
+  value ? html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || plain(value)}</span>` : "–";
 
 // ------------------------------------------------------------------ parts of every view
 
@@ -132,9 +148,11 @@ const ICONS = {
   keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6", again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
 }; // prettier-ignore
 
-export const Icon = ({ name }) => html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
+export const Icon = ({ name }) =>
+  html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
 
-export const Busy = ({ text = "Loading…" }) => html`<div class="busy" role="status"><span class="hidden">${text}</span></div>`;
+export const Busy = ({ text = "Loading…" }) =>
+  html`<div class="busy" role="status"><span class="hidden">${text}</span></div>`;
 
 /** What went wrong, in the API's words, and what to do about it. */
 export function Trouble({ error, again }) {
@@ -177,7 +195,9 @@ export function csv(columns, rows) {
     const harmless = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
     return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
   };
-  return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map((row) => `${row.map(cell).join(",")}\r\n`);
+  return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map(
+    (row) => `${row.map(cell).join(",")}\r\n`,
+  );
 }
 
 // ------------------------------------------------------------------ the list of calls
@@ -212,14 +232,16 @@ class Listing {
   /** The call `step` places after the call `id`; null if there is none. */
   async neighbour(id, step) {
     const at = () => this.calls.findIndex((call) => call.conversation_id === id);
-    for (let round = 0; round < 10 && !this.ended && (at() < 0 || !this.calls[at() + step]); round += 1) await this.more();
+    for (let round = 0; round < 10 && !this.ended && (at() < 0 || !this.calls[at() + step]); round += 1)
+      await this.more();
     return at() < 0 ? null : this.calls[at() + step] || null;
   }
 }
 
 let listing = new Listing({});
 
-export const filtersIn = (query) => Object.fromEntries(FILTERS.filter((name) => query[name]).map((name) => [name, query[name]]));
+export const filtersIn = (query) =>
+  Object.fromEntries(FILTERS.filter((name) => query[name]).map((name) => [name, query[name]]));
 
 export function listingOf(filters) {
   if (listing.key !== search(filters)) listing = new Listing(filters);
@@ -241,7 +263,9 @@ function isoMoment(local) {
 function meant(typed) {
   const text = typed.trim();
   if (/^conv_\w{6,}$/.test(text)) return { id: text };
-  return /^\+?[\d\s().-]{5,}$/.test(text) && text.replace(/\D/g, "").length > 4 ? { caller: text.replace(/[^\d+]/g, "") } : { text };
+  return /^\+?[\d\s().-]{5,}$/.test(text) && text.replace(/\D/g, "").length > 4
+    ? { caller: text.replace(/[^\d+]/g, "") }
+    : { text };
 }
 
 function Calls({ query }) {
@@ -329,11 +353,19 @@ const PERIODS = [["Any time", {}], ["Today", { days: 0 }], ["7 days", { days: 6 
 function Filters({ filters }) {
   const set = (changed) => go(link([""], { ...filters, ...changed }));
   const choose = (name) => (event) => set({ [name]: event.target.value });
-  const length = (name, label, hint) => html`<${Field} class="short" inputmode="numeric" aria-label=${`${label}, as minutes:seconds`} placeholder=${hint}
+  const length = (
+    name,
+    label,
+    hint,
+  ) => html`<${Field} class="short" inputmode="numeric" aria-label=${`${label}, as minutes:seconds`} placeholder=${hint}
       value=${filters[name] ? clock(Number(filters[name])) : ""} commit=${(typed) => set({ [name]: secondsOf(typed) })} />`;
   const chosen = [filters.agent || []].flat();
   const known = [...new Set([...agents, ...chosen])].sort();
-  const select = (name, label, options) => html`<select aria-label=${label} class=${filters[name] && "set"} value=${filters[name] || ""} onChange=${choose(name)}>
+  const select = (
+    name,
+    label,
+    options,
+  ) => html`<select aria-label=${label} class=${filters[name] && "set"} value=${filters[name] || ""} onChange=${choose(name)}>
       <option value="">${label}</option>
       ${options.map(([value, text]) => html`<option value=${value} selected=${filters[name] === value}>${text}</option>`)}
     </select>`;
@@ -346,7 +378,11 @@ function Filters({ filters }) {
       })}
     </span>
     <${Dates} range=${filters} set=${set} />
-    ${select("agent", chosen.length > 1 ? `${chosen.length} agents` : "Any agent", known.map((id) => [id, id]))}
+    ${select(
+      "agent",
+      chosen.length > 1 ? `${chosen.length} agents` : "Any agent",
+      known.map((id) => [id, id]),
+    )}
     ${select("outcome", "Any outcome", Object.entries(OUTCOMES))}
     ${select("audio", "Any audio", Object.entries(AUDIO))}
     <label>Length ${length("min_seconds", "Shortest", "0:00")}</label>
@@ -384,10 +420,12 @@ export function CallTable({ calls, filters }) {
     <thead><tr>
       <th>Time</th><th>Caller</th><th>Call</th><th class="agent">Agent</th><th class="num length">Length</th><th>Outcome</th><th>Audio</th><th class="num">Cost</th>
     </tr></thead>
-    ${[...days].map(([day, rows]) => html`<tbody key=${day}>
+    ${[...days].map(
+      ([day, rows]) => html`<tbody key=${day}>
       <tr class="day"><th colspan="8" scope="rowgroup">${day ? html`<${Value} filters=${filters} set=${{ from: day, to: day }}>${dayName(new Date(`${day}T00:00`))}<//>` : "Time unknown"}</th></tr>
       ${rows.map((call) => html`<${Row} key=${call.conversation_id} call=${call} filters=${filters} />`)}
-    </tbody>`)}
+    </tbody>`,
+    )}
   </table>`;
 }
 
@@ -412,7 +450,20 @@ function Row({ call, filters }) {
   </tr>`;
 }
 
-const COLUMNS = ["conversation_id", "started_at", "caller", "agent_id", "duration_secs", "outcome", "audio", "status", "cost", "title", "summary", "archived_at"];
+const COLUMNS = [
+  "conversation_id",
+  "started_at",
+  "caller",
+  "agent_id",
+  "duration_secs",
+  "outcome",
+  "audio",
+  "status",
+  "cost",
+  "title",
+  "summary",
+  "archived_at",
+];
 
 export function exportCalls(calls, kind, name = "calls") {
   if (kind === "json") save(`${name}.json`, "application/json", [JSON.stringify(calls, null, 2)]);
@@ -429,7 +480,11 @@ function View({ path, query }) {
   const [name, id] = path;
   const file = id || name === "statistics" ? VIEWS[name] : undefined;
   const { error, again } = useLoaded(async () => (loaded[file] ??= file && (await import(file)).default), file);
-  useEffect(() => void (document.title = `${{ statistics: "Statistics", callers: "Caller" }[name] || (id ? "Call" : "Calls")} · AgenticMemory`), [name, id]);
+  useEffect(
+    () =>
+      void (document.title = `${{ statistics: "Statistics", callers: "Caller" }[name] || (id ? "Call" : "Calls")} · AgenticMemory`),
+    [name, id],
+  );
   if (!file) return html`<${Calls} query=${query} />`;
   if (error) return html`<${Trouble} error=${error} again=${again} />`;
   return loaded[file] ? h(loaded[file], { key: path.join("/"), id, query }) : html`<${Busy} />`;
@@ -449,7 +504,8 @@ function Page() {
     window.addEventListener("keydown", keyed);
   }, []);
   const [name] = at.path;
-  const item = (label, path, current) => html`<a href=${link(path)} aria-current=${current ? "page" : undefined} onClick=${again}>${label}</a>`;
+  const item = (label, path, current) =>
+    html`<a href=${link(path)} aria-current=${current ? "page" : undefined} onClick=${again}>${label}</a>`;
   const again = () => {
     listing = new Listing({});
     move(place());

@@ -1,6 +1,27 @@
 /** A call: its transcript beside its recording, and what is known of it. */
 
-import { Audio, Busy, Icon, Outcome, Text, Time, Trouble, api, clock, filtersIn, go, html, link, listingOf, plain, useEffect, useLoaded, useMemo, useRef, useState } from "./app.js";
+import {
+  Audio,
+  Busy,
+  Icon,
+  Outcome,
+  Text,
+  Time,
+  Trouble,
+  api,
+  clock,
+  filtersIn,
+  go,
+  html,
+  link,
+  listingOf,
+  plain,
+  useEffect,
+  useLoaded,
+  useMemo,
+  useRef,
+  useState,
+} from "./app.js";
 import { Player, usePlayer } from "./player.js";
 
 export default function Call({ id, query }) {
@@ -21,7 +42,9 @@ function Neighbours({ id, filters }) {
   const [note, setNote] = useState("");
   const walk = async (step) => {
     setNote("Looking…");
-    const found = await listingOf(filters).neighbour(id, step).catch((problem) => setNote(problem.title));
+    const found = await listingOf(filters)
+      .neighbour(id, step)
+      .catch((problem) => setNote(problem.title));
     if (found === null) setNote(step < 0 ? "No newer call in this list" : "No older call in this list");
     if (found) go(link(["calls", found.conversation_id], filters));
   };
@@ -77,7 +100,8 @@ function Opened({ call, transcript, filters, at }) {
     k: () => jump(follow.current() - 1),
     "?": keys,
   });
-  const note = call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
+  const note =
+    call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
   const jumping = useRef();
   jumping.current = jump;
   return html`<article>
@@ -86,9 +110,11 @@ function Opened({ call, transcript, filters, at }) {
     ${trouble && html`<${Trouble} error=${trouble} />`}
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
-        ${transcript.error
-          ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
-          : html`<${Turns} turns=${turns} href=${(secs) => link(["calls", id], { ...filters, at: secs })} jumping=${jumping} completeness=${call.completeness} />`}
+        ${
+          transcript.error
+            ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
+            : html`<${Turns} turns=${turns} href=${(secs) => link(["calls", id], { ...filters, at: secs })} jumping=${jumping} completeness=${call.completeness} />`
+        }
       </section>
       <${Details} call=${call} download=${download} />
     </div>
@@ -165,7 +191,9 @@ function useKeys(keys) {
   useEffect(() => {
     const pressed = (event) => {
       const act = latest.current[event.key];
-      const typing = event.target.closest?.("input, textarea, select") || (event.key === " " && event.target.closest?.("button, summary"));
+      const typing =
+        event.target.closest?.("input, textarea, select") ||
+        (event.key === " " && event.target.closest?.("button, summary"));
       if (!act || typing || event.ctrlKey || event.metaKey || event.altKey) return;
       if (document.querySelector("dialog[open]") && event.key !== "?") return;
       event.preventDefault();
@@ -177,7 +205,8 @@ function useKeys(keys) {
 }
 
 function visit(url) {
-  if (new URL(url, location.href).protocol.startsWith("http")) Object.assign(document.createElement("a"), { href: url, rel: "noreferrer" }).click();
+  if (new URL(url, location.href).protocol.startsWith("http"))
+    Object.assign(document.createElement("a"), { href: url, rel: "noreferrer" }).click();
 }
 
 function Heading({ call }) {
@@ -211,7 +240,9 @@ function readable(turns) {
       at_secs: (at = turn.at_secs ?? at),
       tools: [
         ...(turn.tool_calls || []).map((call) => ({ ...call, result: results.get(call.id) })),
-        ...(turn.tool_results || []).filter((result) => !calls.has(result.id)).map((result) => ({ name: result.name, result })),
+        ...(turn.tool_results || [])
+          .filter((result) => !calls.has(result.id))
+          .map((result) => ({ name: result.name, result })),
       ],
     }))
     .filter((turn) => turn.message || turn.tools.length);
@@ -220,7 +251,8 @@ function readable(turns) {
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
 function Turns({ turns, href, jumping, completeness }) {
   return useMemo(() => {
-    if (!turns.length) return html`<div class="notice"><h3>No words</h3><p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p></div>`;
+    if (!turns.length)
+      return html`<div class="notice"><h3>No words</h3><p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p></div>`;
     return html`<ol class="turns">${turns.map((turn, index) => html`<${Turn} key=${index} turn=${turn} index=${index} href=${href} jumping=${jumping} />`)}</ol>`;
   }, [turns]);
 }
@@ -228,7 +260,8 @@ function Turns({ turns, href, jumping, completeness }) {
 function Turn({ turn, index, href, jumping }) {
   const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
   const pressed = (event) => {
-    if (event.target.closest("details") || String(getSelection()) || event.ctrlKey || event.metaKey || event.shiftKey) return;
+    if (event.target.closest("details") || String(getSelection()) || event.ctrlKey || event.metaKey || event.shiftKey)
+      return;
     event.preventDefault();
     jumping.current(index);
   };
@@ -244,7 +277,8 @@ function Turn({ turn, index, href, jumping }) {
 }
 
 function Interrupted({ turn }) {
-  if (!turn.original_message || turn.original_message === turn.message) return html`<span class="tag">Interrupted</span>`;
+  if (!turn.original_message || turn.original_message === turn.message)
+    return html`<span class="tag">Interrupted</span>`;
   return html`<details><summary><span class="tag">Interrupted</span> The caller heard the text above. Show the whole sentence</summary><p dir="auto" class="muted">${plain(turn.original_message)}</p></details>`;
 }
 
@@ -300,7 +334,11 @@ function Details({ call, download }) {
   </aside>`;
 }
 
-const TRANSCRIPT = { webhook: ["good", "By webhook"], fetched: ["good", "Fetched from ElevenLabs"], missing: ["bad", "Missing"] };
+const TRANSCRIPT = {
+  webhook: ["good", "By webhook"],
+  fetched: ["good", "Fetched from ElevenLabs"],
+  missing: ["bad", "Missing"],
+};
 
 function Complete({ call }) {
   const { completeness: whole } = call;

@@ -1,6 +1,21 @@
 /** A caller: what Mem0 remembers of them, and all their calls. */
 
-import { Busy, CallTable, Icon, Text, Time, Trouble, api, exportCalls, html, link, plain, useEffect, useLoaded, useState } from "./app.js";
+import {
+  Busy,
+  CallTable,
+  Icon,
+  Text,
+  Time,
+  Trouble,
+  api,
+  exportCalls,
+  html,
+  link,
+  plain,
+  useEffect,
+  useLoaded,
+  useState,
+} from "./app.js";
 
 export default function Caller({ id: number }) {
   const first = useLoaded(() => api(["callers", number]), number);
@@ -42,13 +57,17 @@ const KINDS = { factual: "Summary", semantic: "From the conversation" };
 function Memories({ memories, note }) {
   return html`<section class="memories" aria-labelledby="memories">
     <h2 id="memories">What Mem0 remembers</h2>
-    ${memories === null || memories === undefined
-      ? html`<div class="notice"><p>${note || "The memories cannot be read now."}</p></div>`
-      : memories.length === 0
-        ? html`<p class="muted">${note || "Nothing yet."}</p>`
-        : html`<ul>${memories.map((memory) => html`<li>
+    ${
+      memories === null || memories === undefined
+        ? html`<div class="notice"><p>${note || "The memories cannot be read now."}</p></div>`
+        : memories.length === 0
+          ? html`<p class="muted">${note || "Nothing yet."}</p>`
+          : html`<ul>${memories.map(
+              (memory) => html`<li>
             <p dir="auto">${plain(memory.text)}</p>
             <p class="small muted">${KINDS[memory.type] || memory.type} · <${Time} at=${memory.at} />${memory.conversation_id && html` · <a class="link" href=${link(["calls", memory.conversation_id])}>Open the call</a>`}</p>
-          </li>`)}</ul>`}
+          </li>`,
+            )}</ul>`
+    }
   </section>`;
 }

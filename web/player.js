@@ -32,7 +32,8 @@ export function usePlayer(id, audible, moved) {
   };
   /** A URL that expired while it was used fails like any other: try a new one, but not again and again. */
   const failed = () => {
-    if (Date.now() - self.renewed < 5000) return setError({ title: "The recording cannot be played", detail: audio.current.error?.message });
+    if (Date.now() - self.renewed < 5000)
+      return setError({ title: "The recording cannot be played", detail: audio.current.error?.message });
     return renew().then(() => self.wanted && play(), setError);
   };
   const seek = (seconds) => {
@@ -83,14 +84,19 @@ export function Player({ player, audible, note, turns, total, position, download
   };
   return html`<section class="player" aria-label="Recording">
     ${audible && html`<audio ref=${audio} preload="metadata" />`}
-    ${audible
-      ? html`<button class="play" aria-label=${playing ? "Pause" : "Play"} title="Space" onClick=${toggle}><${Icon} name=${playing ? "pause" : "play"} /></button>`
-      : html`<span class="small muted silent">${note}</span>`}
+    ${
+      audible
+        ? html`<button class="play" aria-label=${playing ? "Pause" : "Play"} title="Space" onClick=${toggle}><${Icon} name=${playing ? "pause" : "play"} /></button>`
+        : html`<span class="small muted silent">${note}</span>`
+    }
     <span class="clock" hidden=${!audible}><span ref=${position.clock}>0:00</span> <span class="muted">/ ${clock(total)}</span></span>
     ${turns.length > 0 && html`<${Strip} turns=${turns} total=${total} seek=${seek} position=${position} />`}
     <span class="tools">
-      ${audible && html`<select aria-label="Speed" onChange=${speed}>${SPEEDS.map((each) => html`<option value=${each} selected=${each === 1}>${each}×</option>`)}</select>
-        <button class="quiet" aria-label="Download the recording" title="Download the recording" onClick=${download}><${Icon} name="down" /></button>`}
+      ${
+        audible &&
+        html`<select aria-label="Speed" onChange=${speed}>${SPEEDS.map((each) => html`<option value=${each} selected=${each === 1}>${each}×</option>`)}</select>
+        <button class="quiet" aria-label="Download the recording" title="Download the recording" onClick=${download}><${Icon} name="down" /></button>`
+      }
       <button class="quiet" aria-label="Keys" title="Keys (?)" onClick=${keys}><${Icon} name="keys" /></button>
     </span>
     ${error && html`<div class="wide"><${Trouble} error=${error} again=${play} /></div>`}
@@ -99,7 +105,10 @@ export function Player({ player, audible, note, turns, total, position, download
 
 /** Two lanes, the agent's above the caller's. A turn lasts until the next one begins; nothing is decoded. */
 function Strip({ turns, total, seek, position }) {
-  const [agent, caller] = useMemo(() => [lane(turns, total, (role) => role !== "user", 2), lane(turns, total, (role) => role === "user", 11)], [turns, total]);
+  const [agent, caller] = useMemo(
+    () => [lane(turns, total, (role) => role !== "user", 2), lane(turns, total, (role) => role === "user", 11)],
+    [turns, total],
+  );
   const at = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     seek(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * total);

@@ -1,7 +1,24 @@
 /** Statistics: what the agents did, a day at a time, as charts and as a table. Days are those of UTC, as the API has them. */
 
 import uPlot from "./vendor/uplot.js";
-import { Busy, Dates, Icon, Trouble, api, clock, csv, go, html, link, save, useEffect, useLoaded, useMemo, useRef, useState } from "./app.js";
+import {
+  Busy,
+  Dates,
+  Icon,
+  Trouble,
+  api,
+  clock,
+  csv,
+  go,
+  html,
+  link,
+  save,
+  useEffect,
+  useLoaded,
+  useMemo,
+  useRef,
+  useState,
+} from "./app.js";
 
 document.head.append(Object.assign(document.createElement("link"), { rel: "stylesheet", href: "vendor/uplot.css" }));
 
@@ -17,8 +34,13 @@ const day = (daysAgo) => new Date(Date.now() - daysAgo * DAY_MS).toISOString().s
 /** All rows of a range, page after page; `progress` gets those so far. */
 async function rowsOf(query, progress) {
   const rows = [];
-  for (let cursor; cursor !== null; ) {
-    const page = await api(["stats"], { ...query, from: `${query.from}T00:00:00Z`, to: `${query.to}T23:59:59Z`, cursor });
+  for (let cursor; cursor !== null;) {
+    const page = await api(["stats"], {
+      ...query,
+      from: `${query.from}T00:00:00Z`,
+      to: `${query.to}T23:59:59Z`,
+      cursor,
+    });
     page.rows.forEach((row) => add(rows, row));
     cursor = page.next ?? null;
     if (cursor !== null) progress([...rows]);
@@ -35,7 +57,12 @@ function add(rows, row) {
 
 export default function Statistics({ query }) {
   const range = { from: query.from || day(29), to: query.to || day(0), agent: query.agent };
-  const { value: rows, error, partial, again } = useLoaded((progress) => rowsOf(range, progress), JSON.stringify(range));
+  const {
+    value: rows,
+    error,
+    partial,
+    again,
+  } = useLoaded((progress) => rowsOf(range, progress), JSON.stringify(range));
   const loading = !error && (partial || !rows);
   useEffect(() => window.scrollTo(0, 0), []);
   return html`
@@ -71,9 +98,14 @@ function Range({ range, rows }) {
 const SUMMED = ["calls", "minutes", "success", "failure", "unknown", "with_audio", "cost"];
 
 function sum(rows) {
-  const total = Object.fromEntries(SUMMED.map((name) => [name, rows.reduce((so_far, row) => so_far + (Number(row[name]) || 0), 0)]));
+  const total = Object.fromEntries(
+    SUMMED.map((name) => [name, rows.reduce((so_far, row) => so_far + (Number(row[name]) || 0), 0)]),
+  );
   const timed = rows.filter((row) => typeof row.average_secs === "number");
-  const [seconds, calls] = [timed.reduce((so_far, row) => so_far + row.average_secs * row.calls, 0), timed.reduce((so_far, row) => so_far + row.calls, 0)];
+  const [seconds, calls] = [
+    timed.reduce((so_far, row) => so_far + row.average_secs * row.calls, 0),
+    timed.reduce((so_far, row) => so_far + row.calls, 0),
+  ];
   return { ...total, average_secs: calls ? seconds / calls : null };
 }
 
@@ -87,7 +119,8 @@ function Comparison({ agent }) {
   if (error) return html`<${Trouble} error=${error} again=${again} />`;
   const [today, before] = (value || [[], []]).map(sum);
   const weekday = WEEKDAY.format(new Date(days[1]));
-  const tile = (label, text) => html`<div class="tile"><dt class="small muted">${label}</dt><dd><strong>${value ? text(today) : "–"}</strong><span class="small muted">${value ? text(before) : "–"} last ${weekday}</span></dd></div>`;
+  const tile = (label, text) =>
+    html`<div class="tile"><dt class="small muted">${label}</dt><dd><strong>${value ? text(today) : "–"}</strong><span class="small muted">${value ? text(before) : "–"} last ${weekday}</span></dd></div>`;
   return html`<section aria-labelledby="today">
     <div class="bar"><h2 id="today">Today so far, and the whole of last ${weekday}, ${DATE.format(new Date(days[1]))} (UTC)</h2></div>
     <dl class="tiles">
@@ -106,12 +139,19 @@ function Figures({ rows, range, loading }) {
   const total = sum(rows);
   const days = useMemo(() => daysBetween(range.from, range.to), [range.from, range.to]);
   const agents = useMemo(() => series(rows, days), [rows, days]);
-  if (!rows.length) return loading ? null : html`<div class="notice empty"><h3>No calls in this range</h3><p class="muted">Choose more days, or another agent.</p></div>`;
+  if (!rows.length)
+    return loading
+      ? null
+      : html`<div class="notice empty"><h3>No calls in this range</h3><p class="muted">Choose more days, or another agent.</p></div>`;
   const by = (name) => agents.map(({ label, color, each }) => ({ label, color, values: each.map((one) => one[name]) }));
   const all = days.map((each) => sum(rows.filter((row) => row.day === each)));
   const outcomes = [["Success", "success", "good"], ["Failure", "failure", "bad"], ["Unknown", "unknown", "c6"]]
     .map(([label, name, color]) => ({ label, color, values: all.map((one) => one[name]) })); // prettier-ignore
-  const length = agents.map(({ label, color, each }) => ({ label, color, values: each.map((one) => one.average_secs) }));
+  const length = agents.map(({ label, color, each }) => ({
+    label,
+    color,
+    values: each.map((one) => one.average_secs),
+  }));
   return html`<section aria-labelledby="range">
     <div class="bar">
       <h2 id="range" role="status">${DATE.format(new Date(days[0]))} to ${DATE.format(new Date(days.at(-1)))}: ${number(total.calls)} calls, ${number(total.minutes)} minutes, ${rate(total)} successful, ${clock(total.average_secs)} on average, cost ${number(total.cost)}${loading ? ". Still counting…" : ""}</h2>
@@ -131,7 +171,9 @@ function Figures({ rows, range, loading }) {
 function daysBetween(from, to) {
   const [start, end] = [Date.parse(from), Date.parse(to)];
   const count = Math.min(731, Math.max(0, Math.round((end - start) / DAY_MS))) || 0;
-  return Array.from({ length: count + 1 }, (_, index) => new Date((Number.isNaN(start) ? Date.now() : start) + index * DAY_MS).toISOString().slice(0, 10));
+  return Array.from({ length: count + 1 }, (_, index) =>
+    new Date((Number.isNaN(start) ? Date.now() : start) + index * DAY_MS).toISOString().slice(0, 10),
+  );
 }
 
 /** A series an agent, those with most calls first; each has a sum a day. */
@@ -139,9 +181,15 @@ function series(rows, days) {
   const calls = new Map();
   for (const row of rows) calls.set(row.agent_id, (calls.get(row.agent_id) || 0) + row.calls);
   const ranked = [...calls.keys()].sort((one, other) => calls.get(other) - calls.get(one) || (one < other ? -1 : 1));
-  const groups = ranked.slice(0, SHOWN).map((id, place) => ({ label: id ?? "No agent", color: `c${place + 1}`, ids: [id] }));
-  if (ranked.length > SHOWN) groups.push({ label: `${ranked.length - SHOWN} other agents`, color: "c6", ids: ranked.slice(SHOWN) });
-  return groups.map((group) => ({ ...group, each: days.map((day) => sum(rows.filter((row) => row.day === day && group.ids.includes(row.agent_id)))) }));
+  const groups = ranked
+    .slice(0, SHOWN)
+    .map((id, place) => ({ label: id ?? "No agent", color: `c${place + 1}`, ids: [id] }));
+  if (ranked.length > SHOWN)
+    groups.push({ label: `${ranked.length - SHOWN} other agents`, color: "c6", ids: ranked.slice(SHOWN) });
+  return groups.map((group) => ({
+    ...group,
+    each: days.map((day) => sum(rows.filter((row) => row.day === day && group.ids.includes(row.agent_id)))),
+  }));
 }
 
 /** Bars on top of each other, or lines. The values under the pointer are shown beside it. */
@@ -151,7 +199,11 @@ function Chart({ title, days, series, format = number, stacked = false, whole = 
   useEffect(() => {
     const draw = () => {
       area.current.replaceChildren();
-      return new uPlot(options(area.current, series, format, stacked, steps(format, whole), setAt), heights(days, series, stacked), area.current);
+      return new uPlot(
+        options(area.current, series, format, stacked, steps(format, whole), setAt),
+        heights(days, series, stacked),
+        area.current,
+      );
     };
     let plot = draw();
     const again = () => {
@@ -177,7 +229,14 @@ function Chart({ title, days, series, format = number, stacked = false, whole = 
 
 function Tip({ at, day, series, format }) {
   const place = useRef();
-  useEffect(() => Object.assign(place.current.style, at.right ? { left: "", right: `${at.right}px` } : { left: `${at.left}px`, right: "" }) && undefined, [at]);
+  useEffect(
+    () =>
+      Object.assign(
+        place.current.style,
+        at.right ? { left: "", right: `${at.right}px` } : { left: `${at.left}px`, right: "" },
+      ) && undefined,
+    [at],
+  );
   return html`<div class="tip" ref=${place}><strong>${DATE.format(new Date(day))}</strong><table>
     ${series.map(({ label, color, values }) => html`<tr><td><i class=${`swatch ${color.length > 2 ? `c${color}` : color}`}></i>${label}</td><td class="num">${values[at.index] === null ? "–" : format(values[at.index])}</td></tr>`)}
   </table></div>`;
@@ -187,17 +246,34 @@ function Tip({ at, day, series, format }) {
 function heights(days, series, stacked) {
   const times = days.map((each) => Date.parse(each) / 1000);
   if (!stacked) return [times, ...series.map(({ values }) => values)];
-  return [times, ...series.map((_, place) => days.map((_, index) => series.slice(place).reduce((total, { values }) => total + values[index], 0)))];
+  return [
+    times,
+    ...series.map((_, place) =>
+      days.map((_, index) => series.slice(place).reduce((total, { values }) => total + values[index], 0)),
+    ),
+  ];
 }
 
 /** The steps between the lines of an axis; undefined leaves them to uPlot. */
-const steps = (format, whole) => (format === clock ? [10, 30, 60, 120, 300, 600, 1200, 1800, 3600] : whole ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000] : undefined);
+const steps = (format, whole) =>
+  format === clock
+    ? [10, 30, 60, 120, 300, 600, 1200, 1800, 3600]
+    : whole
+      ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 50_000]
+      : undefined;
 
 function options(element, series, format, stacked, incrs, setAt) {
   const style = getComputedStyle(element);
   const color = (name) => paint(style, `--${name}`);
-  const axis = { stroke: color("muted"), font: `12px ${style.fontFamily}`, grid: { stroke: color("line"), width: 1 }, ticks: { show: false } };
-  const bars = stacked ? { paths: uPlot.paths.bars({ size: [0.72, 28], align: 0 }), points: { show: false } } : { points: { show: true, size: 5 }, width: 1.5, spanGaps: true };
+  const axis = {
+    stroke: color("muted"),
+    font: `12px ${style.fontFamily}`,
+    grid: { stroke: color("line"), width: 1 },
+    ticks: { show: false },
+  };
+  const bars = stacked
+    ? { paths: uPlot.paths.bars({ size: [0.72, 28], align: 0 }), points: { show: false } }
+    : { points: { show: true, size: 5 }, width: 1.5, spanGaps: true };
   return {
     width: element.clientWidth, height: 200, tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "UTC"),
     legend: { show: false }, padding: [8, 8, 0, 0],
@@ -242,7 +318,14 @@ function Table({ rows }) {
   const sorted = [...rows].sort((one, other) => (other.day + other.agent_id < one.day + one.agent_id ? -1 : 1));
   return html`<details class="figures">
     <summary>All figures as a table</summary>
-    <p class="bar"><span class="muted small">A row a day and agent; days are UTC.</span><button class="quiet" onClick=${() => save("statistics.csv", "text/csv", ["\ufeff", ...csv(COLUMNS.map(([name]) => name), sorted)])}><${Icon} name="down" />CSV</button></p>
+    <p class="bar"><span class="muted small">A row a day and agent; days are UTC.</span><button class="quiet" onClick=${() =>
+      save("statistics.csv", "text/csv", [
+        "\ufeff",
+        ...csv(
+          COLUMNS.map(([name]) => name),
+          sorted,
+        ),
+      ])}><${Icon} name="down" />CSV</button></p>
     <div class="scroll" tabindex="0" role="region" aria-label="Figures"><table>
       <thead><tr>${COLUMNS.map(([, label], place) => html`<th class=${place > 1 && "num"}>${label}</th>`)}</tr></thead>
       <tbody>${sorted.map((row) => html`<tr>${COLUMNS.map(([name], place) => html`<td class=${place > 1 && "num"}>${row[name]}</td>`)}</tr>`)}</tbody>

@@ -17,8 +17,10 @@ FUNCTIONS = {
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
     "canary": "CanaryLogGroup",
+    "api": "ReadLogGroup",
 }
-ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName"}  # functions that not every stack has, by output
+# Functions that not every stack has, by output.
+ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl"}
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
 

@@ -14,6 +14,7 @@ from scripts.embedded.deployment import deploy
 from scripts.page import Page
 from tests.conftest import fixture_body
 from tests.pipeline.conftest import RUNS_COMMANDS, Pipeline, wait_until
+from tests.test_examples import shown
 
 CALL = json.loads(fixture_body("02"))["data"]
 ID, SOUND = CALL["conversation_id"], b"ID3 sound of a call"
@@ -112,3 +113,68 @@ def test_the_terminal_shows_the_same(api: Api, pipeline: Pipeline, ops: Any) -> 
     assert shown["call"] == get(api, f"/calls/{ID}")
     assert f"s3://{pipeline.bucket}/" in shown["files"][0]
     assert [file.rsplit(".")[-1] for file in shown["files"]] == ["json", "mp3"]
+
+
+POLICIES = {  # by the name of their statement: what they allow and what not
+    "ReadCalls": (["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/stats"], []),
+    "ReadCallsWithoutRecordings": (["/calls", f"/calls/{ID}/transcript", "/stats"], [f"/calls/{ID}/audio"]),
+    "ReadStatistics": (["/stats"], ["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/callers/12025550123"]),
+}
+
+
+@pytest.mark.parametrize("name", POLICIES)
+def test_a_policy_of_the_documentation_allows_what_it_says(
+    api: Api, pipeline: Pipeline, emulator: Any, name: str
+) -> None:
+    iam, (allowed, denied) = emulator.client("iam"), POLICIES[name]
+    policy = json.dumps(shown(f'"{name}"')).replace("us-east-1:111122223333:a1b2c3d4e5", f"us-east-1:*:{id_of(api)}")
+    iam.create_user(UserName=name)
+    iam.put_user_policy(UserName=name, PolicyName=name, PolicyDocument=policy)
+    key = iam.create_access_key(UserName=name)["AccessKey"]
+
+    user = reader(pipeline, key["AccessKeyId"], key["SecretAccessKey"])
+
+    assert {target: user.get(target).status for target in allowed} == dict.fromkeys(allowed, 200)
+    assert {target: user.get(target).status for target in denied} == dict.fromkeys(denied, 403)
+
+
+def id_of(api: Api) -> str:
+    return api.url.rsplit("/", maxsplit=1)[-1]
+
+
+SCOPES = ["calls:read", "recordings:read", "numbers:read"]
+
+
+def test_with_an_issuer_tokens_are_read_and_their_scopes_decide(api: Api, pipeline: Pipeline, emulator: Any) -> None:
+    cognito = emulator.client("cognito-idp")
+    pool = cognito.create_user_pool(PoolName="readers")["UserPool"]["Id"]
+    scopes = [{"ScopeName": each, "ScopeDescription": each} for each in SCOPES]
+    cognito.create_resource_server(UserPoolId=pool, Identifier="calls", Name="calls", Scopes=scopes)
+    client = cognito.create_user_pool_client(
+        UserPoolId=pool, ClientName="page", GenerateSecret=True, AllowedOAuthFlowsUserPoolClient=True,
+        AllowedOAuthFlows=["client_credentials"], AllowedOAuthScopes=[f"calls/{each}" for each in SCOPES],
+    )["UserPoolClient"]  # fmt: skip
+    issuer = f"https://cognito-idp.us-east-1.amazonaws.com/{pool}"
+    url = deploy(emulator, "tokens", {"BucketName": "tokens", "JwtIssuer": issuer, "JwtAudience": client["ClientId"]})[
+        "ApiUrl"
+    ]
+
+    def token(*scopes: str) -> str:
+        asked = {"grant_type": "client_credentials", "scope": " ".join(f"calls/{each}" for each in scopes)}
+        answer = httpx.post(
+            f"{pipeline.outputs['AwsEndpointUrl']}/oauth2/token", data=asked,
+            auth=(client["ClientId"], client["ClientSecret"]), trust_env=False,
+        )  # fmt: skip
+        return str(answer.json()["access_token"])
+
+    def status(target: str, token: str = "") -> int:
+        headers = {"Authorization": f"Bearer {token}"} if token else {}
+        return httpx.get(url + target, headers=headers, trust_env=False).status_code
+
+    reads, knows = token("calls:read"), token("calls:read", "numbers:read")
+    assert (status("/calls", reads), status("/callers/12025550123", reads)) == (200, 403)
+    assert status("/callers/12025550123", knows) == 200
+    assert status("/calls", token("recordings:read")) == 403
+    assert [status("/calls", each) for each in ("", "x.y.z", f"{reads[:-8]}AAAAAAAA")] == [401, 401, 401]
+    signed = reader(pipeline, url=url).get("/calls")
+    assert (signed.status, "JwtIssuer" in signed.json["detail"]) == (401, True)

@@ -13,12 +13,14 @@ from contextlib import closing
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from scripts.aws_session import OpsError
 from scripts.deploy.parameters import split
 from scripts.embedded.aws import group_exists
-from scripts.embedded.local import SettingError, ask_for_secrets, read_port
+from scripts.embedded.deployment import TEMPLATE
+from scripts.embedded.local import SettingError, ask_for_secrets, read_demo_calls, read_port
 from tests.processes import type_hidden
 from tests.scripts.embedded.small_project import ROOT, post, wait_until
 from tests.scripts.embedded.small_project import project as project
@@ -138,6 +140,16 @@ def test_a_port_that_is_none_is_refused(text: str) -> None:
         read_port({"LOCAL_PORT": text})
 
 
+@pytest.mark.parametrize(("text", "expected"), [("", True), ("yes", True), ("no", False)])
+def test_the_stack_has_the_demos_calls_unless_somebody_says_no(text: str, expected: bool) -> None:
+    assert read_demo_calls({"DEMO_CALLS": text}) is expected
+
+
+def test_a_wrong_answer_about_the_demos_calls_is_refused() -> None:
+    with pytest.raises(SettingError, match="DEMO_CALLS is yes or no, not 'false'"):
+        read_demo_calls({"DEMO_CALLS": "false"})
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_outputs_appear_when_the_stack_answers_and_nothing_is_left_after_a_signal(
     start: Callable[..., Cli], number: int
@@ -255,3 +267,41 @@ def test_a_wrong_value_of_a_constant_ends_the_run_with_a_sentence(start: Callabl
 
     assert code == 2
     assert said.strip().splitlines()[-1] == "VisibilitySeconds must be a whole number, not 'soon'."
+
+
+def test_the_page_has_the_demos_calls_and_the_question_about_the_dog_can_be_heard(tmp_path: Path) -> None:
+    cli = Cli(TEMPLATE, tmp_path)
+    try:
+        page = cli.wait_for_outputs()["PageUrl"]
+        wait_until(
+            lambda: len(calls(page)) == 5 and {each["audio"] for each in calls(page, "?text=dog")} == {"archived"}
+        )
+        (call,) = calls(page, "?text=dog")
+        turns = httpx.get(f"{page}api/calls/{call['conversation_id']}/transcript").json()["turns"]
+        (second,) = (each["at_secs"] for each in turns if "old dog" in (each["message"] or ""))
+        recording = httpx.get(f"{page}api/calls/{call['conversation_id']}/audio").json()["url"]
+        frame = int(second / 0.036) * 108
+        sound = httpx.get(recording, headers={"Range": f"bytes={frame}-{frame + 20_000}"})
+        title = httpx.get(page).text
+    finally:
+        code, said = cli.end(signal.SIGTERM)
+
+    assert "<title>" in title
+    assert (sound.status_code, sound.headers["Content-Type"]) == (206, "audio/mpeg")
+    assert (ROOT / "scripts/demo/sound/ask.mp3").read_bytes() in sound.content
+    assert (code, page in said) == (0, True)
+
+
+def test_without_the_demos_calls_the_page_is_empty(tmp_path: Path) -> None:
+    cli = Cli(TEMPLATE, tmp_path, DEMO_CALLS="no")
+    try:
+        found = calls(cli.wait_for_outputs()["PageUrl"])
+    finally:
+        cli.end(signal.SIGTERM)
+
+    assert found == []
+
+
+def calls(page: str, query: str = "") -> list[dict[str, str]]:
+    answer = httpx.get(f"{page}api/calls{query}", timeout=30)
+    return list(answer.json()["calls"]) if answer.status_code == 200 else []
