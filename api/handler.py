@@ -48,14 +48,11 @@ _MESSAGES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """`local`: the embedded AWS, whose own server has checked the request's signature."""
-
     bucket_name: str
     conversation_table_name: str
     memory_backend: str
     memory_secret_arn: str
     mem0_host: str
-    local: bool
 
 
 @at_start
@@ -154,7 +151,7 @@ def show_statistics() -> Response[str]:
 def read_request(kind: type[Kind], *scopes: str) -> tuple[Reader, Kind]:
     """The reader and the parameters of this request. Raises ProblemError with 401, 403 or 400, in this order."""
     event = app.current_event.raw_event
-    reader = read_reader(event["requestContext"], is_local=settings().local)
+    reader = read_reader(event["requestContext"])
     reader.require(*scopes)
     return reader, read_query(kind, event.get("rawQueryString", ""))
 

@@ -20,7 +20,7 @@ _TIME = {
 }
 _CURSOR = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{2,{MOST_CHARACTERS}}}$"}
 # No control characters, and none that change the direction of text.
-_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
 _WORDS = {"type": "string", "maxLength": MOST_WORDS, "pattern": _PLAIN}
 _SECONDS = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 
