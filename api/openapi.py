@@ -19,7 +19,9 @@ _TIME = {
     "pattern": r"^20[0-9]{2}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])(T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]Z)?$",
 }
 _CURSOR = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{2,{MOST_CHARACTERS}}}$"}
-_WORDS = {"type": "string", "maxLength": MOST_WORDS}
+# No control characters, and none that change the direction of text.
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
+_WORDS = {"type": "string", "maxLength": MOST_WORDS, "pattern": _PLAIN}
 _SECONDS = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 
 
