@@ -323,7 +323,7 @@ function Calls({ query }) {
 }
 
 function counted(list, loading) {
-  if (!list.calls.length) return loading ? "Looking for calls…" : "";
+  if (!list.calls.length) return loading ? "Looking for calls…" : "No calls";
   const count = `${list.calls.length} ${list.calls.length === 1 ? "call" : "calls"}`;
   return list.ended ? `${count} in all` : `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
 }
