@@ -68,8 +68,11 @@ class Server(ThreadingHTTPServer):
         self.api, self.bucket_url = api, bucket_url
         self.files = {f"/{file.relative_to(web).as_posix()}": file for file in web.rglob("*") if file.is_file()}
         self.files["/"] = web / "index.html"
+
+    @property
+    def policy(self) -> str:
         found = POLICY.search(self.files["/"].read_text())
-        self.policy = f"{found[1].rstrip('; ')}; frame-ancestors 'none'" if found else "default-src 'none'"
+        return f"{found[1].rstrip('; ')}; frame-ancestors 'none'" if found else "default-src 'none'"
 
     @property
     def hosts(self) -> set[str]:

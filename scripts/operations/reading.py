@@ -89,8 +89,10 @@ def show(
     view.show(record | {"files": files, "complete": call["completeness"]["explanation"]}, f"Call {conversation_id}")
     for name, columns in PARTS.items():
         if call[name]:
-            view.table(call[name], columns, f"\n{name.title()}")
-    view.console.print("\nTranscript", style="bold")
+            view.console.print()
+            view.table(call[name], columns, name.title())
+    view.console.print()
+    view.console.print("Transcript", style="bold")
     for turn in turns:
         print_turn(view, turn)
 

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mimetypes import guess_type
 from pathlib import Path
 from threading import Thread
-from time import time
+from time import sleep, time
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -237,4 +237,4 @@ def standing_in() -> Iterator[StandIn]:
 if __name__ == "__main__":
     with standing_in() as server:
         print(server.url, flush=True)  # noqa: T201
-        Thread(target=server.serve_forever).join()
+        sleep(3600)
