@@ -107,6 +107,12 @@ def test_a_signed_request_reaches_the_function_and_says_who_asks(url: str, targe
     assert answer.json() == {"who": "arn:aws:iam::000000000000:root", "parameters": parameters}
 
 
+def test_a_query_may_be_sent_with_fewer_escapes_than_it_is_signed_with(url: str) -> None:
+    signed = signature(f"{url}/calls/conv_1?from=2026-11-22T10%3A00%3A00Z")
+
+    assert get(f"{url}/calls/conv_1?from=2026-11-22T10:00:00Z", signed).status_code == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
