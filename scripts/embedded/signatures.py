@@ -17,7 +17,7 @@ SKEW = timedelta(minutes=15)  # as on AWS
 APIS = ("/_aws/execute-api/", "/restapis/")  # where the emulator answers for an API
 FORBIDDEN = b'{"message":"Forbidden"}'  # AWS's own answer
 AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/\d{8}/(?P<region>[^/,\s]*)/(?P<service>[^/,\s]*)/aws4_request,\s*"
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/\d{8}/[^/,\s]*/[^/,\s]*/aws4_request,\s*"
     r"SignedHeaders=(?P<names>[a-z0-9;-]+),\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
 
@@ -55,14 +55,15 @@ def is_refused(scope: Scope, now: datetime) -> bool:
 
 
 def is_signed(scope: Scope, claim: re.Match[str], now: datetime) -> bool:
-    """Whether root's secret gives the same signature over the request as it came, without a body, and is recent."""
-    if (claim["region"], claim["service"]) != (REGION, "execute-api"):
-        return False
+    """Whether root's secret gives this signature for an API, over the request as it came without a body, and recently.
+
+    The host is always part of it, also if the claim leaves it out.
+    """
     names, query = claim["names"].split(";"), scope["query_string"].decode("latin-1")
     # What a client sends may be escaped less than what it signs.
     escaped = urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote, safe="-_.~")
     requests = [signed_part(scope, each, names) for each in (query, escaped)]
-    if "host" not in names or not is_recent(requests[0].context["timestamp"], now):
+    if not is_recent(requests[0].context["timestamp"], now):
         return False
     return any(compare_digest(signature(each), claim["signature"]) for each in requests)
 

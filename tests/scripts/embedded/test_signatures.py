@@ -150,6 +150,22 @@ def test_a_signature_is_for_one_request_only(url: str, changed: str) -> None:
     assert get(url + changed, signature(f"{url}/calls/conv_1")).status_code == 403
 
 
+class WithoutHost(SigV4Auth):
+    def headers_to_sign(self, request: Any) -> Any:
+        headers = super().headers_to_sign(request)
+        del headers["host"]
+        return headers
+
+
+def test_a_signature_that_leaves_the_host_out_is_forbidden(url: str) -> None:
+    """It would be valid for every API with the same path."""
+    request = AWSRequest("GET", f"{url}/calls/conv_1")
+    WithoutHost(Credentials("test", "test"), "execute-api", "us-east-1").add_auth(request)
+
+    assert "SignedHeaders=x-amz-date" in request.headers["Authorization"]
+    assert get(f"{url}/calls/conv_1", dict(request.headers)).status_code == 403
+
+
 def test_an_old_signature_is_forbidden(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "botocore.auth.get_current_datetime", lambda: datetime.now(timezone.utc) - timedelta(minutes=16)
