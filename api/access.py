@@ -56,19 +56,14 @@ class Reader:
         return mask_numbers(text)
 
 
-def read_reader(request: dict[str, Any], *, is_local: bool) -> Reader:
-    """The reader in an event's requestContext. Raises ProblemError with 401 if there is none.
-
-    `is_local`: the server of the embedded AWS has checked the signature, and cannot say whose it is.
-    """
+def read_reader(request: dict[str, Any]) -> Reader:
+    """The reader in an event's requestContext. Raises ProblemError with 401 if there is none."""
     authorizer = request.get("authorizer") or {}
     if arn := (authorizer.get("iam") or {}).get("userArn"):
         return Reader(str(arn))
     claims = (authorizer.get("jwt") or {}).get("claims") or {}
     if who := claims.get("sub") or claims.get("client_id"):
         return Reader(str(who), _scopes(claims), _agents(claims))
-    if is_local and not authorizer:
-        return Reader("local")
     raise ProblemError(401, "The request says nothing about who sends it.")
 
 

@@ -13,22 +13,21 @@ import boto3
 from aws_lambda_powertools.event_handler import APIGatewayHttpResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from api.access import CALLS, NUMBERS, RECORDINGS, Reader, read_reader
 from api.addresses import SIGNING, sign
 from api.calls import Calls
 from api.parameters import AddressQuery, CallerQuery, CallsQuery, Kind, Query, SpanQuery, read_number, read_query
 from api.recorded import Recorded
+from api.refusals import add_refusals
 from api.remembered import NOT_HOSTED, Remembered, UnreadableError
-from api.replies import problem, reply, reply_json
+from api.replies import reply, reply_json
 from api.rows import detail
 from api.statistics import read_statistics
 from shared.aws import Aws
-from shared.aws_errors import error_code
 from shared.call import Call
 from shared.caller import found_by
-from shared.errors import ProblemError, RetryError
+from shared.errors import ProblemError
 from shared.keys import is_id
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
@@ -37,7 +36,6 @@ from shared.settings import at_start, read_settings
 _CONFIG = Config(
     connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=20
 )
-OTHER_METHODS = ["DELETE", "HEAD", "OPTIONS", "PATCH", "POST", "PUT"]
 ROUTES = (
     "/calls", "/calls/<id>", "/calls/<id>/transcript", "/calls/<id>/audio", "/calls/<id>/json", "/callers/<number>",
     "/stats",
@@ -50,14 +48,11 @@ _MESSAGES = {
 
 @dataclass(frozen=True)
 class Settings:
-    """`local`: the embedded AWS, whose own server has checked the request's signature."""
-
     bucket_name: str
     conversation_table_name: str
     memory_backend: str
     memory_secret_arn: str
     mem0_host: str
-    local: bool
 
 
 @at_start
@@ -153,36 +148,10 @@ def show_statistics() -> Response[str]:
     return reply(sums)
 
 
-def refuse_method(**_: str) -> Response[str]:
-    return refuse(ProblemError(405, "This can only be read: use GET."))
-
-
-def refuse(error: ProblemError) -> Response[str]:
-    count("RequestRefused", reason=str(error.status))
-    return problem(error)
-
-
-def refuse_path(_: Exception) -> Response[str]:
-    return refuse(ProblemError(404, "There is nothing at this address."))
-
-
-def report_unavailable(error: Exception) -> Response[str]:
-    code = error_code(error) if isinstance(error, ClientError | BotoCoreError) else str(error)
-    logger.error("A service of AWS refused or did not answer", error=code)
-    count("RequestUnavailable")
-    return problem(ProblemError(503, "The archive cannot be read at the moment. Try again in some seconds."))
-
-
-def report_failure(_: Exception) -> Response[str]:
-    logger.exception("Request failed")
-    count("RequestFailed")
-    return problem(ProblemError(500, "The request failed. The log of the function has the reason."))
-
-
 def read_request(kind: type[Kind], *scopes: str) -> tuple[Reader, Kind]:
     """The reader and the parameters of this request. Raises ProblemError with 401, 403 or 400, in this order."""
     event = app.current_event.raw_event
-    reader = read_reader(event["requestContext"], is_local=settings().local)
+    reader = read_reader(event["requestContext"])
     reader.require(*scopes)
     return reader, read_query(kind, event.get("rawQueryString", ""))
 
@@ -238,12 +207,7 @@ def read_memories(caller: str, calls: list[dict[str, Any]], reader: Reader) -> d
     return {"memories": found, "memories_note": ""}
 
 
-for route in ROUTES:
-    app.route(route, method=OTHER_METHODS)(refuse_method)
-app.not_found(refuse_path)
-app.exception_handler(ProblemError)(refuse)
-app.exception_handler([ClientError, BotoCoreError, RetryError])(report_unavailable)
-app.exception_handler(Exception)(report_failure)
+add_refusals(app, ROUTES)
 
 
 @metrics.log_metrics

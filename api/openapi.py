@@ -20,7 +20,7 @@ _TIME = {
 }
 _CURSOR = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{2,{MOST_CHARACTERS}}}$"}
 # No control characters, and none that change the direction of text.
-_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
+_PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
 _WORDS = {"type": "string", "maxLength": MOST_WORDS, "pattern": _PLAIN}
 _SECONDS = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 
@@ -173,6 +173,10 @@ def document() -> Schema:
         ),
         "/stats": operation("show_statistics", "Sums for each day and agent, newest day first.", "Statistics", _SPAN),
     }  # fmt: skip
+    paths["/calls"]["get"]["responses"]["200"]["links"] = {
+        name: {"operationId": name, "parameters": {"id": "$response.body#/calls/0/conversation_id"}}
+        for name in ("show_call", "show_transcript", "address_audio", "address_json")
+    }
     return {
         "openapi": "3.1.0",
         "info": {"title": "AgenticMemory: reading", "version": "1", "license": {"name": "Apache-2.0"}},

@@ -298,7 +298,6 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
         "MEMORY_SECRET_ARN": "",
-        "LOCAL": "false",
     }
 
 

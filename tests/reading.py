@@ -131,7 +131,7 @@ def run() -> dict[int, dict[str, dict[str, float]]]:
             "AWS_ENDPOINT_URL": aws.endpoint_url, "AWS_DEFAULT_REGION": REGION, "AWS_ACCESS_KEY_ID": ROOT_KEY,
             "AWS_SECRET_ACCESS_KEY": ROOT_KEY, "BUCKET_NAME": outputs["BucketName"], "MEM0_HOST": "",
             "CONVERSATION_TABLE_NAME": outputs["ConversationTableName"], "MEMORY_BACKEND": "oss",
-            "MEMORY_SECRET_ARN": "", "LOCAL": "false", "POWERTOOLS_METRICS_DISABLED": "true", "LOG_LEVEL": "ERROR",
+            "MEMORY_SECRET_ARN": "", "POWERTOOLS_METRICS_DISABLED": "true", "LOG_LEVEL": "ERROR",
             "POWERTOOLS_SERVICE_NAME": "bench", "POWERTOOLS_METRICS_NAMESPACE": "bench",
         }  # fmt: skip
         client, table = boto3.client("dynamodb"), outputs["ConversationTableName"]

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 
 from api.cursor import Position, write_cursor
-from api.handler import OTHER_METHODS, ROUTES, lambda_handler
+from api.handler import ROUTES, lambda_handler
 from api.openapi import document
 from api.parameters import CallsQuery
+from api.refusals import OTHER_METHODS
 from tests.api.conftest import Get, event, save
 
 LONG = "x" * 10_000
