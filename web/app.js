@@ -525,6 +525,11 @@ function Page() {
     window.addEventListener("keydown", keyed);
   }, []);
   const [name] = at.path;
+  const opened = useRef(at.path.join("/"));
+  useEffect(() => {
+    if (opened.current !== at.path.join("/")) main.current.focus({ preventScroll: true }); // a new view is read out
+    opened.current = at.path.join("/");
+  }, [at]);
   const fresh = (event) => {
     listing = new Listing({});
     if (location.hash === event.currentTarget.hash) move(place());

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -52,6 +53,11 @@ class StandIn(ThreadingHTTPServer):
         self.looks_at = 60  # calls a page looks at: filters that match little get short pages, as with the real API
         self.url_seconds = 900.0
         self.may = {"hear": True, "numbers": True}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing when the browser closed the connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:

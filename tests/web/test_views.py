@@ -127,6 +127,14 @@ def test_the_keyboard_reaches_search_content_and_calls(page: Page, stand_in: Sta
     expect(page.get_by_label("Search calls")).to_be_focused()
 
 
+def test_a_view_that_is_opened_gets_the_focus(page: Page, stand_in: StandIn) -> None:
+    page.goto(stand_in.url)
+    page.locator(".call .what a").first.press("Enter")
+    page.locator(".player").wait_for()
+
+    expect(page.locator("main")).to_be_focused()
+
+
 def test_without_the_server_the_page_says_what_to_do(page: Page, stand_in: StandIn, said: list[str]) -> None:
     page.route("**/api/**", lambda route: route.abort())
     page.goto(stand_in.url)
