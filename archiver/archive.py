@@ -137,14 +137,8 @@ class Archiver:
         expected = "none" if conversation.has_audio is False else "pending" if self._keep_audio else "unavailable"
         fields, defaults = describe_call(call_id, event.agent_id, conversation, caller, expected, now)
         call = self._records.save_transcript(call_id, fields, defaults, order, staged_key, caller.numbers, utc(now))
-        return call and self._correct_audio(call, expected)
-
-    def _correct_audio(self, call: Call, expected: str) -> Call:
-        """The saved call, after an older version of it that has no audio, or whose audio is archived already."""
-        if call.audio == "none" and expected == "pending":
-            return self._records.expect_audio(call.conversation_id) or call
-        if call.open_audio and call.audio != "pending":
-            return self._records.close_audio(call.conversation_id) or call
+        if call and call.audio == "none" and expected == "pending":  # an older version had no audio
+            call = self._records.expect_audio(call_id) or call
         return call
 
     def _inline_audio(self, event: WebhookEvent, conversation_id: str) -> BinaryIO | None:

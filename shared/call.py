@@ -44,7 +44,6 @@ class Call:
     summary: str | None = None
     cost: int | None = None
     audio: str | None = None
-    open_audio: str | None = None
     t_order: str | None = None
     mp3_order: str | None = None
     parked: Parked | None = None

@@ -131,21 +131,32 @@ class Records:
 
         None: a newer transcript is archived, the call is erased, or its record is full.
         """
+        self.note_day(fields.get("listed_at") or defaults["listed_at"])  # before the call is listed on it
+        later = {name: value for name, value in defaults.items() if name != "open_audio"}
+        # Only the first version opens the work. A request that takes effect late must not open it once more.
+        for version, values in (("attribute_not_exists(#t_order)", defaults), ("#t_order <= :t_order", later)):
+            call = self._save(conversation_id, fields, values, order, staged_key, numbers, version)
+            if call:
+                return self.note_numbers(call, now)
+        return None
+
+    def _save(
+        self, conversation_id: str, fields: dict[str, Any], defaults: dict[str, Any], order: str,
+        staged_key: str | None, numbers: Iterable[str], version: str,
+    ) -> Call | None:  # fmt: skip
         given = {name: value for name, value in fields.items() if value is not None} | {"t_order": order}
-        self.note_day(given.get("listed_at") or defaults["listed_at"])  # before the call is listed on it
         sets = [f"#{name} = :{name}" for name in given]
         sets += [f"#{name} = if_not_exists(#{name}, :{name})" for name in defaults]
         removes = [f"#{name}" for name, value in fields.items() if value is None]
         remove = f" REMOVE {', '.join(removes)}" if removes else ""
         add, added = _adding(staged_keys=_any(staged_key), numbers=set(numbers))
         has_room, room = _room(staged_key)
-        call = self._update(
+        return self._update(
             conversation_id,
             f"SET {', '.join(sets)}{remove} {add}",
-            "(attribute_not_exists(#t_order) OR #t_order <= :t_order) AND attribute_not_exists(#erased_at)" + has_room,
+            f"{version} AND attribute_not_exists(#erased_at){has_room}",
             {f":{name}": value for name, value in (defaults | given).items()} | added | room,
         )
-        return self.note_numbers(call, now)
 
     def add_staged(
         self, conversation_id: str, staged_key: str | None, now: str, numbers: Iterable[str] = (),
@@ -220,13 +231,6 @@ class Records:
         return self._update(
             conversation_id, "SET #audio = :pending, #open_audio = :pending", "#audio IN (:none, :pending)",
             {":pending": "pending", ":none": "none"},
-        )  # fmt: skip
-
-    def close_audio(self, conversation_id: str) -> Call | None:
-        """Take the call out of the index of missing recordings. None: its recording is missing."""
-        return self._update(
-            conversation_id, "REMOVE #open_audio", "attribute_exists(#open_audio) AND #audio <> :pending",
-            {":pending": "pending"},
         )  # fmt: skip
 
     def note_asked(self, conversation_id: str, now: str) -> Call | None:
@@ -347,12 +351,13 @@ class Records:
         """Write an index item for each further number of the call, so that each number finds it."""
         if call is None:
             return None
+        listed_at = ":at" if call.listed_at else "if_not_exists(listed_at, :at)"  # as soon as it is known
         for digits in call.numbers - {call.caller}:
             key = {"conversation_id": call.conversation_id, "item": f"number#{digits}"}
             self._table.update_item(
                 Key=key,
-                UpdateExpression="SET caller = :digits, listed_at = if_not_exists(listed_at, :now)",
-                ExpressionAttributeValues={":digits": digits, ":now": now},
+                UpdateExpression=f"SET caller = :digits, listed_at = {listed_at}",
+                ExpressionAttributeValues={":digits": digits, ":at": call.listed_at or now},
             )
         return call
 

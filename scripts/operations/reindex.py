@@ -15,7 +15,6 @@ from memory_writer.ledger import OPEN, iso
 from reconciler.bookmarks import Bookmarks
 from scripts.operations.stack import AT_ONCE, Stack
 from scripts.operations.view import WITH_YES, View
-from shared.call import Call
 from shared.caller import Caller, find_caller, found_by
 from shared.conversation import read_conversation
 from shared.errors import PoisonError
@@ -128,13 +127,8 @@ class Reindex:
             call_id, fields, defaults, metadata["order"], staged, caller.numbers, utc(at)
         )
         if call:
-            self._correct_audio(call)
             self._note_unknown_memories(call_id, at)
         return call is not None
-
-    def _correct_audio(self, call: Call) -> None:
-        if call.open_audio and call.audio != "pending":
-            self._records.close_audio(call.conversation_id)
 
     def _note_unknown_memories(self, call_id: str, at: datetime) -> None:
         """A memory without a line would be written again. With this line, the memory writer looks in Mem0 first."""

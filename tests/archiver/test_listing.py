@@ -43,6 +43,14 @@ def test_a_call_is_listed_under_its_day_its_agent_and_its_caller(aws, archive):
     assert aws.call("conv_1")["title"] == "A boat is moved"
 
 
+def test_a_call_has_the_same_time_under_each_of_its_numbers(aws, archive):
+    failure = {"conversation_id": "conv_1", "metadata": {"body": {"To": "+12025550188"}}}
+    archive(stage(aws, envelope(failure, "call_initiation_failure")), stage(aws, call()))
+
+    times = [listed(aws, "by-caller", [digits])["conv_1"]["listed_at"] for digits in ("12025550123", "12025550188")]
+    assert times == ["2026-03-03T15:00:00Z"] * 2
+
+
 def test_a_newer_version_with_another_start_and_agent_moves_the_call(aws, archive):
     archive(stage(aws, call()))
     archive(stage(aws, call(at=1772550299, started=STARTED + 86400, agent_id="agent_2")))
@@ -94,6 +102,22 @@ def test_a_repeated_transcript_of_a_complete_call_is_no_open_work(aws, archive):
 
     assert open_audio(aws) == []
     assert aws.call("conv_1")["audio"] == "archived"
+
+
+def test_a_request_that_takes_effect_late_opens_no_work_again(aws, archive):
+    """The answer to the first request was lost, the second one was answered, and then the first one took effect."""
+    client = archiver.handler.aws().records._table.meta.client
+    requests = []
+    client.meta.events.register(
+        "provide-client-params.dynamodb.UpdateItem", lambda params, **_: requests.append(dict(params))
+    )
+    archive(stage(aws, call()))
+    archive(stage(aws, audio()))
+
+    with pytest.raises(client.exceptions.ConditionalCheckFailedException):
+        client.update_item(**requests[0])
+
+    assert open_audio(aws) == []
 
 
 def test_a_newer_transcript_without_audio_is_no_open_work_and_one_with_audio_is(aws, archive):

@@ -189,7 +189,6 @@ RECORD_STEPS: dict[str, Callable[[Steps], Arguments]] = {
     ),
     "save_audio": lambda s: ((s._id(), f"{s._one(NUMBERS)}/conv.mp3", s._one(ORDERS)), {}),
     "unpark": lambda s: ((s._id(), s._one(KEYS), frozenset(s._parked() for _ in range(s._one((0, 1, 3))))), {}),
-    "close_audio": lambda s: ((s._id(),), {}),
     "expect_audio": lambda s: ((s._id(),), {}),
     "note_asked": lambda s: ((s._id(), s.now()), {}),
     "note_asked_again": lambda s: ((s._id(), s.now()), {}),

@@ -11,6 +11,7 @@ from scripts.operations.selection import is_staged
 from shared import keys
 from shared.bucket import ARCHIVED
 from shared.errors import PoisonError
+from shared.indexes import DAYS
 from shared.webhooks import AUDIO, TRANSCRIPTION, WebhookEvent, read_event, split
 from tests.faults.simulator.simulation import TABLE, Simulation
 from tests.faults.simulator.story import Body, Conversation
@@ -23,9 +24,9 @@ class Outcome:
 
     def __init__(self, simulation: Simulation) -> None:
         self.simulation, self.world, self.story = simulation, simulation.world, simulation.story
-        self.records = {
-            name: record for (name, item), record in self.world.dynamodb.items(TABLE).items() if item == "call"
-        }
+        items = self.world.dynamodb.items(TABLE)
+        self.records = {name: record for (name, item), record in items.items() if item == "call"}
+        self.days = {item for partition, item in items if partition == DAYS}
         self.objects = {key: self.read(key) for key in self.world.s3.keys("")}
         self.staged = {key: body for key, body in self.objects.items() if is_staged(key)}
         self.finals = {key: body for key, body in self.objects.items() if not is_staged(key)}
@@ -123,6 +124,10 @@ def events_kept(found: Outcome) -> str | None:
 def record_agrees(found: Outcome) -> str | None:
     """The record of a call agrees with the bucket: its keys exist, and their objects have the same `order`."""
     for name, item in found.records.items():
+        if ("open_audio" in item) != (item.get("audio") == "pending") or ("open_state" in item) != ("parked" in item):
+            return f"{name}: the indexes of open work do not agree with it"
+        if "t_order" in item and item["listed_at"][:10] not in found.days:
+            return f"{name}: its day is not in the list of days"
         for key, order in (("json_key", "t_order"), ("mp3_key", "mp3_order")):
             stored = item.get(key)
             if stored and order in item and found.finals.get(stored) is None:
