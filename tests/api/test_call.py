@@ -6,6 +6,8 @@ from typing import Any
 import pytest
 
 import api.handler
+from api.recorded import Recorded
+from shared.errors import ProblemError
 from tests.api.conftest import Get, audio, call, save, stage, token
 from tests.archiver.conftest import FULL_ID, envelope
 from tests.conftest import fixture_body
@@ -170,6 +172,13 @@ def test_turns_larger_than_lambdas_answer_are_refused_with_the_way_to_all_of_the
 
     assert answer["status"] == 413
     assert "/calls/{id}/json" in answer["detail"]
+
+
+def test_reading_stops_at_the_first_turn_that_is_too_much() -> None:
+    body = json.dumps({"transcript": [{"message": "x" * 1000}] * 6000}).encode()
+
+    with pytest.raises(ProblemError):
+        Recorded(body, lambda text: text).turns()
 
 
 def test_facts_larger_than_lambdas_answer_are_refused(aws, get: Get) -> None:

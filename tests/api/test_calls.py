@@ -106,13 +106,21 @@ def test_a_call_of_which_only_other_events_came_is_not_listed(aws, get: Get) -> 
 
 @pytest.fixture
 def many(aws: Any) -> list[tuple[str, str, str]]:
-    """40 calls of three days, with many in the same second: time, id and agent, newest first."""
+    """60 calls of two days, with many in the same second: time, id and agent, newest first."""
     choose = random.Random(7)
-    seconds = [f"2026-{day}T10:00:0{second}Z" for day in ("10-31", "11-01", "11-03") for second in range(2)]
-    found = [(choose.choice(seconds), f"conv_{number}", choose.choice(AGENTS)) for number in range(40)]
+    seconds = [f"2026-{day}T10:00:0{second}Z" for day in ("10-31", "11-01") for second in range(2)]
+    found = [(choose.choice(seconds), f"conv_{number}", choose.choice(AGENTS)) for number in range(60)]
     for started, conversation_id, agent_id in found:
         save(aws, conversation_id, started, agent_id)
+    table(aws).meta.client.meta.events.register("after-call.dynamodb.Query", mix_seconds)
     return sorted(found, reverse=True)
+
+
+def mix_seconds(parsed: dict[str, Any], **_: Any) -> None:
+    """Items with the same key are in no order in an index of DynamoDB; moto sorts them."""
+    random.shuffle(parsed["Items"])
+    if parsed["Items"] and "listed_at" in parsed["Items"][0]:
+        parsed["Items"].sort(key=lambda item: item["listed_at"]["S"], reverse=True)
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -122,7 +130,7 @@ def many(aws: Any) -> list[tuple[str, str, str]]:
     agents=st.sets(st.sampled_from(AGENTS)),
     caller=st.booleans(),
     since=st.sampled_from(["", "2026-10-31T10:00:01Z", "2026-11-01"]),
-    until=st.sampled_from(["", "2026-11-03T10:00:01Z", "2026-11-01"]),
+    until=st.sampled_from(["", "2026-11-01T10:00:00Z", "2026-11-01"]),
 )
 def test_pages_have_each_call_once_and_in_order(many, limit, most, agents, caller, since, until) -> None:
     given_ = {"from": since, "to": until, "caller": "12025550123" if caller else ""}
