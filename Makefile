@@ -23,7 +23,7 @@ help:  ## this list
 demo: .venv/ready  ## sets itself up, starts the embedded AWS, deploys to it and sends calls
 	@$(BIN)/python -m scripts.demo.run
 
-local: .venv/ready  ## the same stack, up until Ctrl-C (LOCAL_PORT, PARAMETERS="Name=Value ...", secrets: Name=ask)
+local: .venv/ready  ## the same stack and its page, up until Ctrl-C (LOCAL_PORT, DEMO_CALLS=no, PARAMETERS="Name=Value ...", secrets: Name=ask)
 	@$(BIN)/python -m scripts.embedded.local
 
 test: .venv/ready .venv-sam/ready  ## all tests

@@ -68,8 +68,11 @@ class Server(ThreadingHTTPServer):
         self.api, self.bucket_url = api, bucket_url
         self.files = {f"/{file.relative_to(web).as_posix()}": file for file in web.rglob("*") if file.is_file()}
         self.files["/"] = web / "index.html"
+
+    @property
+    def policy(self) -> str:
         found = POLICY.search(self.files["/"].read_text())
-        self.policy = f"{found[1].rstrip('; ')}; frame-ancestors 'none'" if found else "default-src 'none'"
+        return f"{found[1].rstrip('; ')}; frame-ancestors 'none'" if found else "default-src 'none'"
 
     @property
     def hosts(self) -> set[str]:
@@ -89,7 +92,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path
-        if not self.is_ours():
+        if not self.is_ours(path):
             self.send(problem(403, "This page answers only its own requests, under 127.0.0.1 or localhost."))
         elif path.startswith("/api/"):
             self.send(self.ask(self.path.removeprefix("/api")))
@@ -102,7 +105,7 @@ class Handler(BaseHTTPRequestHandler):
 
     do_HEAD = do_GET
 
-    def is_ours(self) -> bool:
+    def is_ours(self, path: str) -> bool:
         """Whether no other site can have caused the request, and none can read its answer.
 
         A Host of another name can be one that an attacker pointed to 127.0.0.1 (DNS rebinding). Opening the page by a
@@ -111,7 +114,7 @@ class Handler(BaseHTTPRequestHandler):
         hosts, origin = self.headers.get_all("Host", []), self.headers.get("Origin")
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts or not self.path.startswith("/"):
             return False
-        is_data = self.path.startswith(("/api/", "/files/"))
+        is_data = path.startswith(("/api/", "/files/"))
         asked_by = self.headers.get("Sec-Fetch-Site", "none")
         return origin in (None, f"http://{hosts[0]}") and (not is_data or asked_by in ("same-origin", "none"))
 

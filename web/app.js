@@ -1,7 +1,7 @@
 /** What all views share, the router, and the list of calls. The state of every view is in the URL's hash, which
  *  browsers keep to themselves: no server logs the numbers and words in it. */
 
-import { h, html, render, useEffect, useMemo, useRef, useState } from "./vendor/preact-htm.js";
+import { h, html, render, useEffect, useErrorBoundary, useMemo, useRef, useState } from "./vendor/preact-htm.js";
 
 export { html, useEffect, useMemo, useRef, useState };
 
@@ -116,15 +116,16 @@ export const secondsOf = (text) =>
 export function Time({ at, format = MOMENT }) {
   const date = new Date(at);
   if (!at || Number.isNaN(date.getTime())) return "–";
-  return html`<time datetime=${at} title=${`${date
-    .toISOString()
-    .replace("T", " ")
-    .replace(/\.000Z/, "")} UTC`}>${format.format(date)}</time>`;
+  const utc = `${date.toISOString().slice(0, 19).replace("T", " ")} UTC`;
+  return html`<time datetime=${at} title=${utc}>${format.format(date)}</time>`;
 }
 
-/** Text of others without what turns the text around it, or hides: direction overrides, isolates, control characters. */
+/** Text of others without what turns the text around it, or hides: overrides of direction, control characters. */
 export const plain = (text) =>
   String(text ?? "").replace(/[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069]/g, "\ufffd");
+
+/** Whether `caller` is a number that one may see: masked ones have an ellipsis. */
+export const isNumber = (caller) => Boolean(caller) && !caller.includes("…");
 
 /** Text of others in a line of ours, whatever direction it runs in. */
 export const Text = ({ children }) => html`<bdi>${plain([children].flat().join(""))}</bdi>`;
@@ -143,10 +144,15 @@ export const Audio = ({ value }) =>
 const ICONS = {
   search: "M7 12.5a5.5 5.5 0 1 0 0-11 5.5 5.5 0 0 0 0 11Zm4-1.5 3.5 3.5",
   wave: "M1.5 6.5v3M5 4v8M8.5 2v12M12 5v6M15 7v2",
-  left: "M10 3 5 8l5 5", right: "m6 3 5 5-5 5", down: "M8 2v9m-4-4 4 4 4-4M2.5 14h11", cross: "m4 4 8 8m0-8-8 8",
-  play: "M4 2.2v11.6a.6.6 0 0 0 .9.5l9.5-5.8a.6.6 0 0 0 0-1L4.9 1.7a.6.6 0 0 0-.9.5Z", pause: "M3 2h3.5v12H3zM9.5 2H13v12H9.5z",
-  keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6", again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
-}; // prettier-ignore
+  left: "M10 3 5 8l5 5",
+  right: "m6 3 5 5-5 5",
+  down: "M8 2v9m-4-4 4 4 4-4M2.5 14h11",
+  cross: "m4 4 8 8m0-8-8 8",
+  play: "M4 2.2v11.6a.6.6 0 0 0 .9.5l9.5-5.8a.6.6 0 0 0 0-1L4.9 1.7a.6.6 0 0 0-.9.5Z",
+  pause: "M3 2h3.5v12H3zM9.5 2H13v12H9.5z",
+  keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6",
+  again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
+};
 
 export const Icon = ({ name }) =>
   html`<svg class="icon" viewBox="0 0 16 16" aria-hidden="true"><path d=${ICONS[name]} /></svg>`;
@@ -156,12 +162,13 @@ export const Busy = ({ text = "Loading…" }) =>
 
 /** What went wrong, in the API's words, and what to do about it. */
 export function Trouble({ error, again }) {
+  const helps = again && ![400, 404].includes(error.status);
   const advice = ADVICE[error.status] || (error.status >= 500 ? "Try again in a moment." : "");
   return html`<div class="notice bad" role="alert">
     <h3>${error.title || "The page has a fault"}</h3>
     <p><${Text}>${error.detail ?? error.message}<//></p>
     ${advice && html`<p>${advice}</p>`}
-    ${again && html`<button onClick=${again}><${Icon} name="again" />Try again</button>`}
+    ${helps && html`<button onClick=${again}><${Icon} name="again" />Try again</button>`}
   </div>`;
 }
 
@@ -229,12 +236,12 @@ class Listing {
     }
   }
 
-  /** The call `step` places after the call `id`; null if there is none. */
+  /** The call `step` places after the call `id`; null if there is none, undefined if `id` was not found itself. */
   async neighbour(id, step) {
     const at = () => this.calls.findIndex((call) => call.conversation_id === id);
-    for (let round = 0; round < 10 && !this.ended && (at() < 0 || !this.calls[at() + step]); round += 1)
+    for (let round = 0; round < 5 && !this.ended && (at() < 0 || !this.calls[at() + step]); round += 1)
       await this.more();
-    return at() < 0 ? null : this.calls[at() + step] || null;
+    return at() < 0 ? undefined : this.calls[at() + step] || null;
   }
 }
 
@@ -291,15 +298,22 @@ function Calls({ query }) {
     listing = new Listing(filters);
     redraw(Math.random());
   };
+  const save = (kind, label) => html`<button class="quiet" disabled=${!list.calls.length}
+    onClick=${() => exportCalls(list.calls, kind)}><${Icon} name="down" />${label}</button>`;
   return html`
     <h1 class="hidden">Calls</h1>
     <${Search} filters=${filters} />
     <${Filters} filters=${filters} />
     <div class="bar">
-      <span class="muted small" role="status">${counted(list, loading)}</span>
-      <button class="quiet" aria-label="Refresh" onClick=${refresh}><${Icon} name="again" /><span>Refresh</span></button>
-      <button class="quiet" disabled=${!list.calls.length} onClick=${() => exportCalls(list.calls, "csv")}><${Icon} name="down" />CSV</button>
-      <button class="quiet" disabled=${!list.calls.length} onClick=${() => exportCalls(list.calls, "json")}><${Icon} name="down" />JSON</button>
+      <span class="stack">
+        <span class="muted small" role="status">${counted(list, loading)}</span>
+        ${Object.keys(filters).length > 0 && html`<a class="link small" href=${link([""])}>Clear filters</a>`}
+        ${filters.caller && html`<a class="link small" href=${link(["callers", filters.caller])}>About this caller</a>`}
+      </span>
+      <button class="quiet" aria-label="Refresh" onClick=${refresh}>
+        <${Icon} name="again" /><span>Refresh</span>
+      </button>
+      ${save("csv", "CSV")}${save("json", "JSON")}
     </div>
     ${list.calls.length > 0 && html`<${CallTable} calls=${list.calls} filters=${filters} />`}
     ${loading && html`<${Busy} />`}
@@ -309,25 +323,31 @@ function Calls({ query }) {
 }
 
 function counted(list, loading) {
-  if (!list.calls.length) return loading ? "Looking for calls…" : "";
+  if (!list.calls.length) return loading ? "Looking for calls…" : "No calls";
   const count = `${list.calls.length} ${list.calls.length === 1 ? "call" : "calls"}`;
   return list.ended ? `${count} in all` : `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
 }
 
+/** What stands below the list: how far it goes, or why it is empty. */
 function End({ list, load }) {
-  if (list.next === undefined) return null;
+  if (list.next === undefined || (list.ended && list.calls.length)) return null;
   const oldest = list.calls.at(-1)?.started_at;
   if (!list.ended)
     return html`<div class="more">
       <button onClick=${load}>${list.calls.length ? "Load more" : "Keep looking"}</button>
-      <span class="muted small">${oldest ? html`Looked back to ${h(Time, { at: oldest })}` : "Nothing found yet; there are older calls to look through."}</span>
+      <span class="muted small">
+        ${oldest ? html`Looked back to <${Time} at=${oldest} />` : "Nothing found yet; there are older calls."}
+      </span>
     </div>`;
-  if (list.calls.length) return null;
-  const filtered = Object.keys(list.filters).length > 0;
+  if (!Object.keys(list.filters).length)
+    return html`<div class="notice empty">
+      <h3>No calls yet</h3>
+      <p class="muted">Calls appear here a few seconds after they end.</p>
+    </div>`;
   return html`<div class="notice empty">
-    <h3>${filtered ? "No call matches" : "No calls yet"}</h3>
-    <p class="muted">${filtered ? "Take a filter away, or use other words: the search looks at titles and summaries." : "Calls appear here a few seconds after they end."}</p>
-    ${filtered && html`<a class="button" href=${link([""])}>Clear all filters</a>`}
+    <h3>No call matches</h3>
+    <p class="muted">Take a filter away, or use other words: the search looks at titles and summaries.</p>
+    <a class="button" href=${link([""])}>Clear all filters</a>
   </div>`;
 }
 
@@ -340,42 +360,33 @@ function Search({ filters }) {
     const { id, ...found } = meant(typed);
     go(id ? link(["calls", id]) : link([""], { ...filters, caller: "", text: "", ...found }));
   };
+  const cleared = (event) => !event.target.value && shown && go(link([""], { ...filters, caller: "", text: "" }));
   return html`<form class="search" role="search" onSubmit=${submit}>
     <${Icon} name="search" />
-    <input type="search" id="search" aria-label="Search calls" placeholder="A caller's number, or words of the summary" maxlength="200"
-      autocomplete="off" spellcheck=${false} value=${typed} onInput=${(event) => setTyped(event.target.value)} onSearch=${(event) => event.target.value === "" && shown && submit(event)} />
+    <input type="search" id="search" aria-label="Search calls" maxlength="200" autocomplete="off" spellcheck=${false}
+      placeholder="A caller's number, or words of the summary"
+      value=${typed} onInput=${(event) => setTyped(event.target.value)} onSearch=${cleared} />
     <button>Search</button>
   </form>`;
 }
 
-const PERIODS = [["Any time", {}], ["Today", { days: 0 }], ["7 days", { days: 6 }], ["30 days", { days: 29 }]]; // prettier-ignore
+const PERIODS = { "Any time": undefined, Today: 0, "7 days": 6, "30 days": 29 };
 
 function Filters({ filters }) {
   const set = (changed) => go(link([""], { ...filters, ...changed }));
-  const choose = (name) => (event) => set({ [name]: event.target.value });
-  const length = (
-    name,
-    label,
-    hint,
-  ) => html`<${Field} class="short" inputmode="numeric" aria-label=${`${label}, as minutes:seconds`} placeholder=${hint}
-      value=${filters[name] ? clock(Number(filters[name])) : ""} commit=${(typed) => set({ [name]: secondsOf(typed) })} />`;
   const chosen = [filters.agent || []].flat();
   const known = [...new Set([...agents, ...chosen])].sort();
-  const select = (
-    name,
-    label,
-    options,
-  ) => html`<select aria-label=${label} class=${filters[name] && "set"} value=${filters[name] || ""} onChange=${choose(name)}>
-      <option value="">${label}</option>
-      ${options.map(([value, text]) => html`<option value=${value} selected=${filters[name] === value}>${text}</option>`)}
-    </select>`;
+  const select = (name, label, options) => html`<select aria-label=${label} class=${filters[name] && "set"}
+      value=${filters[name] || ""} onChange=${(event) => set({ [name]: event.target.value })}>
+    <option value="">${label}</option>
+    ${options.map(([id, text]) => html`<option value=${id} selected=${filters[name] === id}>${text}</option>`)}
+  </select>`;
+  const length = (name, label, hint) => html`<${Field} class="short" inputmode="numeric" placeholder=${hint}
+    aria-label=${`${label}, as minutes:seconds`} value=${filters[name] ? clock(Number(filters[name])) : ""}
+    commit=${(typed) => set({ [name]: secondsOf(typed) })} />`;
   return html`<div class="filters" role="group" aria-label="Filters">
     <span class="segments">
-      ${PERIODS.map(([label, { days }]) => {
-        const from = days === undefined ? "" : daysAgo(days);
-        const current = (filters.from || "") === from && !filters.to;
-        return html`<a class="button" aria-current=${current ? "true" : undefined} href=${link([""], { ...filters, from, to: "" })}>${label}</a>`;
-      })}
+      ${Object.keys(PERIODS).map((label) => html`<${Period} label=${label} filters=${filters} />`)}
     </span>
     <${Dates} range=${filters} set=${set} />
     ${select(
@@ -385,11 +396,17 @@ function Filters({ filters }) {
     )}
     ${select("outcome", "Any outcome", Object.entries(OUTCOMES))}
     ${select("audio", "Any audio", Object.entries(AUDIO))}
-    <label>Length ${length("min_seconds", "Shortest", "0:00")}</label>
-    <label>to ${length("max_seconds", "Longest", "any")}</label>
-    ${Object.keys(filters).length > 0 && html`<a class="button quiet" href=${link([""])}><${Icon} name="cross" />Clear</a>`}
-    ${filters.caller && html`<a class="button" href=${link(["callers", filters.caller])}>About this caller<${Icon} name="right" /></a>`}
+    <span class="pair">
+      <label>Length ${length("min_seconds", "Shortest", "0:00")}</label>
+      <label>to ${length("max_seconds", "Longest", "any")}</label>
+    </span>
   </div>`;
+}
+
+function Period({ label, filters }) {
+  const from = PERIODS[label] === undefined ? "" : daysAgo(PERIODS[label]);
+  const current = (filters.from || "") === from && !filters.to ? "true" : undefined;
+  return html`<a class="button" aria-current=${current} href=${link([""], { ...filters, from, to: "" })}>${label}</a>`;
 }
 
 /** An input that keeps what is being typed while the page around it is drawn again. */
@@ -397,17 +414,21 @@ function Field({ value, commit, class: name = "", ...rest }) {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);
   const input = (event) => setTyped(event.target.value);
-  return html`<input ...${rest} class=${`${name} ${value && name ? "set" : ""}`} value=${typed} onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
+  return html`<input ...${rest} class=${`${name} ${value && name ? "set" : ""}`} value=${typed}
+    onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
 }
 
 /** From and to. While a year is typed the browser already tells the years 2, 20 and 202. */
 export function Dates({ range, set }) {
   const commit = (name) => (day) => (day === "" || day > "1999") && set({ [name]: day });
-  return html`<label>From <${Field} type="date" value=${range.from || ""} max=${range.to} commit=${commit("from")} /></label>
-    <label>to <${Field} type="date" value=${range.to || ""} min=${range.from} commit=${commit("to")} /></label>`;
+  const { from = "", to = "" } = range;
+  return html`<span class="pair">
+    <label>From <${Field} type="date" value=${from} max=${to} commit=${commit("from")} /></label>
+    <label>to <${Field} type="date" value=${to} min=${from} commit=${commit("to")} /></label>
+  </span>`;
 }
 
-/** Calls by day. `filters`: what opening a call, or a click on a value, adds to; without it values are plain. */
+/** Calls by day. `filters`: what opening a call, or a click on a value, adds to. */
 export function CallTable({ calls, filters }) {
   const days = new Map();
   for (const call of calls) {
@@ -415,55 +436,57 @@ export function CallTable({ calls, filters }) {
     const day = Number.isNaN(date.getTime()) ? "" : isoDay(date);
     days.set(day, [...(days.get(day) || []), call]);
   }
+  const columns = ["time", "caller", "what", "agent", "length", "outcome", "audio", "cost"];
   return html`<table class="calls">
-    <colgroup>${["time", "caller", "what", "agent", "length", "outcome", "audio", "cost"].map((name) => html`<col class=${name} />`)}</colgroup>
+    <colgroup>${columns.map((name) => html`<col class=${name} />`)}</colgroup>
     <thead><tr>
-      <th>Time</th><th>Caller</th><th>Call</th><th class="agent">Agent</th><th class="num length">Length</th><th>Outcome</th><th>Audio</th><th class="num">Cost</th>
+      <th>Time</th><th>Caller</th><th>Call</th><th class="agent">Agent</th><th class="num length">Length</th>
+      <th>Outcome</th><th>Audio</th><th class="num">Cost</th>
     </tr></thead>
     ${[...days].map(
       ([day, rows]) => html`<tbody key=${day}>
-      <tr class="day"><th colspan="8" scope="rowgroup">${day ? html`<${Value} filters=${filters} set=${{ from: day, to: day }}>${dayName(new Date(`${day}T00:00`))}<//>` : "Time unknown"}</th></tr>
+      <tr class="day"><th colspan="8" scope="rowgroup"><${Day} day=${day} filters=${filters} /></th></tr>
       ${rows.map((call) => html`<${Row} key=${call.conversation_id} call=${call} filters=${filters} />`)}
     </tbody>`,
     )}
   </table>`;
 }
 
-/** A value that filters the list by itself. */
-const Value = ({ filters, set, children }) =>
-  html`<a class="value" title="Show only these" href=${link([""], { ...filters, ...set })}>${children}</a>`;
+function Day({ day, filters }) {
+  const name = day ? dayName(new Date(`${day}T00:00`)) : "Time unknown";
+  return html`<${Value} filters=${filters} name=${["from", "to"]} value=${day}>${name}<//>`;
+}
+
+/** A value that filters the list by itself; plain if there is none. */
+function Value({ filters, name, value, children }) {
+  if (!value) return children;
+  const added = Object.fromEntries([name].flat().map((each) => [each, value]));
+  return html`<a class="value" title="Show only these" href=${link([""], { ...filters, ...added })}>${children}</a>`;
+}
 
 function Row({ call, filters }) {
-  const number = call.caller && !call.caller.includes("…");
+  const { caller, title, summary } = call;
+  const value = (name, shown) => html`<${Value} filters=${filters} name=${name} value=${call[name]}>${shown}<//>`;
+  const number = html`<${Text}>${caller || "No number"}<//>`;
   return html`<tr class="call">
     <td class="time cut muted"><${Time} at=${call.started_at} format=${CLOCK} /></td>
-    <td class="caller cut">${number ? html`<${Value} filters=${filters} set=${{ caller: call.caller }}><${Text}>${call.caller}<//><//>` : html`<${Text}>${call.caller || "No number"}<//>`}</td>
+    <td class="caller cut">${isNumber(caller) ? value("caller", number) : number}</td>
     <td class="what">
-      <a href=${link(["calls", call.conversation_id], filters)}><${Text}>${call.title || (call.summary ? "Untitled call" : call.conversation_id)}<//></a>
-      ${call.summary && html`<p dir="auto">${plain(call.summary)}</p>`}
+      <a href=${link(["calls", call.conversation_id], filters)}>
+        <${Text}>${title || summary || call.conversation_id}<//>
+      </a>
+      ${title && summary && html`<p dir="auto">${plain(summary)}</p>`}
     </td>
-    <td class="agent">${call.agent_id && html`<${Value} filters=${filters} set=${{ agent: call.agent_id }}>${call.agent_id}<//>`}</td>
+    <td class="agent"><${Value} filters=${filters} name="agent" value=${call.agent_id}>${call.agent_id}<//></td>
     <td class="num length">${clock(call.duration_secs)}</td>
-    <td class="outcome cut">${call.outcome ? html`<${Value} filters=${filters} set=${{ outcome: call.outcome }}><${Outcome} value=${call.outcome} /><//>` : html`<${Outcome} />`}</td>
-    <td class="audio cut"><${Value} filters=${filters} set=${{ audio: call.audio }}><${Audio} value=${call.audio} /><//></td>
+    <td class="outcome cut">${value("outcome", html`<${Outcome} value=${call.outcome} />`)}</td>
+    <td class="audio cut">${value("audio", html`<${Audio} value=${call.audio} />`)}</td>
     <td class="num cost muted">${call.cost ?? "–"}</td>
   </tr>`;
 }
 
-const COLUMNS = [
-  "conversation_id",
-  "started_at",
-  "caller",
-  "agent_id",
-  "duration_secs",
-  "outcome",
-  "audio",
-  "status",
-  "cost",
-  "title",
-  "summary",
-  "archived_at",
-];
+const IDS = ["conversation_id", "started_at", "caller", "agent_id"];
+const COLUMNS = [...IDS, "duration_secs", "outcome", "audio", "status", "cost", "title", "summary", "archived_at"];
 
 export function exportCalls(calls, kind, name = "calls") {
   if (kind === "json") save(`${name}.json`, "application/json", [JSON.stringify(calls, null, 2)]);
@@ -480,13 +503,11 @@ function View({ path, query }) {
   const [name, id] = path;
   const file = id || name === "statistics" ? VIEWS[name] : undefined;
   const { error, again } = useLoaded(async () => (loaded[file] ??= file && (await import(file)).default), file);
-  useEffect(
-    () =>
-      void (document.title = `${{ statistics: "Statistics", callers: "Caller" }[name] || (id ? "Call" : "Calls")} · AgenticMemory`),
-    [name, id],
-  );
+  const [fault, retry] = useErrorBoundary();
+  const title = { statistics: "Statistics", callers: "Caller" }[name] || (id ? "Call" : "Calls");
+  useEffect(() => void (document.title = `${title} · AgenticMemory`), [title, id]);
+  if (fault || error) return html`<${Trouble} error=${fault || error} again=${fault ? retry : again} />`;
   if (!file) return html`<${Calls} query=${query} />`;
-  if (error) return html`<${Trouble} error=${error} again=${again} />`;
   return loaded[file] ? h(loaded[file], { key: path.join("/"), id, query }) : html`<${Busy} />`;
 }
 
@@ -504,12 +525,17 @@ function Page() {
     window.addEventListener("keydown", keyed);
   }, []);
   const [name] = at.path;
-  const item = (label, path, current) =>
-    html`<a href=${link(path)} aria-current=${current ? "page" : undefined} onClick=${again}>${label}</a>`;
-  const again = () => {
+  const opened = useRef(at.path.join("/"));
+  useEffect(() => {
+    if (opened.current !== at.path.join("/")) main.current.focus({ preventScroll: true }); // a new view is read out
+    opened.current = at.path.join("/");
+  }, [at]);
+  const fresh = (event) => {
     listing = new Listing({});
-    move(place());
+    if (location.hash === event.currentTarget.hash) move(place());
   };
+  const item = (label, path, current) =>
+    html`<a href=${link(path)} aria-current=${current ? "page" : undefined} onClick=${fresh}>${label}</a>`;
   const skip = (event) => {
     event.preventDefault();
     main.current.focus();
@@ -517,10 +543,16 @@ function Page() {
   return html`
     <a class="skip hidden" href="#main" onClick=${skip}>Skip to the content</a>
     <header class="top">
-      <a class="brand" href=${link([""])} aria-label="AgenticMemory" onClick=${again}><${Icon} name="wave" /><span>AgenticMemory</span></a>
-      <nav aria-label="Main">${item("Calls", [""], name !== "statistics")}${item("Statistics", ["statistics"], name === "statistics")}</nav>
+      <a class="brand" href=${link([""])} aria-label="AgenticMemory" onClick=${fresh}>
+        <${Icon} name="wave" /><span>AgenticMemory</span>
+      </a>
+      <nav aria-label="Main">
+        ${item("Calls", [""], name !== "statistics")}${item("Statistics", ["statistics"], name === "statistics")}
+      </nav>
     </header>
-    <main id="main" ref=${main} tabindex="-1"><${View} path=${at.path} query=${at.query} /></main>
+    <main id="main" ref=${main} tabindex="-1">
+      <${View} key=${at.path.join("/")} path=${at.path} query=${at.query} />
+    </main>
   `;
 }
 

@@ -1,7 +1,6 @@
 /** A call: its transcript beside its recording, and what is known of it. */
 
 import {
-  Audio,
   Busy,
   Icon,
   Outcome,
@@ -13,6 +12,7 @@ import {
   filtersIn,
   go,
   html,
+  isNumber,
   link,
   listingOf,
   plain,
@@ -22,7 +22,9 @@ import {
   useRef,
   useState,
 } from "./app.js";
+import { Details } from "./details.js";
 import { Player, usePlayer } from "./player.js";
+import { Turns, readable } from "./transcript.js";
 
 export default function Call({ id, query }) {
   const call = useLoaded(() => api(["calls", id]), id);
@@ -44,16 +46,22 @@ function Neighbours({ id, filters }) {
     setNote("Looking…");
     const found = await listingOf(filters)
       .neighbour(id, step)
-      .catch((problem) => setNote(problem.title));
+      .catch((problem) => setNote(problem.title) || false);
     if (found === null) setNote(step < 0 ? "No newer call in this list" : "No older call in this list");
+    if (found === undefined) setNote("This call is not in the newest part of this list");
     if (found) go(link(["calls", found.conversation_id], filters));
   };
   useKeys({ n: () => walk(1), p: () => walk(-1) });
+  const back = Object.keys(filters).length ? "Filtered calls" : "Calls";
   return html`<div class="head">
-    <a class="button quiet" href=${link([""], filters)}><${Icon} name="left" />${Object.keys(filters).length ? "Filtered calls" : "Calls"}</a>
+    <a class="button quiet" href=${link([""], filters)}><${Icon} name="left" />${back}</a>
     <span class="small muted" role="status">${note}</span>
-    <button title="Newer call (p)" aria-label="Newer call" onClick=${() => walk(-1)}><${Icon} name="left" /><span>Newer</span></button>
-    <button title="Older call (n)" aria-label="Older call" onClick=${() => walk(1)}><span>Older</span><${Icon} name="right" /></button>
+    <button title="Newer call (p)" aria-label="Newer call" onClick=${() => walk(-1)}>
+      <${Icon} name="left" /><span>Newer</span>
+    </button>
+    <button title="Older call (n)" aria-label="Older call" onClick=${() => walk(1)}>
+      <span>Older</span><${Icon} name="right" />
+    </button>
   </div>`;
 }
 
@@ -104,21 +112,27 @@ function Opened({ call, transcript, filters, at }) {
     call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
   const jumping = useRef();
   jumping.current = jump;
+  const href = (secs) => link(["calls", id], { ...filters, at: secs });
   return html`<article>
     <${Heading} call=${call} />
-    ${(audible || turns.length > 0 || call.audio !== "none") && html`<${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position} download=${download("audio")} keys=${keys} />`}
+    <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position}
+      download=${download("audio")} keys=${keys} />
     ${trouble && html`<${Trouble} error=${trouble} />`}
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
         ${
           transcript.error
             ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
-            : html`<${Turns} turns=${turns} href=${(secs) => link(["calls", id], { ...filters, at: secs })} jumping=${jumping} completeness=${call.completeness} />`
+            : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness} />`
         }
       </section>
       <${Details} call=${call} download=${download} />
     </div>
-    ${follow.lost && player.playing && html`<button class="follow" onClick=${follow.start}><${Icon} name="down" />Follow the recording</button>`}
+    ${
+      follow.lost &&
+      player.playing &&
+      html`<button class="follow" onClick=${follow.start}><${Icon} name="down" />Follow the recording</button>`
+    }
     <${Keys} dialog=${dialog} />
   </article>`;
 }
@@ -204,190 +218,48 @@ function useKeys(keys) {
   }, []);
 }
 
+/** Follow an address that the API signed; what is no web address is none of its. */
 function visit(url) {
-  if (new URL(url, location.href).protocol.startsWith("http"))
-    Object.assign(document.createElement("a"), { href: url, rel: "noreferrer" }).click();
+  const { protocol } = new URL(url, location.href);
+  if (protocol.startsWith("http")) Object.assign(document.createElement("a"), { href: url }).click();
 }
 
 function Heading({ call }) {
-  useEffect(() => void (document.title = `${plain(call.title || call.conversation_id)} · AgenticMemory`), [call]);
-  const known = call.caller && !call.caller.includes("…");
+  const title = call.title || "Untitled call";
+  useEffect(() => void (document.title = `${plain(title)} · AgenticMemory`), [title]);
+  const caller = html`<${Text}>${call.caller || "No number"}<//>`;
+  const about = link(["callers", call.caller || ""]);
   return html`<header>
-    <h1><${Text}>${call.title || call.conversation_id}<//></h1>
+    <h1><${Text}>${title}<//></h1>
     <div class="facts">
-      ${known ? html`<a class="link" href=${link(["callers", call.caller])} title="All calls of this caller"><${Text}>${call.caller}<//></a>` : html`<span><${Text}>${call.caller || "No number"}<//></span>`}
+      ${isNumber(call.caller) ? html`<a class="link" href=${about} title="About this caller">${caller}</a>` : caller}
       <${Time} at=${call.started_at} />
       <span>${clock(call.duration_secs)}</span>
       ${call.outcome && html`<${Outcome} value=${call.outcome} />`}
       <a href=${link([""], { agent: call.agent_id })} title="Calls of this agent">${call.agent_id}</a>
-      ${call.direction && html`<span><${Text}>${call.direction}<//></span>`}
-      ${call.language && html`<span><${Text}>${call.language}<//></span>`}
+      ${call.direction && html`<${Text}>${call.direction}<//>`}
+      ${call.language && html`<${Text}>${call.language}<//>`}
     </div>
   </header>`;
 }
 
-// ------------------------------------------------------------------ the transcript
-
-/** The turns that are shown, each with its `tools`. A turn that holds only results of tools called earlier has nothing to
- *  show: they stand with the call of the tool. */
-function readable(turns) {
-  const calls = new Set(turns.flatMap((turn) => (turn.tool_calls || []).map((call) => call.id)));
-  const results = new Map(turns.flatMap((turn) => (turn.tool_results || []).map((result) => [result.id, result])));
-  let at = 0; // of a turn without a time: that of the turn before it
-  return turns
-    .map((turn) => ({
-      ...turn,
-      at_secs: (at = turn.at_secs ?? at),
-      tools: [
-        ...(turn.tool_calls || []).map((call) => ({ ...call, result: results.get(call.id) })),
-        ...(turn.tool_results || [])
-          .filter((result) => !calls.has(result.id))
-          .map((result) => ({ name: result.name, result })),
-      ],
-    }))
-    .filter((turn) => turn.message || turn.tools.length);
-}
-
-/** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
-function Turns({ turns, href, jumping, completeness }) {
-  return useMemo(() => {
-    if (!turns.length)
-      return html`<div class="notice"><h3>No words</h3><p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p></div>`;
-    return html`<ol class="turns">${turns.map((turn, index) => html`<${Turn} key=${index} turn=${turn} index=${index} href=${href} jumping=${jumping} />`)}</ol>`;
-  }, [turns]);
-}
-
-function Turn({ turn, index, href, jumping }) {
-  const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
-  const pressed = (event) => {
-    if (event.target.closest("details") || String(getSelection()) || event.ctrlKey || event.metaKey || event.shiftKey)
-      return;
-    event.preventDefault();
-    jumping.current(index);
-  };
-  return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
-    <a href=${href(turn.at_secs)} title="Jump here"><time>${clock(turn.at_secs)}</time></a>
-    <span class="role"><${Text}>${role}<//></span>
-    <div class="said">
-      ${turn.message && html`<p dir="auto">${plain(turn.message)}</p>`}
-      ${turn.interrupted && html`<${Interrupted} turn=${turn} />`}
-      ${turn.tools.map((tool, place) => html`<${Tool} key=${place} call=${tool} result=${tool.result} />`)}
-    </div>
-  </li>`;
-}
-
-function Interrupted({ turn }) {
-  if (!turn.original_message || turn.original_message === turn.message)
-    return html`<span class="tag">Interrupted</span>`;
-  return html`<details><summary><span class="tag">Interrupted</span> The caller heard the text above. Show the whole sentence</summary><p dir="auto" class="muted">${plain(turn.original_message)}</p></details>`;
-}
-
-function Tool({ call, result }) {
-  const state = !result ? "no result" : result.is_error ? "failed" : "";
-  const took = typeof result?.latency_secs === "number" ? `${result.latency_secs} s` : "";
-  return html`<details class="tool">
-    <summary>Tool <b><${Text}>${call.name}<//></b> ${state && html`<span class=${`dot ${result ? "bad" : "none"}`}>${state}</span>`} <span>${took}</span></summary>
-    <div>
-      ${call.arguments !== undefined && html`<h4>Arguments</h4><pre dir="auto">${plain(written(call.arguments))}</pre>`}
-      ${result && html`<h4>Result${result.error_type ? html`, <${Text}>${result.error_type}<//>` : ""}</h4><pre dir="auto">${plain(written(result.result))}</pre>`}
-    </div>
-  </details>`;
-}
-
-/** A value as text; JSON indented. */
-function written(value) {
-  if (typeof value !== "string") return JSON.stringify(value, null, 2) ?? "–";
-  try {
-    return JSON.stringify(JSON.parse(value), null, 2);
-  } catch {
-    return value;
-  }
-}
-
-// ------------------------------------------------------------------ what is known of the call
-
-function Details({ call, download }) {
-  return html`<aside aria-label="About this call">
-    ${call.summary && html`<section><h2>Summary</h2><p dir="auto">${plain(call.summary)}</p></section>`}
-    <${Complete} call=${call} />
-    <${Judged} title="Evaluation" items=${call.evaluation} value=${(each) => html`<${Outcome} value=${each.result} />`} />
-    <${Judged} title="Collected data" items=${call.collected} value=${(each) => html`<${Text}>${each.value === null || each.value === undefined ? "–" : written(each.value)}<//>`} />
-    <${Remembered} memories=${call.memories || []} />
-    <section>
-      <h2>Details</h2>
-      <dl class="pairs">
-        <dt>Cost</dt><dd>${call.cost ?? "–"}</dd>
-        <dt>Ended</dt><dd><${Text}>${call.termination_reason || "–"}<//></dd>
-        <dt>Status</dt><dd><${Text}>${call.status || "–"}<//></dd>
-        <dt>Archived</dt><dd><${Time} at=${call.archived_at} /></dd>
-        <dt>Id</dt><dd class="mono">${call.conversation_id}</dd>
-      </dl>
-    </section>
-    <section>
-      <h2>Files</h2>
-      <p class="stack">
-        ${call.may?.numbers !== false && html`<button onClick=${download("json")}><${Icon} name="down" />Call as JSON</button>`}
-        ${call.audio === "archived" && call.may?.hear !== false && html`<button onClick=${download("audio")}><${Icon} name="down" />Recording, MP3</button>`}
-      </p>
-      <ul class="muted small">${(call.files || []).filter((file) => file.kind === "event").map((file) => html`<li><${Text}>${file.name}<//></li>`)}</ul>
-    </section>
-  </aside>`;
-}
-
-const TRANSCRIPT = {
-  webhook: ["good", "By webhook"],
-  fetched: ["good", "Fetched from ElevenLabs"],
-  missing: ["bad", "Missing"],
+const HELP = {
+  Space: "Play or pause",
+  "← →": "5 seconds back or on",
+  "j k": "Next or previous turn",
+  "n p": "Older or newer call",
+  "/": "Search, in the list",
+  "?": "Show or hide this",
 };
 
-function Complete({ call }) {
-  const { completeness: whole } = call;
-  if (!whole) return null;
-  const [dot, text] = TRANSCRIPT[whole.transcript] || ["none", whole.transcript];
-  return html`<section>
-    <h2>Is all of it here?</h2>
-    <h3 class=${`dot ${whole.is_complete ? "good" : "pending"}`}>${whole.is_complete ? "Yes" : "Not all of it"}</h3>
-    <p class="muted">${whole.explanation}</p>
-    <dl class="pairs">
-      <dt>Transcript</dt><dd><span class=${`dot ${dot}`}>${text}</span><${Reason}>${whole.missing_reason}<//></dd>
-      <dt>Audio</dt><dd><${Audio} value=${whole.audio} /><${Reason}>${whole.audio_reason}<//></dd>
-    </dl>
-  </section>`;
+function Keys({ dialog }) {
+  const row = ([keys, does]) => html`<dt>
+      ${keys.split(" ").map((key) => html`<kbd>${key}</kbd> `)}
+    </dt>
+    <dd>${does}</dd>`;
+  return html`<dialog ref=${dialog} aria-labelledby="keys">
+    <h3 id="keys">Keys</h3>
+    <dl>${Object.entries(HELP).map(row)}</dl>
+    <button onClick=${() => dialog.current.close()}>Close</button>
+  </dialog>`;
 }
-
-const Reason = ({ children }) => html`<p class="muted"><${Text}>${children}<//></p>`;
-
-function Judged({ title, items, value }) {
-  if (!items?.length) return null;
-  return html`<section><h2>${title}</h2><ul class="judged">
-    ${items.map((each) => html`<li><b><${Text}>${each.name || each.id}<//></b> ${value(each)}${each.rationale && html`<p dir="auto">${plain(each.rationale)}</p>`}</li>`)}
-  </ul></section>`;
-}
-
-const MEMORY = { factual: "Facts", semantic: "Conversation" };
-const STATES = {
-  done: ["good", "Remembered"], sent: ["pending", "Sent, not confirmed yet"], sending: ["pending", "Being sent"],
-  idle: ["pending", "Waiting for the next attempt"], none: ["none", "Nothing yet"],
-}; // prettier-ignore
-
-function Remembered({ memories }) {
-  return html`<section><h2>What was remembered</h2>${memories.length ? html`<ul class="judged">${memories.map((each) => html`<${Receipt} key=${each.type} memory=${each} />`)}</ul>` : html`<p class="muted">Nothing was sent to Mem0.</p>`}</section>`;
-}
-
-function Receipt({ memory }) {
-  const [dot, text] = STATES[memory.state] || ["none", memory.state];
-  const made = memory.memory_ids || [];
-  return html`<li>
-    <b>${MEMORY[memory.type] || memory.type}</b> <span class=${`dot ${dot}`}>${text}</span>
-    ${memory.state !== "none" && html`<p>${memory.reason && html`<${Text}>${String(memory.reason).replaceAll("_", " ")}<//>, `}${memory.count ?? made.length} ${(memory.count ?? made.length) === 1 ? "memory" : "memories"}${memory.at && html`, <${Time} at=${memory.at} />`}</p>`}
-    ${made.length > 0 && html`<details><summary>Receipt</summary><ul class="mono">${made.map((each) => html`<li>${each}</li>`)}</ul></details>`}
-  </li>`;
-}
-
-const HELP = [["Space", "Play or pause"], ["← →", "5 seconds back or on"], ["j k", "Next or previous turn"], ["n p", "Older or newer call"], ["/", "Search, in the list"], ["?", "Show or hide this"]]; // prettier-ignore
-
-const Keys = ({ dialog }) => html`<dialog ref=${dialog} aria-labelledby="keys">
-  <h3 id="keys">Keys</h3>
-  <dl>${HELP.map(([keys, does]) => html`<dt>${keys.split(" ").map((key) => html`<kbd>${key}</kbd> `)}</dt><dd>${does}</dd>`)}</dl>
-  <button onClick=${() => dialog.current.close()}>Close</button>
-</dialog>`;

@@ -32,6 +32,8 @@ export default function Caller({ id: number }) {
       (error) => setMore({ ...more, error }),
     );
   };
+  const save = (kind, label) => html`<button class="quiet"
+    onClick=${() => exportCalls(calls, kind, "calls-of-a-caller")}><${Icon} name="down" />${label}</button>`;
   return html`
     <div class="head">
       <div><h1><${Text}>${first.value.caller || number}<//></h1></div>
@@ -41,33 +43,47 @@ export default function Caller({ id: number }) {
     <section aria-labelledby="their-calls">
       <div class="bar">
         <h2 id="their-calls">Calls <span class="small">${calls.length}${next ? " so far" : ""}</span></h2>
-        <button class="quiet" onClick=${() => exportCalls(calls, "csv", "calls-of-a-caller")}><${Icon} name="down" />CSV</button>
-        <button class="quiet" onClick=${() => exportCalls(calls, "json", "calls-of-a-caller")}><${Icon} name="down" />JSON</button>
+        ${save("csv", "CSV")}${save("json", "JSON")}
       </div>
-      ${calls.length > 0 ? html`<${CallTable} calls=${calls} filters=${{ caller: number }} />` : !next && html`<div class="notice empty"><h3>No calls</h3><p class="muted">Nothing of this number is in the archive, or it was erased.</p></div>`}
+      ${calls.length > 0 && html`<${CallTable} calls=${calls} filters=${{ caller: number }} />`}
+      ${!calls.length && !next && html`<${Nothing} />`}
       ${more.loading && html`<${Busy} />`}
       ${more.error && html`<${Trouble} error=${more.error} again=${load} />`}
-      ${next && !more.error && html`<div class="more"><button onClick=${load} disabled=${more.loading}>Load more</button></div>`}
+      ${
+        next &&
+        !more.error &&
+        html`<div class="more"><button onClick=${load} disabled=${more.loading}>Load more</button></div>`
+      }
     </section>
   `;
 }
 
+const Nothing = () => html`<div class="notice empty">
+  <h3>No calls</h3>
+  <p class="muted">Nothing of this number is in the archive, or it was erased.</p>
+</div>`;
+
 const KINDS = { factual: "Summary", semantic: "From the conversation" };
 
 function Memories({ memories, note }) {
+  const told = memories ? note || "Nothing yet." : note || "The memories cannot be read now.";
   return html`<section class="memories" aria-labelledby="memories">
     <h2 id="memories">What Mem0 remembers</h2>
     ${
-      memories === null || memories === undefined
-        ? html`<div class="notice"><p>${note || "The memories cannot be read now."}</p></div>`
-        : memories.length === 0
-          ? html`<p class="muted">${note || "Nothing yet."}</p>`
-          : html`<ul>${memories.map(
-              (memory) => html`<li>
-            <p dir="auto">${plain(memory.text)}</p>
-            <p class="small muted">${KINDS[memory.type] || memory.type} · <${Time} at=${memory.at} />${memory.conversation_id && html` · <a class="link" href=${link(["calls", memory.conversation_id])}>Open the call</a>`}</p>
-          </li>`,
-            )}</ul>`
+      memories?.length
+        ? html`<ul>${memories.map((memory) => html`<${Memory} memory=${memory} />`)}</ul>`
+        : html`<div class="notice"><p>${told}</p></div>`
     }
   </section>`;
+}
+
+function Memory({ memory }) {
+  const { type, text, at, conversation_id: id } = memory;
+  return html`<li>
+    <p dir="auto">${plain(text)}</p>
+    <p class="small muted">
+      ${KINDS[type] || type} · <${Time} at=${at} />
+      ${id && html` · <a class="link" href=${link(["calls", id])}>Open the call</a>`}
+    </p>
+  </li>`;
 }

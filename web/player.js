@@ -69,11 +69,8 @@ export function usePlayer(id, audible, moved) {
       element.removeAttribute("src");
     };
   }, [audible]);
-  return {
-    audio, playing, error, seek, play,
-    seconds: () => self.at,
-    toggle: () => (playing ? audio.current.pause() : play()),
-  }; // prettier-ignore
+  const toggle = () => (playing ? audio.current.pause() : play());
+  return { audio, playing, error, seek, play, toggle, seconds: () => self.at };
 }
 
 export function Player({ player, audible, note, turns, total, position, download, keys }) {
@@ -82,33 +79,42 @@ export function Player({ player, audible, note, turns, total, position, download
     audio.current.defaultPlaybackRate = Number(event.target.value);
     audio.current.playbackRate = Number(event.target.value);
   };
+  const label = playing ? "Pause" : "Play";
   return html`<section class="player" aria-label="Recording">
     ${audible && html`<audio ref=${audio} preload="metadata" />`}
     ${
       audible
-        ? html`<button class="play" aria-label=${playing ? "Pause" : "Play"} title="Space" onClick=${toggle}><${Icon} name=${playing ? "pause" : "play"} /></button>`
+        ? html`<button class="play" aria-label=${label} title="Space" onClick=${toggle}>
+            <${Icon} name=${playing ? "pause" : "play"} />
+          </button>`
         : html`<span class="small muted silent">${note}</span>`
     }
-    <span class="clock" hidden=${!audible}><span ref=${position.clock}>0:00</span> <span class="muted">/ ${clock(total)}</span></span>
+    <span class="clock" hidden=${!audible}>
+      <span ref=${position.clock}>0:00</span> <span class="muted">/ ${clock(total)}</span>
+    </span>
     ${turns.length > 0 && html`<${Strip} turns=${turns} total=${total} seek=${seek} position=${position} />`}
     <span class="tools">
-      ${
-        audible &&
-        html`<select aria-label="Speed" onChange=${speed}>${SPEEDS.map((each) => html`<option value=${each} selected=${each === 1}>${each}×</option>`)}</select>
-        <button class="quiet" aria-label="Download the recording" title="Download the recording" onClick=${download}><${Icon} name="down" /></button>`
-      }
+      ${audible && html`<${Tools} speed=${speed} download=${download} />`}
       <button class="quiet" aria-label="Keys" title="Keys (?)" onClick=${keys}><${Icon} name="keys" /></button>
     </span>
     ${error && html`<div class="wide"><${Trouble} error=${error} again=${play} /></div>`}
   </section>`;
 }
 
+function Tools({ speed, download }) {
+  const label = "Download the recording";
+  return html`<select aria-label="Speed" onChange=${speed}>
+      ${SPEEDS.map((each) => html`<option value=${each} selected=${each === 1}>${each}×</option>`)}
+    </select>
+    <button class="quiet" aria-label=${label} title=${label} onClick=${download}><${Icon} name="down" /></button>`;
+}
+
 /** Two lanes, the agent's above the caller's. A turn lasts until the next one begins; nothing is decoded. */
 function Strip({ turns, total, seek, position }) {
-  const [agent, caller] = useMemo(
-    () => [lane(turns, total, (role) => role !== "user", 2), lane(turns, total, (role) => role === "user", 11)],
-    [turns, total],
-  );
+  const lanes = useMemo(() => {
+    const drawn = (isCaller, top) => lane(turns, total, (role) => (role === "user") === isCaller, top);
+    return html`<path class="agent" d=${drawn(false, 2)} /><path class="user" d=${drawn(true, 11)} />`;
+  }, [turns, total]);
   const at = (event) => {
     const box = event.currentTarget.getBoundingClientRect();
     seek(Math.min(1, Math.max(0, (event.clientX - box.left) / box.width)) * total);
@@ -117,9 +123,11 @@ function Strip({ turns, total, seek, position }) {
     event.currentTarget.setPointerCapture(event.pointerId);
     at(event);
   };
-  return html`<div class="strip" ref=${position.strip} role="slider" tabindex="0" aria-label="Position; who spoke when" aria-valuemin="0" aria-valuemax=${Math.ceil(total)}
-      aria-valuenow="0" title="Who spoke when: the agent above, the caller below" onPointerDown=${down} onPointerMove=${(event) => event.buttons && at(event)}>
-    <svg viewBox=${`0 0 ${total || 1} 20`} preserveAspectRatio="none" aria-hidden="true"><path class="agent" d=${agent} /><path class="user" d=${caller} /></svg>
+  return html`<div class="strip" ref=${position.strip} role="slider" tabindex="0" aria-label="Position; who spoke when"
+      aria-valuemin="0" aria-valuemax=${Math.ceil(total)} aria-valuenow="0"
+      title="Who spoke when: the agent above, the caller below"
+      onPointerDown=${down} onPointerMove=${(event) => event.buttons && at(event)}>
+    <svg viewBox=${`0 0 ${total || 1} 20`} preserveAspectRatio="none" aria-hidden="true">${lanes}</svg>
     <span class="head-line" ref=${position.line}></span>
   </div>`;
 }

@@ -89,9 +89,9 @@ def long_call() -> SampleCall:
     number = "+12025550142"
     data = inbound("conv_demo_winter", number, 1200, list(long_transcript()))
     summary = f"Marlow planned the winter of the sloop Petrel: {', '.join(job.thing for job in JOBS)}."
-    return SampleCall(
-        envelope(assessed(data, summary, "Marlow", "All jobs have a date.")), number, spoken(1200, data["transcript"])
-    )
+    data = assessed(data, summary, "Marlow", "All jobs have a date.")
+    data["analysis"]["call_summary_title"] = "The winter of the sloop Petrel, and a ladder for the dog"
+    return SampleCall(envelope(data), number, spoken(1200, data["transcript"]))
 
 
 def web_call() -> SampleCall:

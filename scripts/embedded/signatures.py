@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from hmac import compare_digest
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl, quote, urlencode
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -17,7 +17,7 @@ SKEW = timedelta(minutes=15)  # as on AWS
 APIS = ("/_aws/execute-api/", "/restapis/")  # where the emulator answers for an API
 FORBIDDEN = b'{"message":"Forbidden"}'  # AWS's own answer
 AUTHORIZATION = re.compile(
-    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/\d{8}/(?P<region>[^/,\s]*)/(?P<service>[^/,\s]*)/aws4_request,\s*"
+    r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,\s]+)/\d{8}/[^/,\s]*/[^/,\s]*/aws4_request,\s*"
     r"SignedHeaders=(?P<names>[a-z0-9;-]+),\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
 
@@ -55,26 +55,31 @@ def is_refused(scope: Scope, now: datetime) -> bool:
 
 
 def is_signed(scope: Scope, claim: re.Match[str], now: datetime) -> bool:
-    """Whether root's secret gives the same signature over the request as it came, without a body, and is recent."""
-    if (claim["region"], claim["service"]) != (REGION, "execute-api"):
+    """Whether root's secret gives this signature for an API, over the request as it came without a body, and recently.
+
+    The host is always part of it, also if the claim leaves it out.
+    """
+    names, query = claim["names"].split(";"), scope["query_string"].decode("latin-1")
+    # What a client sends may be escaped less than what it signs.
+    escaped = urlencode(parse_qsl(query, keep_blank_values=True), quote_via=quote, safe="-_.~")
+    requests = [signed_part(scope, each, names) for each in (query, escaped)]
+    if not is_recent(requests[0].context["timestamp"], now):
         return False
-    request = signed_part(scope, claim["names"].split(";"))
-    date = request.headers.get("x-amz-date", "")
-    if "host" not in claim["names"].split(";") or not is_recent(date, now):
-        return False
-    request.context["timestamp"] = date
+    return any(compare_digest(signature(each), claim["signature"]) for each in requests)
+
+
+def signature(request: AWSRequest) -> str:
     signer = SigV4Auth(Credentials(ROOT_KEY, ROOT_KEY), "execute-api", REGION)
-    text = signer.string_to_sign(request, signer.canonical_request(request))
-    return compare_digest(signer.signature(text, request), claim["signature"])
+    return str(signer.signature(signer.string_to_sign(request, signer.canonical_request(request)), request))
 
 
-def signed_part(scope: Scope, names: list[str]) -> AWSRequest:
+def signed_part(scope: Scope, query: str, names: list[str]) -> AWSRequest:
     """The request with the headers that are signed, and no others."""
-    query = scope["query_string"].decode("latin-1")
     request = AWSRequest(scope["method"], f"http://loopback{scope['raw_path'].decode('latin-1')}{query and '?'}{query}")
     for name, value in headers_of(scope):
         if name in names:
             request.headers.add_header(name, value)
+    request.context["timestamp"] = request.headers.get("x-amz-date", "")
     return request
 
 

@@ -51,9 +51,11 @@ def calls(
     }  # fmt: skip
     with view.progress.status("Looking for calls ..."):
         rows, has_more = find(api_of(view.stack), filters, limit)
-    title = several(len(rows), "call", "calls") + (f", the newest of more than {limit}" if has_more else "")
-    advice = "To read a call: ops show ID" if rows else ""
-    view.table(rows, COLUMNS, title, advice, empty="There are no such calls.")
+    title = several(len(rows), "call", "calls") if rows or has_more else "There are no such calls."
+    advice = ["To read a call: ops show ID"] if rows else []
+    if has_more:
+        advice += ["There may be older calls. Raise --limit, or look before a time with --until."]
+    view.table(rows, COLUMNS, title, "\n".join(advice), empty=title)
 
 
 def find(api: Api, filters: dict[str, Any], limit: int) -> tuple[list[dict[str, Any]], bool]:
@@ -87,8 +89,10 @@ def show(
     view.show(record | {"files": files, "complete": call["completeness"]["explanation"]}, f"Call {conversation_id}")
     for name, columns in PARTS.items():
         if call[name]:
-            view.table(call[name], columns, f"\n{name.title()}")
-    view.console.print("\nTranscript", style="bold")
+            view.console.print()
+            view.table(call[name], columns, name.title())
+    view.console.print()
+    view.console.print("Transcript", style="bold")
     for turn in turns:
         print_turn(view, turn)
 

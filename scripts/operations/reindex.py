@@ -118,7 +118,8 @@ class Reindex:
             return False
         part, metadata, at = read_json(read[0]), read[1], item["LastModified"].astimezone(timezone.utc)
         conversation, caller = read_conversation(part), with_number(find_caller(part), metadata)
-        audio = "none" if conversation.has_audio is False else "pending"
+        expected = "unavailable" if self._stack.outputs.get("KeepAudio") == "false" else "pending"
+        audio = "none" if conversation.has_audio is False else expected
         call_id = call_of(item)
         fields, defaults = describe_call(call_id, metadata.get("agent_id"), conversation, caller, audio, at)
         defaults |= {"folder": key.partition("/")[0], "json_key": key}

@@ -75,6 +75,7 @@ NAMED: dict[str, tuple[int, Call]] = {
         "title": None, "summary": None, "outcome": None, "audio": "unavailable", "cost": None, "duration_secs": 64,
         "evaluation": [], "collected": [], "memories": [], "completeness": MISSING,
     }),
+    "conv_hasty": (10, {"title": "Two turns in each second", "duration_secs": 5}),
     "conv_dog": (30, {
         "title": "May the dog come along?", "caller": "+12025550144",
         "summary": "Asked whether a dog may come along on the charter. It may, on a lead.",

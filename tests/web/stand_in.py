@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -10,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mimetypes import guess_type
 from pathlib import Path
 from threading import Thread
-from time import time
+from time import sleep, time
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -52,6 +53,11 @@ class StandIn(ThreadingHTTPServer):
         self.looks_at = 60  # calls a page looks at: filters that match little get short pages, as with the real API
         self.url_seconds = 900.0
         self.may = {"hear": True, "numbers": True}
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print nothing when the browser closed the connection."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
     @property
     def url(self) -> str:
@@ -237,4 +243,4 @@ def standing_in() -> Iterator[StandIn]:
 if __name__ == "__main__":
     with standing_in() as server:
         print(server.url, flush=True)  # noqa: T201
-        Thread(target=server.serve_forever).join()
+        sleep(3600)

@@ -121,6 +121,14 @@ def test_keys_play_and_move(page: Page, stand_in: StandIn) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_turns_of_the_same_second_are_walked_one_by_one(page: Page, stand_in: StandIn) -> None:
+    open_call(page, stand_in, "conv_hasty")
+    wait_for_audio(page)
+    for said in SAID[:4]:
+        page.keyboard.press("j")
+        expect(heard(page)).to_contain_text(said)
+
+
 def test_keys_do_not_play_while_something_is_typed(page: Page, stand_in: StandIn) -> None:
     open_call(page, stand_in, "conv_dog")
     wait_for_audio(page)

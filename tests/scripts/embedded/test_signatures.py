@@ -107,6 +107,12 @@ def test_a_signed_request_reaches_the_function_and_says_who_asks(url: str, targe
     assert answer.json() == {"who": "arn:aws:iam::000000000000:root", "parameters": parameters}
 
 
+def test_a_query_may_be_sent_with_fewer_escapes_than_it_is_signed_with(url: str) -> None:
+    signed = signature(f"{url}/calls/conv_1?from=2026-11-22T10%3A00%3A00Z")
+
+    assert get(f"{url}/calls/conv_1?from=2026-11-22T10:00:00Z", signed).status_code == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -142,6 +148,22 @@ def test_a_query_that_names_a_key_is_forbidden(url: str, name: str, authorizatio
 @pytest.mark.parametrize("changed", ["/calls/conv_2", "/calls/conv_1?limit=1"], ids=["path", "query"])
 def test_a_signature_is_for_one_request_only(url: str, changed: str) -> None:
     assert get(url + changed, signature(f"{url}/calls/conv_1")).status_code == 403
+
+
+class WithoutHost(SigV4Auth):
+    def headers_to_sign(self, request: Any) -> Any:
+        headers = super().headers_to_sign(request)
+        del headers["host"]
+        return headers
+
+
+def test_a_signature_that_leaves_the_host_out_is_forbidden(url: str) -> None:
+    """It would be valid for every API with the same path."""
+    request = AWSRequest("GET", f"{url}/calls/conv_1")
+    WithoutHost(Credentials("test", "test"), "execute-api", "us-east-1").add_auth(request)
+
+    assert "SignedHeaders=x-amz-date" in request.headers["Authorization"]
+    assert get(f"{url}/calls/conv_1", dict(request.headers)).status_code == 403
 
 
 def test_an_old_signature_is_forbidden(url: str, monkeypatch: pytest.MonkeyPatch) -> None:

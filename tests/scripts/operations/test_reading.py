@@ -101,8 +101,19 @@ def test_short_and_empty_pages_are_followed_until_there_are_enough_calls(api, ru
     _, found = run_ops_json("calls", "--limit", "3")
 
     assert len(found["rows"]) == 3
-    assert "newest of more than 3" in found["title"]
+    assert "There may be older calls" in found["next"]
     assert [each.get("cursor") for each in asked(api)] == [None, ["a"], ["b"]]
+
+
+def test_a_search_that_finds_nothing_in_many_pages_does_not_say_that_there_is_nothing(api, run_ops, monkeypatch):
+    monkeypatch.setattr("scripts.operations.reading.MOST_PAGES", 3)
+    api.body = b'{"calls": [], "next": "more"}'
+
+    _, out, _ = run_ops("calls", "--text", "cat")
+
+    assert len(api.requests) == 3
+    assert "There may be older calls" in out
+    assert "no such calls" not in out
 
 
 def test_no_such_calls_is_said(api, run_ops):

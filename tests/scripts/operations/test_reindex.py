@@ -116,6 +116,21 @@ def test_a_run_that_is_interrupted_anywhere_is_completed_by_the_next(
     assert comparable(filled.items()) == comparable(before)
 
 
+@pytest.mark.parametrize(("keeps", "audio"), [("true", "pending"), ("false", "unavailable")])
+def test_a_recording_that_is_not_in_the_bucket_is_missing_unless_the_stack_keeps_none(
+    stack, context, run_ops_json, keeps, audio
+):
+    stack.outputs["KeepAudio"] = keeps
+    deploy_outputs(stack.outputs)
+    archive_checks(context, stage(stack, transcript("conv_1")))
+    lose(stack)
+
+    run_ops_json("reindex", "--yes")
+
+    record = stack.items()["conv_1", "call"]
+    assert (record["audio"], record.get("open_audio")) == (audio, "pending" if audio == "pending" else None)
+
+
 def test_memories_of_new_records_are_looked_for_before_they_are_written_again(filled, run_ops_json):
     filled.outputs["MemorySecretArn"] = "arn:aws:secretsmanager:us-east-1:123456789012:secret:mem0"
     deploy_outputs(filled.outputs)

@@ -1,0 +1,94 @@
+/** A transcript: turns, what was interrupted, and the tools that were called. */
+
+import { Text, clock, html, plain, useMemo } from "./app.js";
+
+/** The turns that are shown, each with its `tools`. One that holds only results of tools called earlier is not among them:
+ *  its results stand with the calls. */
+export function readable(turns) {
+  const calls = new Set(turns.flatMap((turn) => (turn.tool_calls || []).map((call) => call.id)));
+  const results = new Map(turns.flatMap((turn) => (turn.tool_results || []).map((result) => [result.id, result])));
+  let at = 0; // of a turn without a time: that of the turn before it
+  return turns
+    .map((turn) => ({
+      ...turn,
+      at_secs: (at = turn.at_secs ?? at),
+      tools: [
+        ...(turn.tool_calls || []).map((call) => ({ ...call, result: results.get(call.id) })),
+        ...(turn.tool_results || [])
+          .filter((result) => !calls.has(result.id))
+          .map((result) => ({ name: result.name, result })),
+      ],
+    }))
+    .filter((turn) => turn.message || turn.tools.length);
+}
+
+/** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
+export function Turns({ turns, href, jumping, completeness }) {
+  return useMemo(() => {
+    if (!turns.length)
+      return html`<div class="notice">
+        <h3>No words</h3>
+        <p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p>
+      </div>`;
+    return html`<ol class="turns">
+      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping }} />`)}
+    </ol>`;
+  }, [turns]);
+}
+
+function Turn({ turn, index, href, jumping }) {
+  const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
+  const pressed = (event) => {
+    const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
+    if (other || String(getSelection())) return; // a click in a fold or for a new tab, or the end of a selection
+    event.preventDefault();
+    jumping.current(index);
+  };
+  return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
+    <a href=${href(turn.at_secs)} title="Jump here"><time>${clock(turn.at_secs)}</time></a>
+    <span class="role"><${Text}>${role}<//></span>
+    <div class="said">
+      ${turn.message && html`<p dir="auto">${plain(turn.message)}</p>`}
+      ${turn.interrupted && html`<${Interrupted} turn=${turn} />`}
+      ${turn.tools.map((tool, place) => html`<${Tool} key=${place} call=${tool} result=${tool.result} />`)}
+    </div>
+  </li>`;
+}
+
+function Interrupted({ turn }) {
+  const tag = html`<span class="tag">Interrupted</span>`;
+  if (!turn.original_message || turn.original_message === turn.message) return tag;
+  return html`<details>
+    <summary>${tag} The caller heard the text above. Show the whole sentence</summary>
+    <p dir="auto" class="muted">${plain(turn.original_message)}</p>
+  </details>`;
+}
+
+function Tool({ call, result }) {
+  const state = !result ? ["none", "no result"] : result.is_error ? ["bad", "failed"] : null;
+  const took = typeof result?.latency_secs === "number" ? `${result.latency_secs} s` : "";
+  return html`<details class="tool">
+    <summary>
+      Tool <b><${Text}>${call.name}<//></b>
+      ${state && html`<span class=${`dot ${state[0]}`}>${state[1]}</span>`} <span>${took}</span>
+    </summary>
+    <div>
+      ${call.arguments !== undefined && html`<h4>Arguments</h4><pre dir="auto">${plain(written(call.arguments))}</pre>`}
+      ${
+        result &&
+        html`<h4>Result ${result.error_type && html`(<${Text}>${result.error_type}<//>)`}</h4>
+          <pre dir="auto">${plain(written(result.result))}</pre>`
+      }
+    </div>
+  </details>`;
+}
+
+/** A value as text; JSON indented. */
+export function written(value) {
+  if (typeof value !== "string") return JSON.stringify(value, null, 2) ?? "–";
+  try {
+    return JSON.stringify(JSON.parse(value), null, 2);
+  } catch {
+    return value;
+  }
+}
