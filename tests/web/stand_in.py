@@ -10,7 +10,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from mimetypes import guess_type
 from pathlib import Path
-from threading import Event, Thread
+from threading import Thread
 from time import sleep, time
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
