@@ -5,11 +5,12 @@ from collections.abc import Iterator
 from shutil import which
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.web.stand_in import StandIn, standing_in
 
 CHROMIUM = which("chromium")
+expect.set_options(timeout=15_000)  # a busy machine takes its time
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
 
 
@@ -42,7 +43,7 @@ def profile(browser: Browser) -> Iterator[BrowserContext]:
     made = browser.new_context(
         viewport={"width": 1280, "height": 800}, locale="en-GB", timezone_id="Europe/Paris", accept_downloads=True
     )
-    made.set_default_timeout(8000)
+    made.set_default_timeout(20_000)
     yield made
     made.close()
 

@@ -164,7 +164,7 @@ def test_an_hour_is_read_in_ranges_and_never_decoded_whole(page: Page, stand_in:
 
 
 def test_a_url_that_expired_is_renewed_where_the_recording_was(page: Page, stand_in: StandIn, said: list[str]) -> None:
-    stand_in.url_seconds = 5
+    stand_in.url_seconds = 19  # less than the page wants to have left
     turns = open_call(page, stand_in, "conv_dog")
     wait_for_audio(page)
     turns.nth(5).click()
