@@ -60,6 +60,10 @@ class Page:
         self._server.server_close()
 
 
+# Nothing else is signed: no dots, which another server could read as a way to elsewhere.
+API_PATH = re.compile(r"/api/(?:calls|callers|stats)(?:/(?:[A-Za-z0-9_+-]|%2[Bb])+)*")
+
+
 class Server(ThreadingHTTPServer):
     daemon_threads = True  # a recording that is still being played does not hold up the end
 
@@ -91,10 +95,10 @@ class Handler(BaseHTTPRequestHandler):
     server_version, sys_version = "page", ""
 
     def do_GET(self) -> None:
-        path = urlsplit(self.path).path
+        path = self.path.partition("?")[0]
         if not self.is_ours(path):
             self.send(problem(403, "This page answers only its own requests, under 127.0.0.1 or localhost."))
-        elif path.startswith("/api/"):
+        elif API_PATH.fullmatch(path):
             self.send(self.ask(self.path.removeprefix("/api")))
         elif self.server.bucket_url and path.startswith("/files/"):
             self.hand_on(self.path.removeprefix("/files"))
@@ -123,7 +127,7 @@ class Handler(BaseHTTPRequestHandler):
             answer = self.server.api.get(target)
         except (BotoCoreError, ClientError) as error:
             return problem(502, str(explained(error)))
-        if self.server.bucket_url and answer.status == 200 and urlsplit(target).path.endswith(("/audio", "/json")):
+        if self.server.bucket_url and answer.status == 200 and target.partition("?")[0].endswith(("/audio", "/json")):
             signed = answer.json
             url = signed["url"].replace(f"{self.server.bucket_url}/", f"http://{self.headers['Host']}/files/", 1)
             return Answer(200, json.dumps(signed | {"url": url}).encode(), answer.content_type)

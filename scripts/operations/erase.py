@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from reconciler.bookmarks import Bookmarks
 from reconciler.elevenlabs import ElevenLabs
 from scripts.aws_session import OpsError
 from scripts.operations.erasure.certificate import as_json, as_text, certify, check_place, write
@@ -13,6 +14,7 @@ from scripts.operations.erasure.find import Found
 from scripts.operations.erasure.journal import Journal
 from scripts.operations.erasure.protocol import Run
 from scripts.operations.erasure.reading import Subject
+from scripts.operations.reindex import REACHED
 from scripts.operations.selection import CallId
 from scripts.operations.stack import Stack
 from scripts.operations.view import WITH_YES, View
@@ -25,6 +27,10 @@ NO_DATA_OF_CALL = (
 NO_DATA_OF_CALLER = (
     "There is no data about this caller. Check the number: it needs its country code, as in the calls. With --yes, a "
     "tombstone is written: if a call from before now arrives later, it is dropped."
+)
+UNFINISHED_REINDEX = (
+    "A run of ops reindex is not finished, so not every call of the caller can be found yet. Finish it first: "
+    "./scripts/ops reindex --yes"
 )
 
 
@@ -57,6 +63,8 @@ def erase(
     """
     view: View = context.obj
     subject = read_subject(caller, conversation)
+    if Bookmarks(view.stack.table).read(REACHED):
+        raise OpsError(UNFINISHED_REINDEX)
     client = elevenlabs_of(view.stack) if elevenlabs else None
     run = Run(view, subject)
     with view.progress.status("Searching for all data ..."):

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from itertools import groupby
 from typing import Annotated, Any
 
@@ -12,12 +12,14 @@ import typer
 
 from archiver.archive import UNNAMED_FOR, describe_call
 from memory_writer.ledger import OPEN, iso
+from memory_writer.memories import find_user
 from reconciler.bookmarks import Bookmarks
 from scripts.operations.stack import AT_ONCE, Stack
 from scripts.operations.view import WITH_YES, View
+from shared.call import Call
 from shared.caller import Caller, find_caller, found_by
-from shared.conversation import read_conversation
-from shared.errors import PoisonError
+from shared.conversation import Conversation, read_conversation
+from shared.errors import PoisonError, StorageError
 from shared.keys import STAGING, is_recording, staged_delivery_id
 from shared.parts import read_json
 from shared.record import MEMORIES
@@ -26,6 +28,8 @@ from shared.unnamed import Unnamed
 from shared.webhooks import read_events
 
 REACHED = "reindex"
+CONTINUES_FOR = timedelta(days=1)  # after that, much may have changed in what was read
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
 COUNTED = ("calls", "recordings", "events", "payloads")
 _FINAL = re.compile(r"(?:[0-9]{7,15}|no-phone)/([A-Za-z0-9_-]{1,128})((?:\.[A-Za-z0-9_-]{1,128})?)\.(json|mp3)")
 UNKNOWN = (
@@ -35,6 +39,13 @@ UNKNOWN = (
 ERASED = (
     "The bucket has no tombstones. If the table was lost, erase again what your certificates (erasure-*.json) name. "
     "Otherwise, a webhook that arrives late can bring an erased call back."
+)
+
+
+UNREADABLE = (
+    "Objects were left out: the archiver did not write them, or they cannot be read. If their storage class is GLACIER "
+    "or DEEP_ARCHIVE, restore them (aws s3api restore-object), and run the command again. Until then, new records of "
+    "these calls have only the number, the agent and the time."
 )
 
 
@@ -51,7 +62,9 @@ def reindex(
 
     It is safe while calls arrive. It leaves records of newer versions and erased calls as they are.
 
-    If the command is interrupted, run it again: it continues. Example: ops reindex --yes
+    If the command is interrupted, run it again within a day: it continues. Exit code 1 if an object cannot be read.
+
+    Example: ops reindex --yes
     """
     view: View = context.obj
     run = Reindex(view.stack)
@@ -63,10 +76,13 @@ def reindex(
     with view.progress.status("Listing the payloads ...") as status:
         for done in run.run():
             status.update(f"{', '.join(f'{number:,} {what}' for what, number in done.items())} ...")
-    remembers = "MemorySecretArn" in view.stack.outputs
-    advice = [*([UNKNOWN] if remembers else []), ERASED] if run.done["new_records"] else []
-    view.show(dict(run.done), "Made again from the bucket", "\n".join(advice))
-    return 0
+    view.show(dict(run.done), f"Made again from the bucket{run.since}", "\n".join(advise(view.stack, run.done)))
+    return 1 if run.done["unreadable"] else 0
+
+
+def advise(stack: Stack, done: Counter[str]) -> list[str]:
+    unknown = [UNKNOWN] if done["new_records"] and "MemorySecretArn" in stack.outputs else []
+    return [*unknown, *([ERASED] if done["new_records"] else []), *([UNREADABLE] if done["unreadable"] else [])]
 
 
 class Reindex:
@@ -74,7 +90,8 @@ class Reindex:
 
     def __init__(self, stack: Stack) -> None:
         self._stack, self._records, self._bookmarks = stack, stack.records, Bookmarks(stack.table)
-        self.done = Counter(dict.fromkeys((*COUNTED, "new_records"), 0))
+        self.done = Counter(dict.fromkeys((*COUNTED, "unreadable", "new_records"), 0))
+        self.since = ""  # in words, if the run continues another one
         self._staged: dict[str, str] = {}  # the payloads that no object was made of, as far as is known, by delivery_id
 
     def count(self) -> dict[str, int]:
@@ -85,50 +102,92 @@ class Reindex:
 
     def run(self) -> Iterator[Counter[str]]:
         """Work page by page; gives what is done after each."""
+        begun, after = self._begin(datetime.now(timezone.utc))
         pages = self._stack.bucket.pages(f"{STAGING}/", "")
         self._staged = {
             digest: item["Key"] for page in pages for item in page if (digest := staged_delivery_id(item["Key"]))
         }
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            for page in self._stack.bucket.pages("", self._bookmarks.read(REACHED) or ""):
+            for page in self._stack.bucket.pages("", after):
                 finals = [item for item in page if _FINAL.fullmatch(item["Key"])]
-                calls = [list(items) for _, items in groupby(finals, key=call_of)]
-                list(pool.map(self._rebuild, calls))
+                for done in pool.map(self._rebuild, [list(items) for _, items in groupby(finals, key=call_of)]):
+                    self.done.update(done)
                 if page:
-                    self._bookmarks.write(REACHED, page[-1]["Key"])
+                    self._bookmarks.write(REACHED, f"{begun} {page[-1]['Key']}")
                 yield self.done
-            for _ in pool.map(self._add_payload, list(self._staged.values())):
-                self.done["payloads"] += 1
+            for done in pool.map(self._add_payload, list(self._staged.values())):
+                self.done.update(done)
                 yield self.done
         self._bookmarks.remove(REACHED)
 
-    def _rebuild(self, items: list[dict[str, Any]]) -> None:
+    def _begin(self, now: datetime) -> tuple[str, str]:
+        """When the run began, and the last key that was read: those of a run that was interrupted within a day."""
+        begun, _, after = (self._bookmarks.read(REACHED) or "").partition(" ")
+        if begun < utc(now - CONTINUES_FOR):
+            begun, after = utc(now), ""
+            self._bookmarks.write(REACHED, f"{begun} ")  # until the end, an erasure may not find all calls
+        self.since = f", from where the run of {begun} was interrupted" if after else ""
+        return begun, after
+
+    def _rebuild(self, items: list[dict[str, Any]]) -> Counter[str]:
         """Write what the objects of one call say into its record, one after the other."""
-        if self._records.get(call_of(items[0])) is None:
-            self.done["new_records"] += 1
+        is_new = self._records.get(call_of(items[0])) is None
+        done = Counter({"new_records": int(is_new)})
         for item in items:
             kind = str(kind_of(item["Key"]))
-            if {"calls": self._add_call, "events": self._add_event, "recordings": self._add_recording}[kind](item):
-                self.done[kind] += 1
+            try:
+                if kind == "calls":
+                    is_done = self._add_call(item, is_new=is_new)
+                else:
+                    is_done = self._add_event(item) if kind == "events" else self._add_recording(item)
+                done[kind] += is_done
+                if kind == "calls" and not is_done:
+                    break  # it is erased, or its record is of a newer version
+            except (StorageError, PoisonError, ValueError):  # in cold storage, or not an object of the archiver
+                done["unreadable"] += 1
+        return done
 
-    def _add_call(self, item: dict[str, Any]) -> bool:
-        key, read = item["Key"], self._stack.bucket.read(item["Key"])
-        if read is None or "order" not in read[1]:
+    def _add_call(self, item: dict[str, Any], *, is_new: bool) -> bool:
+        key, metadata, at = item["Key"], self._metadata(item), item["LastModified"].astimezone(timezone.utc)
+        try:
+            part = read_json((self._stack.bucket.read(key) or (b"", {}))[0])
+            conversation, caller = read_conversation(part), with_number(find_caller(part), metadata)
+        except (StorageError, PoisonError, ValueError):
+            if is_new:  # what the metadata says is better than nothing
+                self._save(
+                    key, Conversation(started_at=read_time(metadata)), with_number(Caller(None), metadata), metadata, at
+                )
+            raise
+        started_at = conversation.started_at or at
+        if caller.digits and started_at <= (self._stack.tombstones.erased_at(caller.digits) or _NEVER):
+            self._take_staged(metadata)
             return False
-        part, metadata, at = read_json(read[0]), read[1], item["LastModified"].astimezone(timezone.utc)
-        conversation, caller = read_conversation(part), with_number(find_caller(part), metadata)
-        expected = "unavailable" if self._stack.outputs.get("KeepAudio") == "false" else "pending"
-        audio = "none" if conversation.has_audio is False else expected
-        call_id = call_of(item)
-        fields, defaults = describe_call(call_id, metadata.get("agent_id"), conversation, caller, audio, at)
+        call = self._save(key, conversation, caller, metadata, at)
+        if call and is_new and find_user(call, conversation):
+            self._note_unknown_memories(call.conversation_id, at)
+        return call is not None
+
+    def _save(
+        self, key: str, conversation: Conversation, caller: Caller, metadata: dict[str, str], at: datetime
+    ) -> Call | None:
+        call_id, expected = call_of({"Key": key}), "pending"
+        if conversation.has_audio is False:
+            expected = "none"
+        elif self._stack.outputs.get("KeepAudio") == "false":
+            expected = "unavailable"
+        fields, defaults = describe_call(call_id, metadata.get("agent_id"), conversation, caller, expected, at)
         defaults |= {"folder": key.partition("/")[0], "json_key": key}
         staged = self._take_staged(metadata)
-        call = self._records.save_transcript(
+        return self._records.save_transcript(
             call_id, fields, defaults, metadata["order"], staged, caller.numbers, utc(at)
         )
-        if call:
-            self._note_unknown_memories(call_id, at)
-        return call is not None
+
+    def _metadata(self, item: dict[str, Any]) -> dict[str, str]:
+        """An object's metadata. Raises ValueError if the archiver did not write it."""
+        metadata = self._stack.metadata(item["Key"]) or {}
+        if "order" not in metadata:
+            raise ValueError("not an object of the archiver")
+        return metadata
 
     def _note_unknown_memories(self, call_id: str, at: datetime) -> None:
         """A memory without a line would be written again. With this line, the memory writer looks in Mem0 first."""
@@ -142,17 +201,13 @@ class Reindex:
                 continue
 
     def _add_event(self, item: dict[str, Any]) -> bool:
-        read = self._stack.bucket.read(item["Key"])
-        if read is None:
-            return False
-        numbers, staged = find_caller(read_json(read[0])).numbers, self._take_staged(read[1])
-        at = utc(item["LastModified"])
+        metadata, read = self._metadata(item), self._stack.bucket.read(item["Key"])
+        numbers = find_caller(read_json(read[0] if read else b"")).numbers
+        staged, at = self._take_staged(metadata), utc(item["LastModified"])
         return self._records.add_staged(call_of(item), staged, at, numbers, item["Key"]) is not None
 
     def _add_recording(self, item: dict[str, Any]) -> bool:
-        metadata = self._stack.metadata(item["Key"]) or {}
-        if "order" not in metadata:
-            return False
+        metadata = self._metadata(item)
         self._records.save_audio(call_of(item), item["Key"], metadata["order"])
         if staged := self._take_staged(metadata):
             self._records.add_staged(call_of(item), staged, utc(item["LastModified"]))
@@ -162,14 +217,19 @@ class Reindex:
         """The key of the payload that an object was made of, if it has not expired."""
         return self._staged.pop(metadata.get("delivery_id", ""), None)
 
-    def _add_payload(self, key: str) -> None:
+    def _add_payload(self, key: str) -> Counter[str]:
         """Name another payload in the records of its calls, or in the list of those that no record names."""
-        now, named = datetime.now(timezone.utc), list(self._calls_in(key))
+        now = datetime.now(timezone.utc)
+        try:
+            named = list(self._calls_in(key))
+        except StorageError:
+            return Counter({"unreadable": 1})
         for conversation_id, numbers in named:
             self._records.add_staged(conversation_id, key, utc(now), numbers)
         if not named:
             is_done = self._stack.bucket.is_archived(key)
             Unnamed(self._stack.table).note(key, until=now + UNNAMED_FOR if is_done else None)
+        return Counter({"payloads": 1})
 
     def _calls_in(self, key: str) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The calls in a payload, with their numbers; none if it cannot be read."""
@@ -202,6 +262,14 @@ def with_number(caller: Caller, metadata: dict[str, str]) -> Caller:
     if caller.number or not number:
         return caller
     return Caller(number, tuple(dict.fromkeys((found_by(number), *caller.numbers))))
+
+
+def read_time(metadata: dict[str, str]) -> datetime | None:
+    """The call's start, as the archiver wrote it beside the object."""
+    try:
+        return datetime.fromisoformat(metadata["timestamp"]).astimezone(timezone.utc)
+    except (KeyError, ValueError):
+        return None
 
 
 def numbers_in(part: Any) -> tuple[str, ...]:

@@ -84,6 +84,24 @@ def test_no_other_file_is_served(page: Page, target: str) -> None:
     assert problem(body)["title"] == "Not Found"
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["/api/", "/api", "/api/events", "/api/../calls", "/api/calls/../x", "/api/calls/%2e%2e/x", "/api//calls",
+     "/api/calls/a%2fb", "/api/calls\\x", "/api/calls/a;b", "/api/calls/a#b", "/[::1/api/calls"],
+)  # fmt: skip
+def test_nothing_else_of_the_api_is_asked_for(page: Page, api: RawHost, target: str) -> None:
+    answer, _ = ask(page, target)
+
+    assert answer.status == 404
+    assert api.requests == []
+
+
+def test_a_target_that_is_no_path_gets_an_answer(page: Page, api: RawHost, capfd: pytest.CaptureFixture[str]) -> None:
+    assert ask(page, "http://[::1/api/calls")[0].status == 403
+    assert api.requests == []
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("target", ["/", "/app.js", "/api/calls", "/nothing"])
 def test_every_answer_tells_the_browser_to_be_strict(page: Page, target: str) -> None:
     headers = ask(page, target)[0].headers

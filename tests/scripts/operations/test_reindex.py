@@ -3,10 +3,13 @@
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import boto3
 import pytest
 
-from scripts.operations.reindex import COUNTED
+from reconciler.bookmarks import Bookmarks
+from scripts.operations.reindex import COUNTED, REACHED
 from shared.record import MEMORIES, Records
+from shared.tombstones import Tombstones
 from shared.unnamed import Unnamed
 from tests.archiver.conftest import audio, envelope, stage, stage_recording, staged_key, transcript
 from tests.conftest import Stack, fixture_body
@@ -134,15 +137,28 @@ def test_a_recording_that_is_not_in_the_bucket_is_missing_unless_the_stack_keeps
 def test_memories_of_new_records_are_looked_for_before_they_are_written_again(filled, run_ops_json):
     filled.outputs["MemorySecretArn"] = "arn:aws:secretsmanager:us-east-1:123456789012:secret:mem0"
     deploy_outputs(filled.outputs)
-    lose(filled)
+    before = lose(filled)
     table(filled).put_item(Item={"conversation_id": "conv_1", "item": MEMORIES[0], "state": "done"})
+    table(filled).put_item(Item=before["conv_2", "call"])
 
     _, done = run_ops_json("reindex", "--yes")
 
     lines = {kind: filled.items()["conv_1", kind]["state"] for kind in MEMORIES}
     assert lines == {MEMORIES[0]: "done", MEMORIES[1]: "sending"}
+    assert ("conv_2", MEMORIES[0]) not in filled.items()  # it has a record: its memories may be on their way
     assert "ops replay --only memory" in done["next"]
     assert "erase again" in done["next"]
+
+
+def test_a_call_without_a_user_in_mem0_gets_no_line_that_nobody_would_finish(stack, context, run_ops_json):
+    stack.outputs["MemorySecretArn"] = "arn:aws:secretsmanager:us-east-1:123456789012:secret:mem0"
+    deploy_outputs(stack.outputs)
+    archive_checks(context, stage(stack, envelope({"conversation_id": "conv_1"})))
+    lose(stack)
+
+    run_ops_json("reindex", "--yes")
+
+    assert {item for call, item in stack.items() if call == "conv_1"} == {"call"}
 
 
 def test_a_payload_that_no_object_was_made_of_is_found_by_an_erasure_again(stack, context, run_ops_json):
@@ -156,11 +172,61 @@ def test_a_payload_that_no_object_was_made_of_is_found_by_an_erasure_again(stack
     assert list(Unnamed(table(stack)).keys()) == [staged_key(unreadable)]
 
 
+def test_a_run_that_was_interrupted_long_ago_is_begun_again(filled, run_ops_json):
+    Bookmarks(table(filled)).write(REACHED, "2026-11-01T10:00:00Z ~")
+    lose(filled)
+
+    _, done = run_ops_json("reindex", "--yes")
+
+    assert done["calls"] == 6
+
+
+def test_an_erasure_waits_until_the_records_are_complete(filled, run_ops, run_ops_json):
+    Bookmarks(table(filled)).write(REACHED, f"{datetime.now(timezone.utc):%Y-%m-%dT%H:%M:%SZ} {CALLER}/")
+
+    code, _, err = run_ops("erase", f"+{CALLER}")
+    assert (code, "ops reindex --yes" in err) == (2, True)
+    run_ops_json("reindex", "--yes")
+    assert "ops reindex" not in run_ops("erase", f"+{CALLER}")[2]
+
+
+def test_calls_in_cold_storage_get_a_record_of_what_their_metadata_says(filled, run_ops_json):
+    key = f"{CALLER}/conv_1.json"
+    filled.s3.copy_object(
+        Bucket=filled.bucket, Key=key, CopySource=f"{filled.bucket}/{key}", StorageClass="DEEP_ARCHIVE",
+    )  # fmt: skip
+    before = lose(filled)["conv_1", "call"]
+
+    code, done = run_ops_json("reindex", "--yes")
+
+    assert (code, done["unreadable"]) == (1, 1)
+    assert "restore" in done["next"]
+    record = filled.items()["conv_1", "call"]
+    same = ("external_number", "caller", "t_order", "json_key", "mp3_key", "audio", "numbers")
+    assert {name: record[name] for name in same} == {name: before[name] for name in same}
+
+
+def test_a_call_of_an_erased_caller_gets_no_record(filled, run_ops_json):
+    outputs = filled.outputs
+    secret = boto3.client("secretsmanager").get_secret_value(SecretId=outputs["ErasureSecretArn"])["SecretString"]
+    Tombstones(table(filled), lambda: secret).record_erasure("12025550190", datetime.now(timezone.utc))
+    tombstones = {key: item for key, item in filled.items().items() if key[0].startswith("#caller")}
+    lose(filled)
+    for item in tombstones.values():
+        table(filled).put_item(Item=item)
+
+    _, done = run_ops_json("reindex", "--yes")
+
+    assert done["calls"] == 5
+    assert not any("12025550190" in str(item) for item in filled.items().values())
+
+
 def test_objects_that_are_not_ours_are_left_alone(filled, run_ops_json):
     for key in ("12025550123/notes.txt", "12025550123/conv_9.json", "elsewhere/conv_9.json", "no-phone/a/b.json"):
         filled.s3.put_object(Bucket=filled.bucket, Key=key, Body=b"not JSON")
     before = lose(filled)
 
-    assert run_ops_json("reindex", "--yes")[0] == 0
+    code, done = run_ops_json("reindex", "--yes")
 
+    assert (code, done["unreadable"]) == (1, 1)  # conv_9.json in the caller's folder
     assert comparable(filled.items()) == comparable(before)
