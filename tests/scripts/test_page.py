@@ -96,12 +96,6 @@ def test_nothing_else_of_the_api_is_asked_for(page: Page, api: RawHost, target: 
     assert api.requests == []
 
 
-def test_a_target_that_is_no_path_gets_an_answer(page: Page, api: RawHost, capfd: pytest.CaptureFixture[str]) -> None:
-    assert ask(page, "http://[::1/api/calls")[0].status == 403
-    assert api.requests == []
-    assert capfd.readouterr().err == ""
-
-
 @pytest.mark.parametrize("target", ["/", "/app.js", "/api/calls", "/nothing"])
 def test_every_answer_tells_the_browser_to_be_strict(page: Page, target: str) -> None:
     headers = ask(page, target)[0].headers
