@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
+from shared.indexes import listing
 from tests.conftest import fixture_body
 from tests.pipeline.conftest import Pipeline, wait_until
 
@@ -153,9 +154,20 @@ def test_each_record_is_whole(archived, fixture):
     staged = call.pop("staged_keys")
     orders = [call.pop("t_order"), *([call.pop("mp3_order")] if "mp3_order" in call else [])]
     assert {key.rpartition("/")[2].removesuffix(".json") for key in staged} == {order[16:] for order in orders}
-    assert call.pop("archived_at").endswith("Z")
+    archived_at = call.pop("archived_at")
+    assert archived_at.endswith("Z")
     json_key = f"{expected['folder']}/{conversation_id}.json"
-    assert call == expected | {"item": "call", "agent_id": AGENT, "json_key": json_key}
+    listed = listing(conversation_id, AGENT, expected.get("started_at") or archived_at)
+    open_work = {"open_audio": "pending"} if expected["audio"] == "pending" else {}
+    named = {"item": "call", "agent_id": AGENT, "json_key": json_key}
+    assert call == expected | named | listed | open_work | told_beside(fixture)
+
+
+def told_beside(fixture: str) -> dict[str, Any]:
+    """What the record has of the call's cost and title, if ElevenLabs tells them."""
+    data = data_of(fixture)
+    told = {"cost": data["metadata"].get("cost"), "title": (data["analysis"] or {}).get("call_summary_title")}
+    return {name: value for name, value in told.items() if value is not None}
 
 
 @pytest.mark.parametrize("fixture", EXPECTED)
