@@ -78,7 +78,7 @@ class Calls:
             if call
             and call.t_order
             and self._is_found(call, query)
-            and has_words(call, query.text)
+            and has_words(call, query.text, self._reader)
             # A call has an entry for each of its numbers; the one of its main number is its own.
             and (entry["item"] == ITEM or call.caller != query.caller)
         ]
@@ -105,11 +105,11 @@ def _is_between(seconds: int | None, least: int | None, most: int | None) -> boo
     return (least is None or seconds >= least) and (most is None or seconds <= most)
 
 
-def has_words(call: Call, text: str | None) -> bool:
-    """Whether the title and the summary have all words of the text, regardless of case and accents."""
+def has_words(call: Call, text: str | None, reader: Reader) -> bool:
+    """Whether title and summary, as the reader sees them, have all words of the text. Case and accents are ignored."""
     if text is None:
         return True
-    read = _fold(f"{call.title or ''} {call.summary or ''}")
+    read = _fold(f"{reader.hide(call.title, call) or ''} {reader.hide(call.summary, call) or ''}")
     return all(word in read for word in _fold(text).split())
 
 

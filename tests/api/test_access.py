@@ -160,3 +160,12 @@ def test_with_iam_the_log_has_the_arn(archived, get: Get, logs: StringIO) -> Non
     get("/calls/conv_1")
 
     assert "arn:aws:sts::123456789012:assumed-role/readers/ana" in logs.getvalue()
+
+
+def test_a_search_for_words_gives_no_digit_of_a_masked_number(archived, get: Get) -> None:
+    reader = token("calls:read")
+    searches = [f"+120{digit}" for digit in range(10)] + ["2555", "12025550123", "555-0123"]
+
+    assert [text for text in searches if ids(get("/calls", {"text": text}, authorizer=reader))] == []
+    assert ids(get("/calls", {"text": "back 120…123"}, authorizer=reader)) == ["conv_1"]
+    assert ids(get("/calls", {"text": "+12025550123"}, authorizer=token(*ALL))) == ["conv_1"]
