@@ -109,7 +109,7 @@ def has_words(call: Call, text: str | None, reader: Reader) -> bool:
     """Whether title and summary, as the reader sees them, have all words of the text. Case and accents are ignored."""
     if text is None:
         return True
-    read = _fold(f"{reader.hide(call.title, call) or ''} {reader.hide(call.summary, call) or ''}")
+    read = _fold(f"{reader.hide(call.title) or ''} {reader.hide(call.summary) or ''}")
     return all(word in read for word in _fold(text).split())
 
 

@@ -5,7 +5,7 @@ erased call is in no answer from the moment of its tombstone. Who asks is in the
 """
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -172,7 +172,7 @@ def read_recorded(call: Call, reader: Reader) -> Recorded | None:
     """What the call's JSON says; None if there is none that can be read."""
     stored = aws().bucket.read(call.json_key) if call.json_key else None
     try:
-        return Recorded(stored[0], partial(reader.hide, call=call)) if stored else None
+        return Recorded(stored[0], reader.hide) if stored else None
     except ValueError:
         return None
 
