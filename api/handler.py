@@ -149,11 +149,25 @@ def show_statistics() -> Response[str]:
 
 
 def read_request(kind: type[Kind], *scopes: str) -> tuple[Reader, Kind]:
-    """The reader and the parameters of this request. Raises ProblemError with 401, 403 or 400, in this order."""
+    """The reader and the parameters of this request. Raises ProblemError with 404, 401, 403 or 400, in this order."""
     event = app.current_event.raw_event
+    check_route(event["routeKey"], app.current_event.path)
     reader = read_reader(event["requestContext"])
     reader.require(*scopes)
     return reader, read_query(kind, event.get("rawQueryString", ""))
+
+
+def check_route(allowed: str, path: str) -> None:
+    """Raises ProblemError with 404 unless the path is of the route that the gateway has allowed.
+
+    A path that the gateway decodes may have more parts than the one that it has checked.
+    """
+    expected, parts = allowed.removeprefix("GET ").split("/"), path.split("/")
+    is_same = len(expected) == len(parts) and all(
+        name == part or name.startswith("{") for name, part in zip(expected, parts, strict=True)
+    )
+    if not is_same:
+        raise ProblemError(404, "There is nothing at this address.")
 
 
 def find_calls(reader: Reader) -> Calls:

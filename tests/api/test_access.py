@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from api.access import Reader
-from api.handler import ROUTES
-from tests.api.conftest import Get, audio, call, ids, save, stage, token
+from api.handler import ROUTES, lambda_handler
+from tests.api.conftest import Get, audio, call, event, ids, save, stage, token
 
 PATHS = [route.replace("<id>", "conv_1").replace("<number>", "12025550123") for route in ROUTES]
 ALL = ("calls:read", "recordings:read", "numbers:read")
@@ -203,3 +203,10 @@ def test_what_is_no_number_is_shown_without_the_scope() -> None:
 
     for text in ("Room 12, 3 dogs and ½ a cat", "10:30:15", "é 123456", "m²", "1" * 5000):
         assert reader.hide(text) == text
+
+
+@pytest.mark.parametrize("route", ["GET /calls/{id}", "GET /stats", "GET /calls/{id}/json", "$default"])
+def test_a_path_of_another_route_than_the_gateway_has_allowed_is_not_found(archived, context, route: str) -> None:
+    request = event("/calls/conv_1/audio") | {"routeKey": route}
+
+    assert lambda_handler(request, context)["statusCode"] == 404
