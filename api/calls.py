@@ -56,16 +56,15 @@ class Calls:
 
     def _take(self, walk: Walk, query: CallsQuery) -> tuple[list[Call], Position | None]:
         """The calls of one page, and where the next one begins."""
-        taken: list[Call] = []
+        taken: list[tuple[Entry, Call]] = []
         entries = iter(walk)
-        while chunk := list(islice(entries, _CHUNK if query.text else min(_CHUNK, query.limit))):
-            found = self._read(chunk, query)
-            for entry, call in found:
-                taken.append(call)
-                if len(taken) == query.limit:
-                    is_last = entry is found[-1][0] and next(entries, None) is None and walk.position is None
-                    return taken, None if is_last else place(entry)
-        return taken, walk.position
+        # A full page ends only where another call follows that the reader may see.
+        while chunk := list(islice(entries, _CHUNK if query.text else min(_CHUNK, query.limit + 10 - len(taken)))):
+            taken += self._read(chunk, query)
+            if len(taken) > query.limit:
+                del taken[query.limit :]
+                return [call for _, call in taken], place(taken[-1][0])
+        return [call for _, call in taken], walk.place_after(place(taken[-1][0]) if taken else None)
 
     def _read(self, entries: list[Entry], query: CallsQuery) -> list[tuple[Entry, Call]]:
         """The calls of these entries that the query finds, each as its record has it now."""

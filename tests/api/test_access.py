@@ -1,11 +1,14 @@
 """Who may see what."""
 
 import json
+from base64 import urlsafe_b64decode
 from io import StringIO
 from typing import Any
 
 import pytest
 
+import api.calls
+import api.statistics
 from api.access import Reader
 from api.handler import ROUTES, lambda_handler
 from tests.api.conftest import Get, audio, call, event, ids, save, stage, token
@@ -210,3 +213,34 @@ def test_a_path_of_another_route_than_the_gateway_has_allowed_is_not_found(archi
     request = event("/calls/conv_1/audio") | {"routeKey": route}
 
     assert lambda_handler(request, context)["statusCode"] == 404
+
+
+@pytest.mark.parametrize("path", ["/calls", "/stats", "/callers/12025550123"])
+def test_a_cursor_names_no_call_that_the_reader_may_not_see(
+    aws, get: Get, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    for number in range(12):
+        save(aws, f"conv_{number}", f"2026-11-01T10:{number:02}:17Z", "agent_1" if number == 3 else "agent_foreign")
+    monkeypatch.setattr(api.calls.Calls.__init__, "__defaults__", (5,))
+    monkeypatch.setattr(api.statistics.read_statistics, "__defaults__", (5,))
+    reader = token(*ALL, agents=" ".join(f"agent_{number}" for number in range(9)))
+
+    found = [get(path, authorizer=reader)]
+    while found[-1]["next"]:
+        found.append(get(path, {"cursor": found[-1]["next"]}, authorizer=reader))
+
+    places = [json.loads(urlsafe_b64decode(each["next"] + "==")) for each in found[:-1]]
+    assert places
+    assert {each["id"] for each in places if not each["at"].endswith(":60Z")} <= {"conv_3", ""}
+    assert not [each for each in places if each["at"].endswith("17Z") and each["id"] != "conv_3"]
+    assert sum(len(ids(page)) if "calls" in page else sum(row["calls"] for row in page["rows"]) for page in found) == 1
+
+
+def test_a_page_that_is_full_says_whether_another_call_follows_that_the_reader_may_see(aws, get: Get) -> None:
+    save(aws, "conv_1", "2026-11-02T10:00:00Z", "agent_1")
+    save(aws, "conv_2", "2026-11-01T10:00:00Z", "agent_foreign")
+    reader = token(*ALL, agents="agent_1")
+
+    for path in ("/calls", "/callers/12025550123"):
+        page = get(path, {"limit": 1}, authorizer=reader)
+        assert (ids(page), page["next"]) == (["conv_1"], None)
