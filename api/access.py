@@ -75,9 +75,8 @@ def has_number(call: Call) -> bool:
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:
-    """Cognito puts the name of a resource server and a slash before a scope."""
-    given = (scope.rpartition("/")[2] for scope in _words(claims.get("scope", "")))
-    return _ALL.intersection(given)
+    """Cognito puts the name of a resource server and a slash before a scope. Other servers do not count."""
+    return _ALL.intersection(scope.removeprefix("calls/") for scope in _words(claims.get("scope", "")))
 
 
 def _agents(claims: dict[str, Any]) -> frozenset[str] | None:

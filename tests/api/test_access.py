@@ -56,7 +56,13 @@ def test_with_iam_the_policy_has_decided(archived, get: Get, path: str) -> None:
         (["calls:read", "recordings:read"], ["/calls", "/calls/conv_1", "/calls/conv_1/transcript", "/stats"]),
         (["calls:read", "numbers:read"], [path for path in PATHS if not path.endswith("audio")]),
         (ALL, PATHS),
-        ([f"https://api.example/{scope}" for scope in ALL], PATHS),
+        ([f"calls/{scope}" for scope in ALL], PATHS),
+        ([f"billing/{scope}" for scope in ALL], []),
+        ([f"https://api.example/calls/{scope}" for scope in ALL], []),
+        (
+            ["calls/calls:read", "billing/numbers:read"],
+            ["/calls", "/calls/conv_1", "/calls/conv_1/transcript", "/stats"],
+        ),
     ],
 )
 def test_scopes_decide_what_a_token_may_read(archived, get: Get, scopes: list[str], allowed: list[str]) -> None:
