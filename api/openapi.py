@@ -104,6 +104,7 @@ _STATUSES = {
     403: "The signature is wrong, the policy does not allow this, or a scope is missing.",
     404: "There is no such call, or the reader may not see it.",
     405: "Only GET is answered.",
+    409: "The file is in cold storage, and must first be restored.",
     413: "The answer is larger than Lambda can send.",
     429: "Too many requests.",
     500: "The request failed.",
