@@ -10,6 +10,7 @@ from api.replies import MOST_BYTES, size_of, to_json, too_large
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
 
 MOST_LEVELS = 50  # of nested values
+MOST_OF_VALUE = 1_000_000  # bytes: as objects, they take many times as much memory
 Raw = msgspec.Raw
 Hide = Callable[[str | None], str | None]  # masks phone numbers
 
@@ -148,6 +149,8 @@ class Recorded:
         """Any value. If JSON cannot express it, or it is nested too deeply, its text; None if it is absent."""
         if not written:
             return None
+        if len(written) > MOST_OF_VALUE:
+            return f"({len(written)} bytes: too large to be shown here)"
         try:
             return self._masked(json.loads(written, parse_constant=_refuse, parse_float=_finite), MOST_LEVELS)
         except (ValueError, RecursionError):

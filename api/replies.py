@@ -44,7 +44,9 @@ class ColdError(ProblemError):
 
 
 def too_large() -> ProblemError:
-    return ProblemError(413, "The call is too large for this answer. /calls/{id}/json leads to all of it.")
+    return ProblemError(
+        413, "The call is too large for this answer. With the scope numbers:read, /calls/{id}/json leads to all of it."
+    )
 
 
 def to_json(content: Any) -> str:
