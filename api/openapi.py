@@ -93,7 +93,8 @@ _SCHEMAS = {
     "Statistics": fields(rows=many(named("Sums")), next=maybe(_TEXT)),
     "Sums": fields(
         day=_TEXT, agent_id=maybe(_TEXT), calls=_WHOLE, minutes=_NUMBER, success=_WHOLE, failure=_WHOLE,
-        unknown=_WHOLE, average_secs=maybe(_NUMBER), with_audio=_WHOLE, cost=_WHOLE,
+        unknown=_WHOLE, timed=_WHOLE | {"description": "Calls of known duration: the average is of these."},
+        average_secs=maybe(_NUMBER), with_audio=_WHOLE, cost=_WHOLE,
     ),
     "Problem": fields(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT) | {"additionalProperties": _TEXT},
     "Refusal": {"type": "object", "description": "What the API's gateway says.", "properties": {"message": _TEXT}},

@@ -38,7 +38,7 @@ class Sums:
         return {
             "day": day, "agent_id": agent_id, "calls": self.calls, "minutes": round(self.seconds / 60, 2),
             "success": self.success, "failure": self.failure, "unknown": self.unknown,
-            "average_secs": round(self.seconds / self.timed, 1) if self.timed else None,
+            "timed": self.timed, "average_secs": round(self.seconds / self.timed, 1) if self.timed else None,
             "with_audio": self.with_audio, "cost": self.cost,
         }  # fmt: skip
 
