@@ -5,18 +5,21 @@ With IAM, policies decide by route, and whoever gets here may see everything. Wi
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
 from shared.call import Call
 from shared.errors import ProblemError
 from shared.keys import is_id
-from shared.observability import mask, mask_numbers
+from shared.observability import mask
 
 CALLS, RECORDINGS, NUMBERS = "calls:read", "recordings:read", "numbers:read"
 _ALL = frozenset({CALLS, RECORDINGS, NUMBERS})
 _SEPARATORS = re.compile(r"[\s,\[\]]+")
-_GAP = r"[\s().-]{0,3}"  # what people write between the digits of a number
+# Whatever may be a phone number, in any spelling: up to three separators between two digits. Dates are masked too.
+_DIGITS = re.compile(r"\+?[0-9](?:[\W_]{0,3}[0-9]){6,}")
+_MOST_DIGITS = 15  # of a phone number
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,13 @@ class Reader:
         number = call.external_number or call.caller
         return number if number is None or self.has(NUMBERS) else mask(number)
 
-    def hide(self, text: str | None, call: Call) -> str | None:
-        """A text about the call, in which numbers are masked if the reader may not see them."""
+    def hide(self, text: str | None) -> str | None:
+        """A text of a call, in which numbers are masked if the reader may not see them."""
         if text is None or self.has(NUMBERS):
             return text
-        for number in sorted({*call.numbers, call.caller or ""} - {""}):
-            text = re.sub(_written(number), lambda found: mask(re.sub(r"\D", "", found[0])), text)
-        return mask_numbers(text)
+        plain = text if text.isascii() else text.translate(_PLAIN)
+        masked = _DIGITS.sub(_mask, plain)
+        return text if masked == plain else masked
 
 
 def read_reader(request: dict[str, Any]) -> Reader:
@@ -72,9 +75,8 @@ def has_number(call: Call) -> bool:
 
 
 def _scopes(claims: dict[str, Any]) -> frozenset[str]:
-    """Cognito puts the name of a resource server and a slash before a scope."""
-    given = (scope.rpartition("/")[2] for scope in _words(claims.get("scope", "")))
-    return _ALL.intersection(given)
+    """Cognito puts the name of a resource server and a slash before a scope. Other servers do not count."""
+    return _ALL.intersection(scope.removeprefix("calls/") for scope in _words(claims.get("scope", "")))
 
 
 def _agents(claims: dict[str, Any]) -> frozenset[str] | None:
@@ -89,8 +91,18 @@ def _words(claim: Any) -> list[str]:
     return _SEPARATORS.split(text)
 
 
-def _written(number: str) -> str:
-    """A pattern of a number as people write it: with separators, perhaps without its country and area."""
-    head, tail = number[:-7], number[-7:]
-    optional = "".join(f"(?:{digit}{_GAP})?" for digit in head)
-    return rf"(?<!\d)\+?{_GAP}{optional}{_GAP.join(tail)}(?!\d)"
+class _Plain(dict[int, str]):
+    """Each digit of another script, or of another shape, as 0 to 9; other characters as they are."""
+
+    def __missing__(self, code: int) -> str:
+        self[code] = str(unicodedata.digit(chr(code), chr(code)))
+        return self[code]
+
+
+_PLAIN = _Plain()
+
+
+def _mask(found: re.Match[str]) -> str:
+    if found[0].isdecimal() and len(found[0]) > _MOST_DIGITS:
+        return found[0]
+    return mask(re.sub("[^+0-9]", "", found[0]))

@@ -4,7 +4,11 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
+from api.replies import ColdError
+from shared.aws_errors import error_code
+from shared.errors import ProblemError
 from shared.times import utc
 
 # A signed address also ends when the credentials that signed it end. Those of a function's role last for hours, and
@@ -13,6 +17,21 @@ LIFETIME = timedelta(minutes=15)
 # With these, the address names the bucket's own region, also for a bucket that is new: no redirect, which a signature
 # would not survive.
 SIGNING = Config(signature_version="s3v4", s3={"addressing_style": "virtual"})
+_COLD = ("GLACIER", "DEEP_ARCHIVE")
+_GONE = ("404", "NoSuchKey", "405", "MethodNotAllowed")  # S3 answers the last two for a delete marker
+
+
+def check_restored(s3: Any, bucket: str, key: str) -> None:
+    """Raises ColdError if an address of the object would lead to nothing, and ProblemError if there is no object."""
+    try:
+        head = s3.head_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if error_code(error) in _GONE:
+            raise ProblemError(404, "The call has no such file in the archive.") from None
+        raise
+    is_cold = head.get("StorageClass") in _COLD or "ArchiveStatus" in head
+    if is_cold and 'ongoing-request="false"' not in head.get("Restore", ""):
+        raise ColdError
 
 
 def sign(

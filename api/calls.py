@@ -56,16 +56,15 @@ class Calls:
 
     def _take(self, walk: Walk, query: CallsQuery) -> tuple[list[Call], Position | None]:
         """The calls of one page, and where the next one begins."""
-        taken: list[Call] = []
+        taken: list[tuple[Entry, Call]] = []
         entries = iter(walk)
-        while chunk := list(islice(entries, _CHUNK if query.text else min(_CHUNK, query.limit))):
-            found = self._read(chunk, query)
-            for entry, call in found:
-                taken.append(call)
-                if len(taken) == query.limit:
-                    is_last = entry is found[-1][0] and next(entries, None) is None and walk.position is None
-                    return taken, None if is_last else place(entry)
-        return taken, walk.position
+        # A full page ends only where another call follows that the reader may see.
+        while chunk := list(islice(entries, _CHUNK if query.text else min(_CHUNK, query.limit + 10 - len(taken)))):
+            taken += self._read(chunk, query)
+            if len(taken) > query.limit:
+                del taken[query.limit :]
+                return [call for _, call in taken], place(taken[-1][0])
+        return [call for _, call in taken], walk.place_after(place(taken[-1][0]) if taken else None)
 
     def _read(self, entries: list[Entry], query: CallsQuery) -> list[tuple[Entry, Call]]:
         """The calls of these entries that the query finds, each as its record has it now."""
@@ -78,7 +77,7 @@ class Calls:
             if call
             and call.t_order
             and self._is_found(call, query)
-            and has_words(call, query.text)
+            and has_words(call, query.text, self._reader)
             # A call has an entry for each of its numbers; the one of its main number is its own.
             and (entry["item"] == ITEM or call.caller != query.caller)
         ]
@@ -105,11 +104,11 @@ def _is_between(seconds: int | None, least: int | None, most: int | None) -> boo
     return (least is None or seconds >= least) and (most is None or seconds <= most)
 
 
-def has_words(call: Call, text: str | None) -> bool:
-    """Whether the title and the summary have all words of the text, regardless of case and accents."""
+def has_words(call: Call, text: str | None, reader: Reader) -> bool:
+    """Whether title and summary, as the reader sees them, have all words of the text. Case and accents are ignored."""
     if text is None:
         return True
-    read = _fold(f"{call.title or ''} {call.summary or ''}")
+    read = _fold(f"{reader.hide(call.title) or ''} {reader.hide(call.summary) or ''}")
     return all(word in read for word in _fold(text).split())
 
 

@@ -5,7 +5,7 @@ erased call is in no answer from the moment of its tombstone. Who asks is in the
 """
 
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -15,19 +15,19 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.config import Config
 
 from api.access import CALLS, NUMBERS, RECORDINGS, Reader, read_reader
-from api.addresses import SIGNING, sign
+from api.addresses import SIGNING, check_restored, sign
 from api.calls import Calls
 from api.parameters import AddressQuery, CallerQuery, CallsQuery, Kind, Query, SpanQuery, read_number, read_query
 from api.recorded import Recorded
 from api.refusals import add_refusals
 from api.remembered import NOT_HOSTED, Remembered, UnreadableError
-from api.replies import reply, reply_json
+from api.replies import ColdError, reply, reply_json
 from api.rows import detail
 from api.statistics import read_statistics
 from shared.aws import Aws
 from shared.call import Call
 from shared.caller import found_by
-from shared.errors import ProblemError
+from shared.errors import ProblemError, StorageError
 from shared.keys import is_id
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
@@ -70,6 +70,11 @@ def signer() -> Any:
     return boto3.client("s3", config=SIGNING)
 
 
+@at_start
+def storage() -> Any:
+    return boto3.client("s3", config=_CONFIG)
+
+
 @cache
 def remembered(key: str) -> Remembered:
     return Remembered(settings().mem0_host, key, aws().records.get_all)
@@ -92,9 +97,13 @@ def list_calls() -> Response[str]:
 def show_call(id: str) -> Response[str]:
     reader, _ = read_request(Query, CALLS)
     call = read_call(id, reader)
-    recorded = read_recorded(call, reader)
+    try:
+        recorded, is_cold = read_recorded(call, reader), False
+    except ColdError:
+        recorded, is_cold = None, True
     note_access("CallRead", "/calls/{id}", reader, call)
-    return reply(detail(call, recorded.facts() if recorded else None, aws().records.ledger(id), reader))
+    facts = recorded.facts() if recorded else None
+    return reply(detail(call, facts, aws().records.ledger(id), reader, is_cold=is_cold))
 
 
 @app.get("/calls/<id>/transcript")
@@ -149,11 +158,25 @@ def show_statistics() -> Response[str]:
 
 
 def read_request(kind: type[Kind], *scopes: str) -> tuple[Reader, Kind]:
-    """The reader and the parameters of this request. Raises ProblemError with 401, 403 or 400, in this order."""
+    """The reader and the parameters of this request. Raises ProblemError with 404, 401, 403 or 400, in this order."""
     event = app.current_event.raw_event
+    check_route(event["routeKey"], app.current_event.path)
     reader = read_reader(event["requestContext"])
     reader.require(*scopes)
     return reader, read_query(kind, event.get("rawQueryString", ""))
+
+
+def check_route(allowed: str, path: str) -> None:
+    """Raises ProblemError with 404 unless the path is of the route that the gateway has allowed.
+
+    A path that the gateway decodes may have more parts than the one that it has checked.
+    """
+    expected, parts = allowed.removeprefix("GET ").split("/"), path.split("/")
+    is_same = len(expected) == len(parts) and all(
+        name == part or name.startswith("{") for name, part in zip(expected, parts, strict=True)
+    )
+    if not is_same:
+        raise ProblemError(404, "There is nothing at this address.")
 
 
 def find_calls(reader: Reader) -> Calls:
@@ -169,10 +192,15 @@ def read_call(id: str, reader: Reader) -> Call:
 
 
 def read_recorded(call: Call, reader: Reader) -> Recorded | None:
-    """What the call's JSON says; None if there is none that can be read."""
-    stored = aws().bucket.read(call.json_key) if call.json_key else None
+    """What the call's JSON says; None if there is none that can be read. Raises ColdError."""
     try:
-        return Recorded(stored[0], partial(reader.hide, call=call)) if stored else None
+        stored = aws().bucket.read(call.json_key) if call.json_key else None
+    except StorageError as error:
+        if "InvalidObjectState" in str(error):
+            raise ColdError from None
+        raise
+    try:
+        return Recorded(stored[0], reader.hide) if stored else None
     except ValueError:
         return None
 
@@ -182,6 +210,7 @@ def reply_address(
 ) -> Response[str]:
     if key is None:
         raise ProblemError(404, "The call has no such file in the archive.")
+    check_restored(storage(), settings().bucket_name, key)
     note_access("CallRead", route, reader, call)
     return reply(sign(signer(), settings().bucket_name, key, content_type, download=query.download == "1"))
 

@@ -93,7 +93,8 @@ _SCHEMAS = {
     "Statistics": fields(rows=many(named("Sums")), next=maybe(_TEXT)),
     "Sums": fields(
         day=_TEXT, agent_id=maybe(_TEXT), calls=_WHOLE, minutes=_NUMBER, success=_WHOLE, failure=_WHOLE,
-        unknown=_WHOLE, average_secs=maybe(_NUMBER), with_audio=_WHOLE, cost=_WHOLE,
+        unknown=_WHOLE, timed=_WHOLE | {"description": "Calls of known duration: the average is of these."},
+        average_secs=maybe(_NUMBER), with_audio=_WHOLE, cost=_WHOLE,
     ),
     "Problem": fields(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT) | {"additionalProperties": _TEXT},
     "Refusal": {"type": "object", "description": "What the API's gateway says.", "properties": {"message": _TEXT}},
@@ -104,6 +105,7 @@ _STATUSES = {
     403: "The signature is wrong, the policy does not allow this, or a scope is missing.",
     404: "There is no such call, or the reader may not see it.",
     405: "Only GET is answered.",
+    409: "The file is in cold storage, and must first be restored.",
     413: "The answer is larger than Lambda can send.",
     429: "Too many requests.",
     500: "The request failed.",

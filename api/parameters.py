@@ -17,6 +17,7 @@ from shared.times import utc
 MOST_AGENTS = 20
 MOST_WORDS = 200  # characters
 _DAY = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(rf"{_DAY.pattern}(T\d\d:\d\d:\d\d(\.\d{{1,9}})?(Z|[+-]\d\d:\d\d)?)?", re.ASCII)
 _WHOLE = re.compile(r"[0-9]{1,9}")
 _MOST_FIELDS = 50
 # Control characters, those that change the direction of other text, and halves of characters.
@@ -66,7 +67,7 @@ def _moment(at_the_end: bool) -> Callable[[str], str]:
 
     def read(text: str) -> str:
         try:
-            moment = datetime.fromisoformat(text if len(text) <= 40 else "")
+            moment = datetime.fromisoformat(text if _TIME.fullmatch(text) else "")
         except ValueError:
             raise ValueError("must be a time in ISO 8601, such as 2026-11-22 or 2026-11-22T10:00:00Z") from None
         if not 1970 < moment.year < 9999:

@@ -10,6 +10,7 @@ from api.replies import MOST_BYTES, size_of, to_json, too_large
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
 
 MOST_LEVELS = 50  # of nested values
+MOST_OF_VALUE = 1_000_000  # bytes: as objects, they take many times as much memory
 Raw = msgspec.Raw
 Hide = Callable[[str | None], str | None]  # masks phone numbers
 
@@ -69,7 +70,7 @@ class _Tool(Part):
 
 
 class Recorded:
-    """One JSON. Raises ValueError if it is none. `hide` masks numbers, but not in what was said."""
+    """One JSON. Raises ValueError if it is none. `hide` masks numbers."""
 
     def __init__(self, body: bytes, hide: Hide) -> None:
         self._data, self._hide = fields(_Data, read_json(body)), hide
@@ -78,9 +79,9 @@ class Recorded:
         metadata = fields(_Metadata, self._data.metadata)
         contacts = (fields(_Contact, part) for part in (metadata.phone_call, metadata.sms, metadata.whatsapp))
         return {
-            "direction": next((found for each in contacts if (found := text(each.direction))), None),
-            "language": text(metadata.main_language),
-            "termination_reason": self._hide(text(metadata.termination_reason)),
+            "direction": self._hide(next((found for each in contacts if (found := text(each.direction))), None)),
+            "language": self._text(metadata.main_language),
+            "termination_reason": self._text(metadata.termination_reason),
             "evaluation": list(self._evaluation()),
             "collected": list(self._collected()),
         }
@@ -101,26 +102,26 @@ class Recorded:
         for id, part in [*named, *([("evaluation", analysis.evaluation)] if analysis.evaluation else [])]:
             found = fields(_Result, part)
             yield self._named(id, found) | {
-                "result": text(found.result),
-                "rationale": self._hide(text(found.rationale)),
+                "result": self._text(found.result),
+                "rationale": self._text(found.rationale),
             }
 
     def _collected(self) -> Iterator[dict[str, Any]]:
         for id, part in members(fields(_Analysis, self._data.analysis).data_collection_results):
             found = fields(_Result, part)
             yield self._named(id, found) | {
-                "value": self._value(restore(found.value)), "rationale": self._hide(text(found.rationale))
+                "value": self._value(restore(found.value)), "rationale": self._text(found.rationale)
             }  # fmt: skip
 
     def _named(self, id: str, found: _Result) -> dict[str, Any]:
-        return {"id": self._hide(id), "name": self._hide(text(found.name)) or self._hide(id)}
+        return {"id": self._hide(id), "name": self._text(found.name) or self._hide(id)}
 
     def _turn(self, index: int, turn: _Turn) -> dict[str, Any]:
         return {
             "index": index,
-            "role": text(turn.role),
-            "message": text(turn.message or turn.content),
-            "original_message": text(turn.original_message),
+            "role": self._text(turn.role),
+            "message": self._text(turn.message or turn.content),
+            "original_message": self._text(turn.original_message),
             "interrupted": scalar(turn.interrupted) is True,
             "at_secs": _seconds(turn.time_in_call_secs),
             "tool_calls": [self._call(each) for each in objects(_Tool, turn.tool_calls)],
@@ -130,21 +131,26 @@ class Recorded:
     def _call(self, tool: _Tool) -> dict[str, Any]:
         given = text(tool.params_as_json)
         return {
-            "id": text(tool.request_id), "name": text(tool.tool_name), "type": text(tool.type),
+            "id": self._text(tool.request_id), "name": self._text(tool.tool_name), "type": self._text(tool.type),
             "arguments": self._value(restore(tool.params_as_json) if given is None else _inner(given)),
         }  # fmt: skip
 
     def _result(self, tool: _Tool) -> dict[str, Any]:
         return {
-            "id": text(tool.request_id), "name": text(tool.tool_name),
+            "id": self._text(tool.request_id), "name": self._text(tool.tool_name),
             "result": self._value(restore(tool.result_value or tool.result)), "is_error": scalar(tool.is_error) is True,
-            "latency_secs": _seconds(tool.tool_latency_secs), "error_type": self._hide(text(tool.error_type)),
+            "latency_secs": _seconds(tool.tool_latency_secs), "error_type": self._text(tool.error_type),
         }  # fmt: skip
+
+    def _text(self, part: Json) -> str | None:
+        return self._hide(text(part))
 
     def _value(self, written: bytes) -> Any:
         """Any value. If JSON cannot express it, or it is nested too deeply, its text; None if it is absent."""
         if not written:
             return None
+        if len(written) > MOST_OF_VALUE:
+            return f"({len(written)} bytes: too large to be shown here)"
         try:
             return self._masked(json.loads(written, parse_constant=_refuse, parse_float=_finite), MOST_LEVELS)
         except (ValueError, RecursionError):
@@ -162,7 +168,7 @@ class Recorded:
                 return [self._masked(each, levels - 1) for each in value]
             case bool():
                 return value
-            case int():
+            case int() | float():
                 hidden = self._hide(str(value))
                 return value if hidden == str(value) else hidden
         return value

@@ -33,9 +33,9 @@ class Remembered:
     def read(self, users: Iterable[str], may_see: Callable[[Call], bool]) -> list[dict[str, Any]]:
         """The newest memories of these users that are of archived calls, newest first. Raises UnreadableError."""
         listed = [each for user in users for each in self._list(user) if is_id(each["conversation_id"])]
-        found = sorted(listed, key=lambda each: str(each["at"]), reverse=True)[:MOST]
+        found = sorted(listed, key=lambda each: str(each["at"]), reverse=True)
         calls = self._get_calls({each["conversation_id"] for each in found})
-        return [each for each in found if _is_kept(calls.get(each["conversation_id"]), may_see)]
+        return [each for each in found if _is_kept(calls.get(each["conversation_id"]), may_see)][:MOST]
 
     def _list(self, user: str) -> list[dict[str, Any]]:
         try:

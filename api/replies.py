@@ -36,8 +36,17 @@ def problem(error: ProblemError) -> Response[str]:
     return Response(error.status, "application/problem+json", to_json(content), _HEADERS | more)
 
 
+class ColdError(ProblemError):
+    """A file is in a storage class of S3 from which it must first be restored."""
+
+    def __init__(self) -> None:
+        super().__init__(409, "The file is in cold storage. Restore it in S3 first; this takes hours.")
+
+
 def too_large() -> ProblemError:
-    return ProblemError(413, "The call is too large for this answer. /calls/{id}/json leads to all of it.")
+    return ProblemError(
+        413, "The call is too large for this answer. With the scope numbers:read, /calls/{id}/json leads to all of it."
+    )
 
 
 def to_json(content: Any) -> str:

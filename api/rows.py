@@ -17,10 +17,10 @@ def row(call: Call, reader: Reader) -> dict[str, Any]:
         "caller": reader.number(call),
         "started_at": call.started_at,
         "duration_secs": _whole(call.duration_secs),
-        "status": call.status,
+        "status": reader.hide(call.status),
         "outcome": call.call_successful if call.call_successful in _OUTCOMES else None,
-        "title": reader.hide(call.title, call),
-        "summary": reader.hide(call.summary, call),
+        "title": reader.hide(call.title),
+        "summary": reader.hide(call.summary),
         "audio": call.audio,
         "cost": _whole(call.cost),
         "archived_at": call.archived_at,
@@ -28,9 +28,9 @@ def row(call: Call, reader: Reader) -> dict[str, Any]:
 
 
 def detail(
-    call: Call, found: dict[str, Any] | None, ledger: dict[str, dict[str, Any]], reader: Reader
+    call: Call, found: dict[str, Any] | None, ledger: dict[str, dict[str, Any]], reader: Reader, *, is_cold: bool
 ) -> dict[str, Any]:
-    """A call by itself. `found` is what its JSON says; None if there is no JSON that can be read."""
+    """A call by itself. `found` is what its JSON says; None if there is no JSON that can be read, or it `is_cold`."""
     nothing: dict[str, Any] = {
         "direction": None,
         "language": None,
@@ -44,7 +44,7 @@ def detail(
         **(nothing if found is None else found),
         "memories": [_receipt(kind, ledger.get(f"memory#{kind}")) for kind in _KINDS],
         "files": list(files(call)),
-        "completeness": completeness(call, reader, has_json=found is not None),
+        "completeness": completeness(call, reader, has_json=found is not None, is_cold=is_cold),
         "may": {"hear": reader.may_hear(call), "numbers": reader.has(NUMBERS, CALLS)},
     }
 
@@ -58,27 +58,29 @@ def files(call: Call) -> list[dict[str, Any]]:
     ]
 
 
-def completeness(call: Call, reader: Reader, *, has_json: bool) -> dict[str, Any]:
+def completeness(call: Call, reader: Reader, *, has_json: bool, is_cold: bool) -> dict[str, Any]:
     """Whether all of the call is here."""
     origin = _origin(call)
     transcript = "missing" if origin is None else "webhook" if origin == "webhook" else "fetched"
     return {
         "transcript": transcript,
         "audio": call.audio,
-        "audio_reason": reader.hide(call.audio_missing_reason, call) if call.audio != "archived" else None,
-        "missing_reason": reader.hide(call.missing_reason, call),
-        "is_complete": has_json and call.audio in ("archived", "none"),
-        "explanation": _explain(call, has_json),
+        "audio_reason": reader.hide(call.audio_missing_reason) if call.audio != "archived" else None,
+        "missing_reason": reader.hide(call.missing_reason),
+        "is_complete": (has_json or is_cold) and call.audio in ("archived", "none"),
+        "explanation": _explain(call, has_json, is_cold),
     }
 
 
-def _explain(call: Call, has_json: bool) -> str:
+def _explain(call: Call, has_json: bool, is_cold: bool) -> str:
     if not call.t_order:
         return "The transcript has not arrived. " + (
             "ElevenLabs could not give it for a day, so it is no longer asked for."
             if call.given_up_at
             else "It is fetched from ElevenLabs within hours, if the stack has a key."
         )
+    if is_cold:
+        return "The transcript is in cold storage: restore its JSON in S3 first."
     if not has_json:
         return "The transcript has arrived, but its JSON is not in the archive or cannot be read."
     return {

@@ -6,7 +6,7 @@ from typing import Any
 from api.calls import Calls, listed_call
 from api.cursor import read_cursor, write_cursor
 from api.parameters import SpanQuery
-from api.walk import Entry
+from api.walk import Entry, place
 
 MOST_ENTRIES = 5000  # of an index in one request; about 300 read units
 
@@ -38,7 +38,7 @@ class Sums:
         return {
             "day": day, "agent_id": agent_id, "calls": self.calls, "minutes": round(self.seconds / 60, 2),
             "success": self.success, "failure": self.failure, "unknown": self.unknown,
-            "average_secs": round(self.seconds / self.timed, 1) if self.timed else None,
+            "timed": self.timed, "average_secs": round(self.seconds / self.timed, 1) if self.timed else None,
             "with_audio": self.with_audio, "cost": self.cost,
         }  # fmt: skip
 
@@ -47,8 +47,10 @@ def read_statistics(calls: Calls, query: SpanQuery, most: int = MOST_ENTRIES) ->
     """Rows, newest day first. The last day of an answer may go on in the next: rows of a day and agent are added."""
     walk = calls.walk(query, read_cursor(query.cursor, query.filters()), most)
     sums: dict[tuple[str, str | None], Sums] = {}
+    shown = None
     for entry in walk:
         if calls.is_visible(listed_call(entry), query):
             sums.setdefault((entry["listed_at"][:10], entry.get("agent_id")), Sums()).add(entry)
+            shown = place(entry)
     rows = [each.row(day, agent_id) for (day, agent_id), each in sums.items()]
-    return {"rows": rows, "next": write_cursor(walk.position, query.filters())}
+    return {"rows": rows, "next": write_cursor(walk.place_after(shown), query.filters())}

@@ -64,6 +64,18 @@ class Walk:
             self.position = Position(group.start, "")
         self.position = None
 
+    def place_after(self, shown: Position | None) -> Position | None:
+        """Where the next page begins, if `shown` is the last call that the reader saw: it names no other call.
+
+        So it may be the end of a minute, and calls that were not shown are examined again. If a whole page was of one
+        minute, it is `position`, because the next page must go on.
+        """
+        if self.position is None or not self.position.conversation_id:
+            return self.position
+        minute = Position(f"{self.position.listed_at[:17]}60Z", "")
+        border = min(minute, shown) if shown else minute
+        return border if self._after is None or border < self._after else self.position
+
     def _merge(self, keys: Sequence[str]) -> Iterator[Entry]:
         self._queries += len(keys)
         first = list(_pool().map(self._query, keys))

@@ -28,13 +28,22 @@ def event(
     raw = query if isinstance(query, str) else urlencode(query)
     context = {
         "accountId": "123456789012", "apiId": "api123", "stage": "$default", "requestId": "request-1",
-        "routeKey": "$default", "http": {"method": method, "path": path, "protocol": "HTTP/1.1",
+        "routeKey": route_of(path), "http": {"method": method, "path": path, "protocol": "HTTP/1.1",
         "sourceIp": "203.0.113.9", "userAgent": "tests"}, "domainName": "api.example", "timeEpoch": 1772550280000,
     }  # fmt: skip
     return {
-        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": raw, "headers": {},
+        "version": "2.0", "routeKey": route_of(path), "rawPath": path, "rawQueryString": raw, "headers": {},
         "requestContext": context | ({"authorizer": authorizer} if authorizer else {}), "isBase64Encoded": False,
     }  # fmt: skip
+
+
+def route_of(path: str) -> str:
+    """The route that the gateway chooses for a path."""
+    return next((f"GET {route}" for route in DOCUMENT["paths"] if is_of(route, path)), "$default")
+
+
+def is_of(route: str, path: str) -> bool:
+    return re.fullmatch(re.sub(r"{\w+}", "[^/]*", route), path) is not None
 
 
 def token(*scopes: str, agents: Any = None) -> dict[str, Any]:
@@ -65,7 +74,7 @@ def check_documented(path: str, status: int, body: Any) -> None:
     """Compare an answer with the OpenAPI document; a path that is not in it has only problems."""
     schema = {"$ref": "#/components/schemas/Problem"}
     for template, operations in DOCUMENT["paths"].items():
-        if re.fullmatch(re.sub(r"{\w+}", "[^/]*", template), path):
+        if is_of(template, path):
             content = operations["get"]["responses"][str(status)]["content"]
             schema = content["application/json" if status == 200 else "application/problem+json"]["schema"]
     jsonschema.validate(body, schema | {"components": DOCUMENT["components"]})

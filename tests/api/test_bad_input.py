@@ -42,7 +42,8 @@ HOSTILE = ["a\x00b", "a\u202eb", "a\u200fb", "a\x1b[2Jb", "a\nb", "a\x7fb", "a\u
         ("&".join(["agent=a"] * 51), None, UNREADABLE),
         *(({"text": text}, "text", "text must not contain control characters.") for text in HOSTILE),
         *(({"from": text}, "from", "from must be a time in ISO 8601, such as 2026-11-22 or 2026-11-22T10:00:00Z.")
-          for text in ("yesterday", "", LONG, "2026-13-01", "2026-11-22T25:00:00Z", "2026-11-22\x00", "9999999999999")),
+          for text in ("yesterday", "", LONG, "2026-13-01", "2026-11-22T25:00:00Z", "2026-11-22\x00", "9999999999999",
+                       "20261122", "2026-W47-7", "2026-11-22 10:00:00", "2026-11-22T10")),
         *(({name: text}, name, f"{name} must be a time of the years 1971 to 9998.")
           for name, text in (("from", "0001-01-01T00:00:00+14:00"), ("to", "9999-12-31"), ("to", "1969-01-01"))),
         *(({"caller": text}, "caller", "caller must be a phone number with 7 to 15 digits, with or without +.")

@@ -261,3 +261,20 @@ def test_parked_audio_alone_has_no_recording_yet(aws, archive, get: Get) -> None
 
     assert get("/calls/conv_1")["completeness"]["transcript"] == "missing"
     assert get("/calls/conv_1/audio")["status"] == 404
+
+
+def test_a_value_that_is_too_large_leaves_the_rest_of_the_call(aws, get: Get) -> None:
+    large = ["x" * 10] * 400_000
+    tool = {"params_as_json": json.dumps(large), "result_value": "y" * 2_000_000}
+    results = {"a": {"value": large}, "b": {"value": 7}}
+    turns = [{"message": "Hello", "tool_calls": [tool], "tool_results": [tool]}]
+    put(aws, {"analysis": {"data_collection_results": results}, "transcript": turns})
+
+    values = [each["value"] for each in get("/calls/conv_1")["collected"]]
+    found = turn(get)
+
+    assert "too large" in values[0]
+    assert values[1] == 7
+    assert found["message"] == "Hello"
+    assert "too large" in found["tool_calls"][0]["arguments"]
+    assert "too large" in found["tool_results"][0]["result"]

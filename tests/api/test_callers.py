@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 import api.handler
+import api.remembered
 from tests.api.conftest import Get, ids, save, token
 from tests.conftest import client, close_clients, forget
 from tests.mem0_stand_in import HostedMem0
@@ -152,3 +153,16 @@ def test_the_calls_of_a_caller_have_pages(aws, get: Get) -> None:
     second = get("/callers/12025550123", {"limit": 2, "cursor": first["next"]})
 
     assert (ids(first), ids(second), second["next"]) == (["conv_2", "conv_1"], ["conv_0"], None)
+
+
+def test_memories_of_other_agents_do_not_take_the_place_of_others(aws, mem0, get: Get, monkeypatch) -> None:
+    save(aws, "conv_1", "2026-11-01T10:00:00Z", "agent_1")
+    save(aws, "conv_2", "2026-11-02T10:00:00Z", "agent_1", number="12025550123")
+    save(aws, "conv_3", "2026-11-03T10:00:00Z", "agent_2")
+    remember(mem0, "newest", "conv_3", user="+12025550123")
+    remember(mem0, "older", "conv_2", user="12025550123")
+    monkeypatch.setattr(api.remembered, "MOST", 1)
+
+    answer = get("/callers/12025550123", authorizer=token(*ALL, agents="agent_1"))
+
+    assert [each["text"] for each in answer["memories"]] == ["older"]

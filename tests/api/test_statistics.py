@@ -19,9 +19,9 @@ def test_calls_are_summed_for_each_day_and_agent_newest_day_first(aws, get: Get)
     assert answer["next"] is None
     assert answer["rows"] == [
         {"day": "2026-11-02", "agent_id": "agent_2", "calls": 1, "minutes": 0.0, "success": 0, "failure": 0,
-         "unknown": 1, "average_secs": None, "with_audio": 0, "cost": 0},
+         "unknown": 1, "timed": 0, "average_secs": None, "with_audio": 0, "cost": 0},
         {"day": "2026-11-01", "agent_id": "agent_1", "calls": 3, "minutes": 1.5, "success": 1, "failure": 1,
-         "unknown": 1, "average_secs": 45.0, "with_audio": 1, "cost": 11},
+         "unknown": 1, "timed": 2, "average_secs": 45.0, "with_audio": 1, "cost": 11},
     ]  # fmt: skip
 
 
