@@ -15,6 +15,7 @@ import {
   isNumber,
   link,
   listingOf,
+  nameOf,
   plain,
   useEffect,
   useLoaded,
@@ -36,18 +37,23 @@ export default function Call({ id, query }) {
     : call.value && (transcript.value || transcript.error)
       ? html`<${Opened} call=${call.value} transcript=${transcript} filters=${filters} at=${query.at} />`
       : html`<${Busy} />`;
-  return html`<${Neighbours} id=${id} filters=${filters} />${body}`;
+  return html`<${Neighbours} id=${id} filters=${filters} unknown=${call.error?.status === 404} />${body}`;
 }
 
 /** The way back to the list, and along it. */
-function Neighbours({ id, filters }) {
+function Neighbours({ id, filters, unknown }) {
   const [note, setNote] = useState("");
+  const [end, setEnd] = useState(0); // the step that led nowhere
+  const list = listingOf(filters);
+  const ends = (step) => unknown || end === step || list.ends(id, step);
   const walk = async (step) => {
+    if (unknown) return;
     setNote("Looking…");
-    const found = await listingOf(filters)
+    const found = await list
       .neighbour(id, step)
-      .catch((problem) => setNote(problem.title) || false);
+      .catch((problem) => setNote(problem.message) || false);
     if (found === null) setNote(step < 0 ? "No newer call in this list" : "No older call in this list");
+    if (found === null) setEnd(step);
     if (found === undefined) setNote("This call is not in the newest part of this list");
     if (found) go(link(["calls", found.conversation_id], filters));
   };
@@ -56,10 +62,10 @@ function Neighbours({ id, filters }) {
   return html`<div class="head">
     <a class="button quiet" href=${link([""], filters)}><${Icon} name="left" />${back}</a>
     <span class="small muted" role="status">${note}</span>
-    <button title="Newer call (p)" aria-label="Newer call" onClick=${() => walk(-1)}>
+    <button title="Newer call (p)" aria-label="Newer call" disabled=${ends(-1)} onClick=${() => walk(-1)}>
       <${Icon} name="left" /><span>Newer</span>
     </button>
-    <button title="Older call (n)" aria-label="Older call" onClick=${() => walk(1)}>
+    <button title="Older call (n)" aria-label="Older call" disabled=${ends(1)} onClick=${() => walk(1)}>
       <span>Older</span><${Icon} name="right" />
     </button>
   </div>`;
@@ -85,11 +91,12 @@ function Opened({ call, transcript, filters, at }) {
     show(position, seconds, total);
     follow.mark(turnAt(turns, seconds, follow.current()), player.playing);
   });
-  const jump = (index) => {
+  const jump = (index, { play = false } = {}) => {
     if (!turns[index]) return;
     follow.start();
     follow.mark(index, true);
     player.seek(turns[index].at_secs);
+    if (play && audible) player.play();
     go(link(["calls", id], { ...filters, at: turns[index].at_secs }), { replace: true });
   };
   const download = (kind) => () => api(["calls", id, kind], { download: 1 }).then(({ url }) => visit(url), setTrouble);
@@ -123,7 +130,8 @@ function Opened({ call, transcript, filters, at }) {
         ${
           transcript.error
             ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
-            : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness} />`
+            : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness}
+                audible=${audible} />`
         }
       </section>
       <${Details} call=${call} download=${download} />
@@ -225,7 +233,7 @@ function visit(url) {
 }
 
 function Heading({ call }) {
-  const title = call.title || "Untitled call";
+  const title = nameOf(call);
   useEffect(() => void (document.title = `${plain(title)} · AgenticMemory`), [title]);
   const caller = html`<${Text}>${call.caller || "No number"}<//>`;
   const about = link(["callers", call.caller || ""]);

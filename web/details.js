@@ -1,6 +1,6 @@
 /** What is known of a call: whether all of it is here, how it was judged, what was remembered. */
 
-import { Audio, Icon, Outcome, Text, Time, html, plain } from "./app.js";
+import { Audio, Icon, None, Outcome, Text, Time, html, plain } from "./app.js";
 import { written } from "./transcript.js";
 
 export function Details({ call, download }) {
@@ -17,7 +17,7 @@ export function Details({ call, download }) {
     <section>
       <h2>Details</h2>
       <dl class="pairs">
-        <dt>Cost</dt><dd>${call.cost ?? "–"}</dd>
+        <dt>Cost</dt><dd>${typeof call.cost === "number" ? `${call.cost} credits` : html`<${None} why="Not known" />`}</dd>
         <dt>Ended</dt><dd><${Text}>${call.termination_reason || "–"}<//></dd>
         <dt>Status</dt><dd><${Text}>${call.status || "–"}<//></dd>
         <dt>Archived</dt><dd><${Time} at=${call.archived_at} /></dd>

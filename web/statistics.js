@@ -5,8 +5,11 @@ import {
   Dates,
   Icon,
   Trouble,
+  Wrong,
+  agents,
   api,
   clock,
+  contradiction,
   csv,
   go,
   html,
@@ -16,7 +19,7 @@ import {
   useLoaded,
   useMemo,
 } from "./app.js";
-import { Chart, DATE, DAY_MS, WEEKDAY, number } from "./chart.js";
+import { Chart, DAY_MS, WEEKDAY, dateOf, number } from "./chart.js";
 
 const SHOWN = 5; // agents with a colour of their own; the rest are one
 const day = (daysAgo) => new Date(Date.now() - daysAgo * DAY_MS).toISOString().slice(0, 10);
@@ -47,21 +50,23 @@ function add(rows, row) {
 
 export default function Statistics({ query }) {
   const range = { from: query.from || day(29), to: query.to || day(0), agent: query.agent };
+  const wrong = contradiction(range);
   const {
     value: rows,
     error,
     partial,
     again,
-  } = useLoaded((progress) => rowsOf(range, progress), JSON.stringify(range));
+  } = useLoaded(async (progress) => (wrong ? [] : rowsOf(range, progress)), JSON.stringify(range));
   const loading = !error && (partial || !rows);
   useEffect(() => window.scrollTo(0, 0), []);
   return html`
     <h1 class="hidden">Statistics</h1>
     <${Range} range=${range} rows=${rows || []} />
+    ${wrong && html`<${Wrong}>${wrong}<//>`}
     <${Comparison} agent=${range.agent} />
     ${loading && html`<${Busy} text="Counting calls…" />`}
     ${error && html`<${Trouble} error=${error} again=${again} />`}
-    ${rows && html`<${Figures} rows=${rows} range=${range} loading=${loading} />`}
+    ${rows && !wrong && html`<${Figures} rows=${rows} range=${range} loading=${loading} />`}
   `;
 }
 
@@ -69,7 +74,8 @@ const PERIODS = { 7: "7 days", 30: "30 days", 90: "90 days" };
 
 function Range({ range, rows }) {
   const set = (changed) => go(link(["statistics"], { ...range, ...changed }));
-  const agents = [...new Set([...rows.map((row) => row.agent_id), range.agent].flat())].filter(Boolean).sort();
+  for (const row of rows) agents.add(row.agent_id);
+  const known = [...new Set([...agents, range.agent].flat())].filter(Boolean).sort();
   const period = ([days, label]) => {
     const to = { agent: range.agent, from: day(days - 1), to: day(0) };
     const current = range.from === to.from && range.to === to.to ? "true" : undefined;
@@ -80,7 +86,7 @@ function Range({ range, rows }) {
     <${Dates} range=${range} set=${set} />
     <select aria-label="Agent" class=${range.agent && "set"} onChange=${(event) => set({ agent: event.target.value })}>
       <option value="">All agents</option>
-      ${agents.map((id) => html`<option value=${id} selected=${range.agent === id}>${id}</option>`)}
+      ${known.map((id) => html`<option value=${id} selected=${range.agent === id}>${id}</option>`)}
     </select>
   </div>`;
 }
@@ -119,13 +125,13 @@ function Comparison({ agent }) {
     </dd>
   </div>`;
   return html`<section aria-labelledby="today">
-    <div class="bar"><h2 id="today">Today so far, and the whole of ${DATE.format(date)} (UTC)</h2></div>
+    <div class="bar"><h2 id="today">Today so far, and the whole of ${dateOf(date)} (UTC)</h2></div>
     <dl class="tiles">
       ${tile("Calls", (total) => number(total.calls))}
       ${tile("Minutes", (total) => number(total.minutes))}
       ${tile("Successful", rate)}
       ${tile("Average length", (total) => clock(total.average_secs))}
-      ${tile("Cost", (total) => number(total.cost))}
+      ${tile("Cost in credits", (total) => number(total.cost))}
     </dl>
   </section>`;
 }
@@ -147,7 +153,7 @@ function Figures({ rows, range, loading }) {
   return html`<section aria-labelledby="range">
     <div class="bar">
       <h2 id="range" role="status">
-        ${DATE.format(new Date(days[0]))} to ${DATE.format(new Date(days.at(-1)))}: ${told(sum(rows))}
+        ${dateOf(new Date(days[0]))} to ${dateOf(new Date(days.at(-1)))}: ${told(sum(rows))}
         ${loading && " Still counting…"}
       </h2>
     </div>
@@ -156,7 +162,7 @@ function Figures({ rows, range, loading }) {
       <${Chart} title="Outcomes" days=${days} series=${outcomes} stacked whole />
       <${Chart} title="Minutes" days=${days} series=${by("minutes")} stacked />
       <${Chart} title="Average length" days=${days} series=${by("average_secs")} format=${clock} />
-      <${Chart} title="Cost" days=${days} series=${by("cost")} stacked />
+      <${Chart} title="Cost in credits" days=${days} series=${by("cost")} stacked />
       <${Chart} title="Calls with a recording" days=${days} series=${by("with_audio")} stacked whole />
     </div>
     <${Table} rows=${rows} />
@@ -171,7 +177,7 @@ const OUTCOMES = [
 
 const told = (total) =>
   `${number(total.calls)} calls, ${number(total.minutes)} minutes, ${rate(total)} successful, ` +
-  `${clock(total.average_secs)} on average, cost ${number(total.cost)}.`;
+  `${clock(total.average_secs)} on average, ${number(total.cost)} credits.`;
 
 function daysBetween(from, to) {
   const [start, end] = [Date.parse(from), Date.parse(to)];
@@ -209,14 +215,14 @@ const COLUMNS = {
   unknown: "Unknown",
   average_secs: "Average s",
   with_audio: "Recorded",
-  cost: "Cost",
+  cost: "Credits",
 };
 
 function Table({ rows }) {
   const sorted = [...rows].sort((one, other) => (other.day + other.agent_id < one.day + one.agent_id ? -1 : 1));
   const names = Object.keys(COLUMNS);
   const side = (name) => (name === "day" || name === "agent_id" ? "" : "num");
-  const download = () => save("statistics.csv", "text/csv", ["\ufeff", ...csv(names, sorted)]);
+  const download = () => save(`statistics-${day(0)}.csv`, "text/csv", ["\ufeff", ...csv(names, sorted)]);
   return html`<details class="figures">
     <summary>All figures as a table</summary>
     <p class="bar">

@@ -23,7 +23,7 @@ export function readable(turns) {
 }
 
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
-export function Turns({ turns, href, jumping, completeness }) {
+export function Turns({ turns, href, jumping, completeness, audible }) {
   return useMemo(() => {
     if (!turns.length)
       return html`<div class="notice">
@@ -31,21 +31,21 @@ export function Turns({ turns, href, jumping, completeness }) {
         <p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p>
       </div>`;
     return html`<ol class="turns">
-      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping }} />`)}
+      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping, audible }} />`)}
     </ol>`;
-  }, [turns]);
+  }, [turns, audible]);
 }
 
-function Turn({ turn, index, href, jumping }) {
+function Turn({ turn, index, href, jumping, audible }) {
   const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
   const pressed = (event) => {
     const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
     if (other || String(getSelection())) return; // a click in a fold or for a new tab, or the end of a selection
     event.preventDefault();
-    jumping.current(index);
+    jumping.current(index, { play: true });
   };
   return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
-    <a href=${href(turn.at_secs)} title="Jump here"><time>${clock(turn.at_secs)}</time></a>
+    <a href=${href(turn.at_secs)} title=${audible ? "Play from here" : "Jump here"}><time>${clock(turn.at_secs)}</time></a>
     <span class="role"><${Text}>${role}<//></span>
     <div class="said">
       ${turn.message && html`<p dir="auto">${plain(turn.message)}</p>`}
@@ -83,9 +83,11 @@ function Tool({ call, result }) {
   </details>`;
 }
 
-/** A value as text; JSON indented. */
+/** A value as text. An object or a list in JSON is indented, unless that would change a number in it (2.50, 1e3). */
 export function written(value) {
   if (typeof value !== "string") return JSON.stringify(value, null, 2) ?? "–";
+  const numbers = value.replace(/"(?:\\.|[^"\\])*"/g, "").match(/-?\d[\d.eE+-]*/g) || [];
+  if (!/^\s*[{[]/.test(value) || numbers.some((number) => String(Number(number)) !== number)) return value;
   try {
     return JSON.stringify(JSON.parse(value), null, 2);
   } catch {

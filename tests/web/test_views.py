@@ -84,6 +84,17 @@ def test_the_figures_are_a_table_too_and_agents_can_be_chosen(page: Page, stand_
     assert "agent=agent_night_line" in page.url
 
 
+def test_dates_that_cross_are_told_and_the_agents_stay(page: Page, stand_in: StandIn) -> None:
+    page.goto(f"{stand_in.url}/#/statistics")
+    page.locator(".busy").wait_for(state="detached")
+    page.get_by_label("From").fill("2099-01-01")
+    page.get_by_label("From").press("Tab")
+
+    expect(page.get_by_role("alert")).to_have_text("The start date is after the end date.")
+    expect(page.get_by_label("Agent", exact=True)).to_contain_text("agent_night_line")
+    assert not [path for path in stand_in.requests if "from=2099" in path]
+
+
 def test_statistics_that_cannot_be_had_say_why(page: Page, stand_in: StandIn, said: list[str]) -> None:
     stand_in.faults["/api/stats"] = Fault(429, "Too many requests", "Slow down.")
     page.goto(f"{stand_in.url}/#/statistics")
