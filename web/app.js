@@ -162,6 +162,8 @@ const ICONS = {
   play: "M4 2.2v11.6a.6.6 0 0 0 .9.5l9.5-5.8a.6.6 0 0 0 0-1L4.9 1.7a.6.6 0 0 0-.9.5Z",
   pause: "M3 2h3.5v12H3zM9.5 2H13v12H9.5z",
   keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6",
+  link: "m6 10 4-4M7.5 4.5l1.4-1.4a2.8 2.8 0 0 1 4 4l-1.4 1.4M8.5 11.5l-1.4 1.4a2.8 2.8 0 0 1-4-4l1.4-1.4",
+  check: "m3 8.5 3.5 3.5L13 4.5",
   again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
 };
 
@@ -328,6 +330,12 @@ function Calls({ query }) {
     window.addEventListener("scroll", remember, { passive: true });
     return () => window.removeEventListener("scroll", remember);
   }, [list]);
+  useEffect(() => {
+    const row = list.opened && document.querySelector(`[data-call="${CSS.escape(list.opened)}"] .what a`);
+    if (!row || document.activeElement?.closest("input, select")) return;
+    list.opened = null;
+    row.focus();
+  }, [list, list.calls.length]);
   const refresh = () => {
     listing = new Listing(filters);
     redraw(Math.random());
@@ -552,7 +560,7 @@ function Row({ call, filters }) {
   const { caller, title, summary } = call;
   const value = (name, shown) => html`<${Value} filters=${filters} name=${name} value=${call[name]}>${shown}<//>`;
   const number = html`<${Text}>${caller || "No number"}<//>`;
-  return html`<tr class="call">
+  return html`<tr class="call" data-call=${call.conversation_id}>
     <td class="time cut muted"><${Time} at=${call.started_at} format=${CLOCK} /></td>
     <td class="caller cut">${isNumber(caller) ? value("caller", number) : number}</td>
     <td class="what">
@@ -598,13 +606,43 @@ function View({ path, query }) {
   return loaded[file] ? h(loaded[file], { key: path.join("/"), id, query }) : html`<${Busy} />`;
 }
 
+const HELP = {
+  "/": "Search, in the list",
+  Space: "Play or pause",
+  "← →": "5 seconds back or on",
+  "j k": "Next or previous turn",
+  "n p": "Older or newer call",
+  Esc: "From a call back to the list",
+  "?": "Show or hide this",
+};
+
+function Keys() {
+  const row = ([keys, does]) => html`<dt>
+      ${keys.split(" ").map((key) => html`<kbd>${key}</kbd> `)}
+    </dt>
+    <dd>${does}</dd>`;
+  return html`<dialog id="keys" aria-label="Keys">
+    <h3>Keys</h3>
+    <dl>${Object.entries(HELP).map(row)}</dl>
+    <button onClick=${showKeys}>Close</button>
+  </dialog>`;
+}
+
+export function showKeys() {
+  const dialog = document.getElementById("keys");
+  if (dialog.open) dialog.close();
+  else dialog.showModal();
+}
+
 function Page() {
   const [at, move] = useState(place);
   const main = useRef();
   useEffect(() => {
     const changed = () => move(place());
     const keyed = (event) => {
-      if (event.key !== "/" || event.target.closest("input, select, textarea, dialog")) return;
+      if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
+      if (event.key === "?") showKeys();
+      if (event.key !== "/" || event.target.closest("dialog")) return;
       event.preventDefault();
       document.getElementById("search")?.focus();
     };
@@ -614,7 +652,8 @@ function Page() {
   const [name] = at.path;
   const opened = useRef(at.path.join("/"));
   useEffect(() => {
-    if (opened.current !== at.path.join("/")) main.current.focus({ preventScroll: true }); // a new view is read out
+    const isNew = opened.current !== at.path.join("/"); // a new view is read out, from the row that has the focus
+    if (isNew && !main.current.contains(document.activeElement)) main.current.focus({ preventScroll: true });
     opened.current = at.path.join("/");
   }, [at]);
   const fresh = (event) => {
@@ -640,6 +679,7 @@ function Page() {
     <main id="main" ref=${main} tabindex="-1">
       <${View} key=${at.path.join("/")} path=${at.path} query=${at.query} />
     </main>
+    <${Keys} />
   `;
 }
 

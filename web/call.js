@@ -57,7 +57,8 @@ function Neighbours({ id, filters, unknown }) {
     if (found === undefined) setNote("This call is not in the newest part of this list");
     if (found) go(link(["calls", found.conversation_id], filters));
   };
-  useKeys({ n: () => walk(1), p: () => walk(-1) });
+  useEffect(() => void (list.opened = id), [list, id]);
+  useKeys({ n: () => walk(1), p: () => walk(-1), Escape: () => go(link([""], filters)) });
   const back = Object.keys(filters).length ? "Filtered calls" : "Calls";
   return html`<div class="head">
     <a class="button quiet" href=${link([""], filters)}><${Icon} name="left" />${back}</a>
@@ -84,7 +85,6 @@ function Opened({ call, transcript, filters, at }) {
   const total = Math.max(call.duration_secs || 0, turns.at(-1)?.at_secs || 0);
   const position = { clock: useRef(), strip: useRef(), line: useRef() };
   const list = useRef();
-  const dialog = useRef();
   const follow = useFollowing(list);
   const [trouble, setTrouble] = useState(null);
   const player = usePlayer(id, audible, (seconds) => {
@@ -100,7 +100,10 @@ function Opened({ call, transcript, filters, at }) {
     go(link(["calls", id], { ...filters, at: turns[index].at_secs }), { replace: true });
   };
   const download = (kind) => () => api(["calls", id, kind], { download: 1 }).then(({ url }) => visit(url), setTrouble);
-  const keys = () => (dialog.current.open ? dialog.current.close() : dialog.current.showModal());
+  const copy = () => {
+    const at = Math.floor(player.seconds()) || "";
+    return navigator.clipboard.writeText(`${location.origin}${location.pathname}${link(["calls", id], { at })}`);
+  };
   useEffect(() => {
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
@@ -113,7 +116,6 @@ function Opened({ call, transcript, filters, at }) {
     ArrowRight: () => player.seek(Math.min(player.seconds() + 5, total)),
     j: () => jump(follow.current() + 1),
     k: () => jump(follow.current() - 1),
-    "?": keys,
   });
   const note =
     call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
@@ -123,7 +125,7 @@ function Opened({ call, transcript, filters, at }) {
   return html`<article>
     <${Heading} call=${call} />
     <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position}
-      download=${download("audio")} keys=${keys} />
+      download=${download("audio")} copy=${copy} />
     ${trouble && html`<${Trouble} error=${trouble} />`}
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
@@ -141,7 +143,6 @@ function Opened({ call, transcript, filters, at }) {
       player.playing &&
       html`<button class="follow" onClick=${follow.start}><${Icon} name="down" />Follow the recording</button>`
     }
-    <${Keys} dialog=${dialog} />
   </article>`;
 }
 
@@ -217,7 +218,7 @@ function useKeys(keys) {
         event.target.closest?.("input, textarea, select") ||
         (event.key === " " && event.target.closest?.("button, summary"));
       if (!act || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (document.querySelector("dialog[open]") && event.key !== "?") return;
+      if (document.querySelector("dialog[open]")) return;
       event.preventDefault();
       act();
     };
@@ -249,25 +250,4 @@ function Heading({ call }) {
       ${call.language && html`<${Text}>${call.language}<//>`}
     </div>
   </header>`;
-}
-
-const HELP = {
-  Space: "Play or pause",
-  "← →": "5 seconds back or on",
-  "j k": "Next or previous turn",
-  "n p": "Older or newer call",
-  "/": "Search, in the list",
-  "?": "Show or hide this",
-};
-
-function Keys({ dialog }) {
-  const row = ([keys, does]) => html`<dt>
-      ${keys.split(" ").map((key) => html`<kbd>${key}</kbd> `)}
-    </dt>
-    <dd>${does}</dd>`;
-  return html`<dialog ref=${dialog} aria-labelledby="keys">
-    <h3 id="keys">Keys</h3>
-    <dl>${Object.entries(HELP).map(row)}</dl>
-    <button onClick=${() => dialog.current.close()}>Close</button>
-  </dialog>`;
 }

@@ -129,6 +129,38 @@ def test_keys_play_and_move(page: Page, stand_in: StandIn) -> None:
     expect(page.get_by_role("dialog")).to_have_count(0)
 
 
+def test_after_a_speed_is_chosen_keys_move_in_the_call(page: Page, stand_in: StandIn) -> None:
+    open_call(page, stand_in, "conv_dog")
+    wait_for_audio(page)
+    page.get_by_label("Speed").focus()
+    page.get_by_label("Speed").select_option("2×")
+    page.keyboard.press("j")
+
+    expect(heard(page)).to_contain_text(SAID[0])
+
+
+def test_escape_goes_back_to_the_row_of_the_call(page: Page, stand_in: StandIn) -> None:
+    page.goto(f"{stand_in.url}/#/?outcome=failure")
+    row = page.locator(".call .what a").nth(4)
+    href = row.get_attribute("href")
+    row.click()
+    page.locator(".player").wait_for()
+    page.keyboard.press("Escape")
+
+    expect(page.locator(f'a[href="{href}"]')).to_be_focused()
+    assert page.url.endswith("#/?outcome=failure")
+
+
+def test_the_link_that_is_copied_has_the_moment_and_no_filter(page: Page, stand_in: StandIn) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    open_call(page, stand_in, "conv_dog", "?text=dog&at=33")
+    wait_for_audio(page)
+    page.get_by_role("button", name="Copy a link to this moment").click()
+
+    expect(page.get_by_role("button", name="Link copied")).to_be_visible()
+    assert page.evaluate("navigator.clipboard.readText()") == f"{stand_in.url}/#/calls/conv_dog?at=33"
+
+
 def test_turns_of_the_same_second_are_walked_one_by_one(page: Page, stand_in: StandIn) -> None:
     open_call(page, stand_in, "conv_hasty")
     wait_for_audio(page)

@@ -138,6 +138,15 @@ def test_the_keyboard_reaches_search_content_and_calls(page: Page, stand_in: Sta
     expect(page.get_by_label("Search calls")).to_be_focused()
 
 
+def test_the_keys_are_told_in_the_list_too(page: Page, stand_in: StandIn) -> None:
+    page.goto(stand_in.url)
+    page.locator(".call").first.wait_for()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("From a call back to the list")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
 def test_a_view_that_is_opened_gets_the_focus(page: Page, stand_in: StandIn) -> None:
     page.goto(stand_in.url)
     page.locator(".call .what a").first.press("Enter")
