@@ -163,6 +163,7 @@ const ICONS = {
   pause: "M3 2h3.5v12H3zM9.5 2H13v12H9.5z",
   keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6",
   link: "m6 10 4-4M7.5 4.5l1.4-1.4a2.8 2.8 0 0 1 4 4l-1.4 1.4M8.5 11.5l-1.4 1.4a2.8 2.8 0 0 1-4-4l1.4-1.4",
+  chevron: "m4.5 6.5 3.5 3.5 3.5-3.5",
   check: "m3 8.5 3.5 3.5L13 4.5",
   again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
 };
@@ -453,6 +454,7 @@ function Chips({ filters }) {
 const PERIODS = { "Any time": undefined, Today: 0, "7 days": 6, "30 days": 29 };
 
 function Filters({ filters, wrong }) {
+  const [open, setOpen] = useState(false); // on a small screen the filters are folded
   const [typo, setTypo] = useState(null); // a length that cannot be read: which one, and what was typed
   const set = (changed) => go(link([""], { ...filters, ...changed }));
   const chosen = [filters.agent || []].flat();
@@ -473,7 +475,10 @@ function Filters({ filters, wrong }) {
   const told = typo
     ? `“${plain(typo.typed)}” is not a length. Write minutes, such as 10, or minutes and seconds, such as 1:30.`
     : wrong;
-  return html`<div class="filters" role="group" aria-label="Filters">
+  const count = Object.keys(filters).filter((name) => name !== "text" && name !== "caller").length;
+  return html`<button class="fold" aria-expanded=${open ? "true" : "false"} aria-controls="filters"
+    onClick=${() => setOpen(!open)}>Filters${count ? ` (${count})` : ""}<${Icon} name="chevron" /></button>
+  <div class=${`filters ${open ? "" : "folded"}`} id="filters" role="group" aria-label="Filters">
     <span class="segments">
       ${Object.keys(PERIODS).map((label) => html`<${Period} label=${label} filters=${filters} />`)}
     </span>

@@ -124,6 +124,7 @@ function Opened({ call, transcript, filters, at }) {
   const href = (secs) => link(["calls", id], { ...filters, at: secs });
   return html`<article>
     <${Heading} call=${call} />
+    ${call.summary && html`<details class="brief"><summary>Summary</summary><p dir="auto">${plain(call.summary)}</p></details>`}
     <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position}
       download=${download("audio")} copy=${copy} />
     ${trouble && html`<${Trouble} error=${trouble} />`}

@@ -9,7 +9,7 @@ export function Details({ call, download }) {
   const result = (each) => html`<${Outcome} value=${each.result} />`;
   const others = (call.files || []).filter((file) => file.kind === "event");
   return html`<aside aria-label="About this call">
-    ${call.summary && html`<section><h2>Summary</h2><p dir="auto">${plain(call.summary)}</p></section>`}
+    ${call.summary && html`<section class="summary"><h2>Summary</h2><p dir="auto">${plain(call.summary)}</p></section>`}
     <${Complete} call=${call} />
     <${Judged} title="Evaluation" items=${call.evaluation} value=${result} />
     <${Judged} title="Collected data" items=${call.collected} value=${value} />

@@ -4,6 +4,7 @@ import {
   Busy,
   Dates,
   Icon,
+  None,
   Trouble,
   Wrong,
   agents,
@@ -63,10 +64,11 @@ export default function Statistics({ query }) {
     <h1 class="hidden">Statistics</h1>
     <${Range} range=${range} rows=${rows || []} />
     ${wrong && html`<${Wrong}>${wrong}<//>`}
-    <${Comparison} agent=${range.agent} />
     ${loading && html`<${Busy} text="Counting calls…" />`}
     ${error && html`<${Trouble} error=${error} again=${again} />`}
-    ${rows && !wrong && html`<${Figures} rows=${rows} range=${range} loading=${loading} />`}
+    ${!wrong && !error && html`<${Period} rows=${rows || []} range=${range} loading=${loading} />`}
+    <${Comparison} agent=${range.agent} />
+    ${rows?.length > 0 && !wrong && html`<${Figures} rows=${rows} range=${range} />`}
   `;
 }
 
@@ -109,6 +111,43 @@ function sum(rows) {
 
 const rate = (total) => (total.calls ? `${Math.round((total.success / total.calls) * 100)} %` : "–");
 
+function Tile({ label, value, why, children }) {
+  return html`<div class="tile">
+    <dt class="small muted">${label}</dt>
+    <dd><strong>${value === "–" ? html`<${None} why=${why} />` : value}</strong>${children}</dd>
+  </div>`;
+}
+
+const TILES = [
+  ["Calls", (total) => number(total.calls)],
+  ["Minutes", (total) => number(total.minutes)],
+  ["Successful", rate],
+  ["Average length", (total) => clock(total.average_secs)],
+  ["Cost in credits", (total) => number(total.cost)],
+];
+
+/** The sums of the period that was chosen. */
+function Period({ rows, range, loading }) {
+  const total = sum(rows);
+  const [from, to] = [range.from, range.to].map((each) => dateOf(new Date(each)));
+  const empty = loading ? "Still counting" : "No calls in this range";
+  return html`<section class="period" aria-labelledby="range">
+    <div class="bar">
+      <h2 id="range" role="status">${from} to ${to}<span class="muted">${loading ? ", still counting…" : " (UTC)"}</span></h2>
+    </div>
+    ${
+      rows.length || loading
+        ? html`<dl class="tiles">
+            ${TILES.map(([label, text]) => html`<${Tile} label=${label} value=${rows.length ? text(total) : "–"} why=${empty} />`)}
+          </dl>`
+        : html`<div class="notice empty">
+            <h3>No calls in this range</h3>
+            <p class="muted">Choose more days, or another agent.</p>
+          </div>`
+    }
+  </section>`;
+}
+
 /** Today, which is not over, beside the whole of the same weekday before. */
 function Comparison({ agent }) {
   const days = [day(0), day(7)];
@@ -117,46 +156,27 @@ function Comparison({ agent }) {
   if (error) return html`<${Trouble} error=${error} again=${again} />`;
   const [today, before] = (value || [[], []]).map(sum);
   const date = new Date(days[1]);
-  const tile = (label, text) => html`<div class="tile">
-    <dt class="small muted">${label}</dt>
-    <dd>
-      <strong>${value ? text(today) : "–"}</strong>
-      <span class="small muted">${value ? text(before) : "–"} last ${WEEKDAY.format(date)}</span>
-    </dd>
-  </div>`;
-  return html`<section aria-labelledby="today">
-    <div class="bar"><h2 id="today">Today so far, and the whole of ${dateOf(date)} (UTC)</h2></div>
-    <dl class="tiles">
-      ${tile("Calls", (total) => number(total.calls))}
-      ${tile("Minutes", (total) => number(total.minutes))}
-      ${tile("Successful", rate)}
-      ${tile("Average length", (total) => clock(total.average_secs))}
-      ${tile("Cost in credits", (total) => number(total.cost))}
-    </dl>
+  const why = value ? "No calls yet today" : "Still counting";
+  const tile = ([label, text]) => html`<${Tile} label=${label} value=${value ? text(today) : "–"} why=${why}>
+    <span class="small muted">${value ? text(before) : "–"} last ${WEEKDAY.format(date)}</span>
+  <//>`;
+  return html`<section class="today" aria-labelledby="today">
+    <div class="bar">
+      <h2 id="today">Today so far<span class="muted">, and the whole of ${dateOf(date)} (UTC)</span></h2>
+    </div>
+    <dl class="tiles">${TILES.map(tile)}</dl>
   </section>`;
 }
 
 // ------------------------------------------------------------------ charts
 
-function Figures({ rows, range, loading }) {
+function Figures({ rows, range }) {
   const days = useMemo(() => daysBetween(range.from, range.to), [range.from, range.to]);
   const agents = useMemo(() => series(rows, days), [rows, days]);
-  if (!rows.length && loading) return null;
-  if (!rows.length)
-    return html`<div class="notice empty">
-      <h3>No calls in this range</h3>
-      <p class="muted">Choose more days, or another agent.</p>
-    </div>`;
   const by = (name) => agents.map(({ each, ...agent }) => ({ ...agent, values: each.map((one) => one[name]) }));
   const all = days.map((each) => sum(rows.filter((row) => row.day === each)));
   const outcomes = OUTCOMES.map(([name, label, color]) => ({ label, color, values: all.map((one) => one[name]) }));
-  return html`<section aria-labelledby="range">
-    <div class="bar">
-      <h2 id="range" role="status">
-        ${dateOf(new Date(days[0]))} to ${dateOf(new Date(days.at(-1)))}: ${told(sum(rows))}
-        ${loading && " Still counting…"}
-      </h2>
-    </div>
+  return html`<section aria-label="Day by day">
     <div class="charts">
       <${Chart} title="Calls" days=${days} series=${by("calls")} stacked whole />
       <${Chart} title="Outcomes" days=${days} series=${outcomes} stacked whole />
@@ -174,10 +194,6 @@ const OUTCOMES = [
   ["failure", "Failure", "bad"],
   ["unknown", "Unknown", "c6"],
 ];
-
-const told = (total) =>
-  `${number(total.calls)} calls, ${number(total.minutes)} minutes, ${rate(total)} successful, ` +
-  `${clock(total.average_secs)} on average, ${number(total.cost)} credits.`;
 
 function daysBetween(from, to) {
   const [start, end] = [Date.parse(from), Date.parse(to)];

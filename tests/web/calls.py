@@ -68,8 +68,8 @@ NAMED: dict[str, tuple[int, Call]] = {
         "collected": [{"id": "c", "name": HOSTILE, "value": {"a": HOSTILE}, "rationale": HOSTILE}],
     }),
     "conv_formula": (7, {
-        "title": "=cmd|' /C calc'!A0", "summary": '-2+3 is @home, "quoted"\nand on;=1+1\t@SUM(1)',
-        "caller": "+12025550167", "agent_id": "\uff1d1+1",
+        "title": "=cmd|' /C calc'!A0", "summary": '-2+3 is @home, "quoted"\nand on;=1+1\t\uff20SUM(1)',
+        "caller": "+12025550167",
     }),
     "conv_masked": (8, {"caller": "120…123", "title": "Key of the shed"}),
     "conv_missing": (9, {
