@@ -146,7 +146,9 @@ const AUDIO_DOTS = { archived: "quiet-good", pending: "pending", unavailable: "b
 export const None = ({ why }) => html`<span title=${why}>–</span>`;
 
 export const Outcome = ({ value }) =>
-  value ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>` : html`<${None} why="Not evaluated" />`;
+  value
+    ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>`
+    : html`<${None} why="Not evaluated" />`;
 export const Audio = ({ value }) =>
   value ? html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || plain(value)}</span>` : "–";
 
@@ -351,7 +353,11 @@ function Calls({ query }) {
     <div class="bar">
       <span class="stack">
         <span class="muted small" role="status">${wrong ? "" : counted(list, loading)}</span>
-        ${filters.caller && list.calls.length > 0 && html`<a class="link small" href=${link(["callers", filters.caller])}>About this caller</a>`}
+        ${
+          filters.caller &&
+          list.calls.length > 0 &&
+          html`<a class="link small" href=${link(["callers", filters.caller])}>About this caller</a>`
+        }
       </span>
       <button class="quiet" aria-label="Refresh" onClick=${refresh}>
         <${Icon} name="again" /><span>Refresh</span>
@@ -369,7 +375,8 @@ function counted(list, loading) {
   if (!list.calls.length) return loading ? "Looking for calls…" : "No calls";
   const matching = Object.keys(list.filters).length > 0;
   const count = `${list.calls.length} ${matching ? "matching " : ""}${list.calls.length === 1 ? "call" : "calls"}`;
-  return list.ended ? `${count}${matching ? "" : " in all"}` : `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
+  if (list.ended) return `${count}${matching ? "" : " in all"}`;
+  return `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
 }
 
 /** What stands below the list: how far it goes, or why it is empty. */

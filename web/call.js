@@ -25,7 +25,7 @@ import {
 } from "./app.js";
 import { Details } from "./details.js";
 import { Player, usePlayer } from "./player.js";
-import { Turns, readable } from "./transcript.js";
+import { Turns, marked, readable, wordsOf } from "./transcript.js";
 
 export default function Call({ id, query }) {
   const call = useLoaded(() => api(["calls", id]), id);
@@ -81,6 +81,7 @@ const NO_AUDIO = {
 function Opened({ call, transcript, filters, at }) {
   const id = call.conversation_id;
   const turns = useMemo(() => readable(transcript.value?.turns || []), [transcript.value]);
+  const words = useMemo(() => wordsOf(filters.text), [filters.text]);
   const audible = call.audio === "archived" && call.may?.hear !== false;
   const total = Math.max(call.duration_secs || 0, turns.at(-1)?.at_secs || 0);
   const position = { clock: useRef(), strip: useRef(), line: useRef() };
@@ -105,6 +106,7 @@ function Opened({ call, transcript, filters, at }) {
     return navigator.clipboard.writeText(`${location.origin}${location.pathname}${link(["calls", id], { at })}`);
   };
   useEffect(() => {
+    if (at === undefined) list.current.querySelector("mark")?.scrollIntoView({ block: "center" });
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
     follow.mark(index, true);
@@ -123,8 +125,14 @@ function Opened({ call, transcript, filters, at }) {
   jumping.current = jump;
   const href = (secs) => link(["calls", id], { ...filters, at: secs });
   return html`<article>
-    <${Heading} call=${call} />
-    ${call.summary && html`<details class="brief"><summary>Summary</summary><p dir="auto">${plain(call.summary)}</p></details>`}
+    <${Heading} call=${call} words=${words} />
+    ${
+      call.summary &&
+      html`<details class="brief">
+        <summary>Summary</summary>
+        <p dir="auto">${marked(call.summary, words)}</p>
+      </details>`
+    }
     <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position}
       download=${download("audio")} copy=${copy} />
     ${trouble && html`<${Trouble} error=${trouble} />`}
@@ -134,10 +142,10 @@ function Opened({ call, transcript, filters, at }) {
           transcript.error
             ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
             : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness}
-                audible=${audible} />`
+                audible=${audible} words=${words} />`
         }
       </section>
-      <${Details} call=${call} download=${download} />
+      <${Details} call=${call} download=${download} words=${words} />
     </div>
     ${
       follow.lost &&
@@ -234,13 +242,13 @@ function visit(url) {
   if (protocol.startsWith("http")) Object.assign(document.createElement("a"), { href: url }).click();
 }
 
-function Heading({ call }) {
+function Heading({ call, words }) {
   const title = nameOf(call);
   useEffect(() => void (document.title = `${plain(title)} · AgenticMemory`), [title]);
   const caller = html`<${Text}>${call.caller || "No number"}<//>`;
   const about = link(["callers", call.caller || ""]);
   return html`<header>
-    <h1><${Text}>${title}<//></h1>
+    <h1><bdi>${marked(title, words)}</bdi></h1>
     <div class="facts">
       ${isNumber(call.caller) ? html`<a class="link" href=${about} title="About this caller">${caller}</a>` : caller}
       <${Time} at=${call.started_at} />

@@ -130,16 +130,18 @@ const TILES = [
 function Period({ rows, range, loading }) {
   const total = sum(rows);
   const [from, to] = [range.from, range.to].map((each) => dateOf(new Date(each)));
+  const tile = ([label, text]) =>
+    html`<${Tile} label=${label} value=${rows.length ? text(total) : "–"} why=${empty} />`;
   const empty = loading ? "Still counting" : "No calls in this range";
   return html`<section class="period" aria-labelledby="range">
     <div class="bar">
-      <h2 id="range" role="status">${from} to ${to}<span class="muted">${loading ? ", still counting…" : " (UTC)"}</span></h2>
+      <h2 id="range" role="status">
+        ${from} to ${to}<span class="muted">${loading ? ", still counting…" : " (UTC)"}</span>
+      </h2>
     </div>
     ${
       rows.length || loading
-        ? html`<dl class="tiles">
-            ${TILES.map(([label, text]) => html`<${Tile} label=${label} value=${rows.length ? text(total) : "–"} why=${empty} />`)}
-          </dl>`
+        ? html`<dl class="tiles">${TILES.map(tile)}</dl>`
         : html`<div class="notice empty">
             <h3>No calls in this range</h3>
             <p class="muted">Choose more days, or another agent.</p>

@@ -22,8 +22,19 @@ export function readable(turns) {
     .filter((turn) => turn.message || turn.tools.length);
 }
 
+export const wordsOf = (text) => String(text ?? "").split(/\s+/).filter(Boolean);
+
+/** Text of others in which `words` are marked. */
+export function marked(text, words) {
+  if (!words.length) return plain(text);
+  const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
+  return plain(text)
+    .split(new RegExp(`(${pattern})`, "gi"))
+    .map((part, place) => (place % 2 ? html`<mark>${part}</mark>` : part));
+}
+
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
-export function Turns({ turns, href, jumping, completeness, audible }) {
+export function Turns({ turns, href, jumping, completeness, audible, words }) {
   return useMemo(() => {
     if (!turns.length)
       return html`<div class="notice">
@@ -31,12 +42,12 @@ export function Turns({ turns, href, jumping, completeness, audible }) {
         <p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p>
       </div>`;
     return html`<ol class="turns">
-      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping, audible }} />`)}
+      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping, audible, words }} />`)}
     </ol>`;
-  }, [turns, audible]);
+  }, [turns, audible, words]);
 }
 
-function Turn({ turn, index, href, jumping, audible }) {
+function Turn({ turn, index, href, jumping, audible, words }) {
   const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
   const pressed = (event) => {
     const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
@@ -45,10 +56,12 @@ function Turn({ turn, index, href, jumping, audible }) {
     jumping.current(index, { play: true });
   };
   return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
-    <a href=${href(turn.at_secs)} title=${audible ? "Play from here" : "Jump here"}><time>${clock(turn.at_secs)}</time></a>
+    <a href=${href(turn.at_secs)} title=${audible ? "Play from here" : "Jump here"}>
+      <time>${clock(turn.at_secs)}</time>
+    </a>
     <span class="role"><${Text}>${role}<//></span>
     <div class="said">
-      ${turn.message && html`<p dir="auto">${plain(turn.message)}</p>`}
+      ${turn.message && html`<p dir="auto">${marked(turn.message, words)}</p>`}
       ${turn.interrupted && html`<${Interrupted} turn=${turn} />`}
       ${turn.tools.map((tool, place) => html`<${Tool} key=${place} call=${tool} result=${tool.result} />`)}
     </div>

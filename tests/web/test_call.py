@@ -243,6 +243,17 @@ def test_a_hostile_transcript_is_text(page: Page, stand_in: StandIn) -> None:
     expect(page.locator(".call", has_text="<script>").first).to_contain_text(HOSTILE[:40])
 
 
+def test_the_words_that_were_searched_are_marked_and_shown(page: Page, stand_in: StandIn) -> None:
+    page.set_viewport_size({"width": 1280, "height": 360})
+    open_call(page, stand_in, "conv_hour", "?text=DREDGING+job+(")
+
+    marks = page.locator("main mark")
+    expect(page.locator("h1 mark")).to_have_text(["job", "job"])
+    expect(page.locator("aside .summary mark")).to_have_text("dredging")
+    expect(page.locator(".turn mark").first).to_be_in_viewport()
+    assert {word.lower() for word in marks.all_inner_texts()} == {"dredging", "job"}
+
+
 def test_tools_are_folded_into_their_turn(page: Page, stand_in: StandIn) -> None:
     turns = open_call(page, stand_in, "conv_dog")
     assert turns.count() == 10  # the turn that holds only a result is not one of its own
