@@ -106,7 +106,7 @@ function Opened({ call, transcript, filters, at }) {
     return navigator.clipboard.writeText(`${location.origin}${location.pathname}${link(["calls", id], { at })}`);
   };
   useEffect(() => {
-    if (at === undefined) list.current.querySelector("mark")?.scrollIntoView({ block: "center" });
+    if (at === undefined) list.current.querySelector(".turn:has(mark)")?.scrollIntoView({ block: "nearest" });
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
     follow.mark(index, true);
