@@ -88,6 +88,12 @@ export function daysAgo(days) {
   return isoDay(date);
 }
 
+/** A day of the URL in words; what is no day stays as it is. */
+function dayOf(day) {
+  const date = new Date(`${day}T00:00`);
+  return Number.isNaN(date.getTime()) ? day : dayName(date).replace(/^\w+day, /, "");
+}
+
 function dayName(date) {
   const day = isoDay(date);
   const named = { [daysAgo(0)]: "Today, ", [daysAgo(1)]: "Yesterday, " }[day] || "";
@@ -103,14 +109,13 @@ export function clock(seconds) {
   return hours ? `${hours}:${tail}` : tail;
 }
 
-/** The seconds in "90", "1:30" or "1:00:00"; "" if it is none of them. */
-export const secondsOf = (text) =>
-  /^\d+(:\d{1,2}){0,2}$/.test(text.trim())
-    ? text
-        .trim()
-        .split(":")
-        .reduce((sum, part) => sum * 60 + Number(part), 0)
-    : "";
+/** The seconds in "10", "1.5 min", "1:30" or "1:00:00": a number alone is minutes. NaN if it is none of them. */
+export function secondsOf(text) {
+  const minutes = /^(\d+(?:[.,]\d+)?) *(?:m|min|mins|minutes?)?$/i.exec(text);
+  if (minutes) return Math.round(Number(minutes[1].replace(",", ".")) * 60);
+  if (!/^\d+(:[0-5]\d){1,2}$/.test(text)) return NaN;
+  return text.split(":").reduce((sum, part) => sum * 60 + Number(part), 0);
+}
 
 /** A time in the viewer's zone; UTC is in its title. */
 export function Time({ at, format = MOMENT }) {
@@ -130,12 +135,20 @@ export const isNumber = (caller) => Boolean(caller) && !caller.includes("…");
 /** Text of others in a line of ours, whatever direction it runs in. */
 export const Text = ({ children }) => html`<bdi>${plain([children].flat().join(""))}</bdi>`;
 
+/** What a call is called everywhere. */
+export const nameOf = (call) => call.title || call.summary || call.conversation_id;
+
 export const OUTCOMES = { success: "Success", failure: "Failure", unknown: "Unknown" };
 const AUDIO = { archived: "Recorded", pending: "Pending", unavailable: "Unavailable", none: "None" };
 const AUDIO_DOTS = { archived: "quiet-good", pending: "pending", unavailable: "bad", none: "none" };
 
+/** A dash that says why there is no value. */
+export const None = ({ why }) => html`<span title=${why}>–</span>`;
+
 export const Outcome = ({ value }) =>
-  value ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>` : "–";
+  value
+    ? html`<span class=${`dot ${value}`}>${OUTCOMES[value] || plain(value)}</span>`
+    : html`<${None} why="Not evaluated" />`;
 export const Audio = ({ value }) =>
   value ? html`<span class=${`dot ${AUDIO_DOTS[value] || "none"}`}>${AUDIO[value] || plain(value)}</span>` : "–";
 
@@ -151,6 +164,9 @@ const ICONS = {
   play: "M4 2.2v11.6a.6.6 0 0 0 .9.5l9.5-5.8a.6.6 0 0 0 0-1L4.9 1.7a.6.6 0 0 0-.9.5Z",
   pause: "M3 2h3.5v12H3zM9.5 2H13v12H9.5z",
   keys: "M1.5 4h13v8h-13zM4 7h.01M6.7 7h.01M9.3 7h.01M12 7h.01M5 9.7h6",
+  link: "m6 10 4-4M7.5 4.5l1.4-1.4a2.8 2.8 0 0 1 4 4l-1.4 1.4M8.5 11.5l-1.4 1.4a2.8 2.8 0 0 1-4-4l1.4-1.4",
+  chevron: "m4.5 6.5 3.5 3.5 3.5-3.5",
+  check: "m3 8.5 3.5 3.5L13 4.5",
   again: "M13.5 8A5.5 5.5 0 1 1 8 2.5c2 0 3.6 1 4.7 2.5M13 2v3h-3",
 };
 
@@ -163,10 +179,12 @@ export const Busy = ({ text = "Loading…" }) =>
 /** What went wrong, in the API's words, and what to do about it. */
 export function Trouble({ error, again }) {
   const helps = again && ![400, 404].includes(error.status);
+  const told = error.detail ?? error.message;
+  const isRefused = error.status === 400 && told; // the detail says what was wrong with what was asked for
   const advice = ADVICE[error.status] || (error.status >= 500 ? "Try again in a moment." : "");
   return html`<div class="notice bad" role="alert">
-    <h3>${error.title || "The page has a fault"}</h3>
-    <p><${Text}>${error.detail ?? error.message}<//></p>
+    <h3>${isRefused ? html`<${Text}>${told}<//>` : error.title || "The page has a fault"}</h3>
+    ${!isRefused && html`<p><${Text}>${told}<//></p>`}
     ${advice && html`<p>${advice}</p>`}
     ${helps && html`<button onClick=${again}><${Icon} name="again" />Try again</button>`}
   </div>`;
@@ -195,24 +213,37 @@ export function save(name, type, parts) {
   setTimeout(() => URL.revokeObjectURL(url), 1000);
 }
 
+// Where a spreadsheet begins a cell, also one that splits at semicolons or tabs, and what makes that cell a formula.
+const FORMULA = /(^|[;\t\r\n])(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])/g;
+
 /** Rows as CSV. What a spreadsheet would take for a formula gets an apostrophe. */
 export function csv(columns, rows) {
   const cell = (value) => {
     const text = value === null || value === undefined ? "" : String(value);
-    const harmless = typeof value === "string" && /^[=+\-@\t\r]/.test(text) ? `'${text}` : text;
-    return /[",\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
+    const harmless = typeof value === "string" ? text.replace(FORMULA, "$1'") : text;
+    return /[",;\t\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
   };
   return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map(
     (row) => `${row.map(cell).join(",")}\r\n`,
   );
 }
 
+/** What is wrong with a range before it is asked for; "" if nothing is. */
+export function contradiction({ from, to, min_seconds: shortest, max_seconds: longest }) {
+  if (from && to && from > to) return "The start date is after the end date.";
+  if (shortest && longest && Number(shortest) > Number(longest))
+    return "The shortest length is more than the longest length.";
+  return "";
+}
+
+export const Wrong = ({ children }) => html`<p class="wrong" id="wrong" role="alert">${children}</p>`;
+
 // ------------------------------------------------------------------ the list of calls
 
 const FILTERS = ["caller", "text", "agent", "from", "to", "min_seconds", "max_seconds", "outcome", "audio"];
 const ENOUGH = 25; // calls that one "Load more" looks for
 const PAGES = 6; // and the pages that it asks for at most: a filter that matches little gives short pages
-const agents = new Set();
+export const agents = new Set(); // those that any view has seen, for the menus
 
 /** The calls of one filter as far as they were loaded. Next and previous in a call go along it. */
 class Listing {
@@ -234,6 +265,12 @@ class Listing {
       for (const call of answer.calls) if (call.agent_id) agents.add(call.agent_id);
       progress();
     }
+  }
+
+  /** Whether it is known that no call is `step` places after the call `id`. */
+  ends(id, step) {
+    const at = this.calls.findIndex((call) => call.conversation_id === id);
+    return at >= 0 && (step < 0 ? at === 0 : this.ended && at === this.calls.length - 1);
   }
 
   /** The call `step` places after the call `id`; null if there is none, undefined if `id` was not found itself. */
@@ -281,6 +318,7 @@ function Calls({ query }) {
   const [loading, setLoading] = useState(false);
   const [error, setError] = useState(null);
   const list = listingOf(filters);
+  const wrong = contradiction(filters);
   const load = async () => {
     setError(null);
     setLoading(true);
@@ -288,12 +326,19 @@ function Calls({ query }) {
     if (list === listing) setLoading(false);
   };
   useEffect(() => {
+    if (wrong) return undefined;
     if (list.next === undefined) load();
     else window.scrollTo(0, list.scroll);
     const remember = () => (list.scroll = window.scrollY);
     window.addEventListener("scroll", remember, { passive: true });
     return () => window.removeEventListener("scroll", remember);
   }, [list]);
+  useEffect(() => {
+    const row = list.opened && document.querySelector(`[data-call="${CSS.escape(list.opened)}"] .what a`);
+    if (!row || document.activeElement?.closest("input, select")) return;
+    list.opened = null;
+    row.focus();
+  }, [list, list.calls.length]);
   const refresh = () => {
     listing = new Listing(filters);
     redraw(Math.random());
@@ -303,12 +348,16 @@ function Calls({ query }) {
   return html`
     <h1 class="hidden">Calls</h1>
     <${Search} filters=${filters} />
-    <${Filters} filters=${filters} />
+    <${Filters} filters=${filters} wrong=${wrong} />
+    <${Chips} filters=${filters} />
     <div class="bar">
       <span class="stack">
-        <span class="muted small" role="status">${counted(list, loading)}</span>
-        ${Object.keys(filters).length > 0 && html`<a class="link small" href=${link([""])}>Clear filters</a>`}
-        ${filters.caller && html`<a class="link small" href=${link(["callers", filters.caller])}>About this caller</a>`}
+        <span class="muted small" role="status">${wrong ? "" : counted(list, loading)}</span>
+        ${
+          filters.caller &&
+          list.calls.length > 0 &&
+          html`<a class="link small" href=${link(["callers", filters.caller])}>About this caller</a>`
+        }
       </span>
       <button class="quiet" aria-label="Refresh" onClick=${refresh}>
         <${Icon} name="again" /><span>Refresh</span>
@@ -318,14 +367,16 @@ function Calls({ query }) {
     ${list.calls.length > 0 && html`<${CallTable} calls=${list.calls} filters=${filters} />`}
     ${loading && html`<${Busy} />`}
     ${error && html`<${Trouble} error=${error} again=${load} />`}
-    ${!loading && !error && html`<${End} list=${list} load=${load} />`}
+    ${!loading && !error && !wrong && html`<${End} list=${list} load=${load} />`}
   `;
 }
 
 function counted(list, loading) {
   if (!list.calls.length) return loading ? "Looking for calls…" : "No calls";
-  const count = `${list.calls.length} ${list.calls.length === 1 ? "call" : "calls"}`;
-  return list.ended ? `${count} in all` : `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
+  const matching = Object.keys(list.filters).length > 0;
+  const count = `${list.calls.length} ${matching ? "matching " : ""}${list.calls.length === 1 ? "call" : "calls"}`;
+  if (list.ended) return `${count}${matching ? "" : " in all"}`;
+  return `${count} so far, newest first${loading ? ", looking for more…" : ""}`;
 }
 
 /** What stands below the list: how far it goes, or why it is empty. */
@@ -346,33 +397,72 @@ function End({ list, load }) {
     </div>`;
   return html`<div class="notice empty">
     <h3>No call matches</h3>
-    <p class="muted">Take a filter away, or use other words: the search looks at titles and summaries.</p>
+    <p class="muted">${hint(list.filters)}</p>
     <a class="button" href=${link([""])}>Clear all filters</a>
   </div>`;
 }
 
+function hint({ caller, text }) {
+  if (caller || /^[\d\s().+-]+$/.test(text || ""))
+    return "A caller is found by the whole number with its country code, such as +1 202 555 0142.";
+  if (text)
+    return "The search finds words of titles and summaries. What was said in a call is not searched.";
+  return "Remove a filter, or choose more days.";
+}
+
+/** The box shows the words, or else the number. A search replaces what the box showed; chips show the rest. */
 function Search({ filters }) {
-  const shown = filters.caller || filters.text || "";
+  const shown = filters.text || filters.caller || "";
+  const replaced = filters.text ? { text: "" } : { caller: "" };
   const [typed, setTyped] = useState(shown);
   useEffect(() => setTyped(shown), [shown]);
   const submit = (event) => {
     event.preventDefault();
     const { id, ...found } = meant(typed);
-    go(id ? link(["calls", id]) : link([""], { ...filters, caller: "", text: "", ...found }));
+    go(id ? link(["calls", id]) : link([""], { ...filters, ...replaced, ...found }));
   };
-  const cleared = (event) => !event.target.value && shown && go(link([""], { ...filters, caller: "", text: "" }));
+  const cleared = (event) => !event.target.value && shown && go(link([""], { ...filters, ...replaced }));
   return html`<form class="search" role="search" onSubmit=${submit}>
     <${Icon} name="search" />
     <input type="search" id="search" aria-label="Search calls" maxlength="200" autocomplete="off" spellcheck=${false}
-      placeholder="A caller's number, or words of the summary"
+      placeholder="Number, or words of title and summary"
       value=${typed} onInput=${(event) => setTyped(event.target.value)} onSearch=${cleared} />
     <button>Search</button>
   </form>`;
 }
 
+const CHIPS = {
+  caller: (value) => `Number ${value}`,
+  text: (value) => `Words “${value}”`,
+  agent: (value) => `Agent ${[value].flat().join(", ")}`,
+  from: (value) => `From ${dayOf(value)}`,
+  to: (value) => `To ${dayOf(value)}`,
+  min_seconds: (value) => `At least ${clock(Number(value))} min`,
+  max_seconds: (value) => `At most ${clock(Number(value))} min`,
+  outcome: (value) => `Outcome ${OUTCOMES[value] || value}`,
+  audio: (value) => `Audio ${AUDIO[value] || value}`,
+};
+
+/** What the list is filtered by; a click takes a filter away. */
+function Chips({ filters }) {
+  const chip = ([name, value]) => {
+    return html`<li><a class="chip" href=${link([""], { ...filters, [name]: "" })} title="Remove this filter">
+      <span class="hidden">Remove: </span><${Text}>${CHIPS[name](value)}<//><${Icon} name="cross" />
+    </a></li>`;
+  };
+  const active = Object.entries(filters);
+  if (!active.length) return null;
+  return html`<ul class="chips" aria-label="Active filters">
+    ${active.map(chip)}
+    ${active.length > 1 && html`<li><a class="link small" href=${link([""])}>Clear filters</a></li>`}
+  </ul>`;
+}
+
 const PERIODS = { "Any time": undefined, Today: 0, "7 days": 6, "30 days": 29 };
 
-function Filters({ filters }) {
+function Filters({ filters, wrong }) {
+  const [open, setOpen] = useState(false); // on a small screen the filters are folded
+  const [typo, setTypo] = useState(null); // a length that cannot be read: which one, and what was typed
   const set = (changed) => go(link([""], { ...filters, ...changed }));
   const chosen = [filters.agent || []].flat();
   const known = [...new Set([...agents, ...chosen])].sort();
@@ -381,10 +471,21 @@ function Filters({ filters }) {
     <option value="">${label}</option>
     ${options.map(([id, text]) => html`<option value=${id} selected=${filters[name] === id}>${text}</option>`)}
   </select>`;
-  const length = (name, label, hint) => html`<${Field} class="short" inputmode="numeric" placeholder=${hint}
-    aria-label=${`${label}, as minutes:seconds`} value=${filters[name] ? clock(Number(filters[name])) : ""}
-    commit=${(typed) => set({ [name]: secondsOf(typed) })} />`;
-  return html`<div class="filters" role="group" aria-label="Filters">
+  const crossed = Number(filters.min_seconds) > Number(filters.max_seconds);
+  const length = (name, label, hint) => html`<${Field} class="short" placeholder=${hint} aria-label=${label}
+    value=${filters[name] ? clock(Number(filters[name])) : ""} wrong=${typo?.name === name || crossed}
+    commit=${(typed) => {
+      const seconds = typed.trim() && secondsOf(typed.trim());
+      setTypo(Number.isNaN(seconds) ? { name, typed } : null);
+      if (!Number.isNaN(seconds)) set({ [name]: seconds });
+    }} />`;
+  const told = typo
+    ? `“${plain(typo.typed)}” is not a length. Write minutes, such as 10, or minutes and seconds, such as 1:30.`
+    : wrong;
+  const count = Object.keys(filters).filter((name) => name !== "text" && name !== "caller").length;
+  return html`<button class="fold" aria-expanded=${open ? "true" : "false"} aria-controls="filters"
+    onClick=${() => setOpen(!open)}>Filters${count ? ` (${count})` : ""}<${Icon} name="chevron" /></button>
+  <div class=${`filters ${open ? "" : "folded"}`} id="filters" role="group" aria-label="Filters">
     <span class="segments">
       ${Object.keys(PERIODS).map((label) => html`<${Period} label=${label} filters=${filters} />`)}
     </span>
@@ -397,10 +498,11 @@ function Filters({ filters }) {
     ${select("outcome", "Any outcome", Object.entries(OUTCOMES))}
     ${select("audio", "Any audio", Object.entries(AUDIO))}
     <span class="pair">
-      <label>Length ${length("min_seconds", "Shortest", "0:00")}</label>
-      <label>to ${length("max_seconds", "Longest", "any")}</label>
+      <label>Length (min) ${length("min_seconds", "Shortest, in minutes", "0")}</label>
+      <label>to ${length("max_seconds", "Longest, in minutes", "any")}</label>
     </span>
-  </div>`;
+  </div>
+  ${told && html`<${Wrong}>${told}<//>`}`;
 }
 
 function Period({ label, filters }) {
@@ -410,11 +512,12 @@ function Period({ label, filters }) {
 }
 
 /** An input that keeps what is being typed while the page around it is drawn again. */
-function Field({ value, commit, class: name = "", ...rest }) {
+function Field({ value, commit, wrong, class: name = "", ...rest }) {
   const [typed, setTyped] = useState(value);
   useEffect(() => setTyped(value), [value]);
   const input = (event) => setTyped(event.target.value);
-  return html`<input ...${rest} class=${`${name} ${value && name ? "set" : ""}`} value=${typed}
+  const aria = wrong ? { "aria-invalid": "true", "aria-describedby": "wrong" } : {};
+  return html`<input ...${rest} ...${aria} class=${`${name} ${value && name ? "set" : ""}`} value=${typed}
     onInput=${input} onChange=${(event) => commit(event.target.value)} />`;
 }
 
@@ -422,9 +525,10 @@ function Field({ value, commit, class: name = "", ...rest }) {
 export function Dates({ range, set }) {
   const commit = (name) => (day) => (day === "" || day > "1999") && set({ [name]: day });
   const { from = "", to = "" } = range;
+  const wrong = from && to && from > to;
   return html`<span class="pair">
-    <label>From <${Field} type="date" value=${from} max=${to} commit=${commit("from")} /></label>
-    <label>to <${Field} type="date" value=${to} min=${from} commit=${commit("to")} /></label>
+    <label>From <${Field} type="date" value=${from} max=${to} wrong=${wrong} commit=${commit("from")} /></label>
+    <label>to <${Field} type="date" value=${to} min=${from} wrong=${wrong} commit=${commit("to")} /></label>
   </span>`;
 }
 
@@ -441,7 +545,7 @@ export function CallTable({ calls, filters }) {
     <colgroup>${columns.map((name) => html`<col class=${name} />`)}</colgroup>
     <thead><tr>
       <th>Time</th><th>Caller</th><th>Call</th><th class="agent">Agent</th><th class="num length">Length</th>
-      <th>Outcome</th><th>Audio</th><th class="num">Cost</th>
+      <th>Outcome</th><th>Audio</th><th class="num" title="The cost in ElevenLabs credits">Credits</th>
     </tr></thead>
     ${[...days].map(
       ([day, rows]) => html`<tbody key=${day}>
@@ -468,12 +572,12 @@ function Row({ call, filters }) {
   const { caller, title, summary } = call;
   const value = (name, shown) => html`<${Value} filters=${filters} name=${name} value=${call[name]}>${shown}<//>`;
   const number = html`<${Text}>${caller || "No number"}<//>`;
-  return html`<tr class="call">
+  return html`<tr class="call" data-call=${call.conversation_id}>
     <td class="time cut muted"><${Time} at=${call.started_at} format=${CLOCK} /></td>
     <td class="caller cut">${isNumber(caller) ? value("caller", number) : number}</td>
     <td class="what">
       <a href=${link(["calls", call.conversation_id], filters)}>
-        <${Text}>${title || summary || call.conversation_id}<//>
+        <${Text}>${nameOf(call)}<//>
       </a>
       ${title && summary && html`<p dir="auto">${plain(summary)}</p>`}
     </td>
@@ -481,16 +585,19 @@ function Row({ call, filters }) {
     <td class="num length">${clock(call.duration_secs)}</td>
     <td class="outcome cut">${value("outcome", html`<${Outcome} value=${call.outcome} />`)}</td>
     <td class="audio cut">${value("audio", html`<${Audio} value=${call.audio} />`)}</td>
-    <td class="num cost muted">${call.cost ?? "–"}</td>
+    <td class="num cost muted">${call.cost ?? html`<${None} why="The cost is not known" />`}</td>
   </tr>`;
 }
 
 const IDS = ["conversation_id", "started_at", "caller", "agent_id"];
 const COLUMNS = [...IDS, "duration_secs", "outcome", "audio", "status", "cost", "title", "summary", "archived_at"];
 
+const named = (call) => ({ ...call, title: nameOf(call) });
+
 export function exportCalls(calls, kind, name = "calls") {
-  if (kind === "json") save(`${name}.json`, "application/json", [JSON.stringify(calls, null, 2)]);
-  else save(`${name}.csv`, "text/csv", ["\ufeff", ...csv(COLUMNS, calls)]);
+  const dated = `${name}-${daysAgo(0)}`;
+  if (kind === "json") save(`${dated}.json`, "application/json", [JSON.stringify(calls, null, 2)]);
+  else save(`${dated}.csv`, "text/csv", ["\ufeff", ...csv(COLUMNS, calls.map(named))]);
 }
 
 // ------------------------------------------------------------------ the page
@@ -511,13 +618,43 @@ function View({ path, query }) {
   return loaded[file] ? h(loaded[file], { key: path.join("/"), id, query }) : html`<${Busy} />`;
 }
 
+const HELP = {
+  "/": "Search, in the list",
+  Space: "Play or pause",
+  "← →": "5 seconds back or on",
+  "j k": "Next or previous turn",
+  "n p": "Older or newer call",
+  Esc: "From a call back to the list",
+  "?": "Show or hide this",
+};
+
+function Keys() {
+  const row = ([keys, does]) => html`<dt>
+      ${keys.split(" ").map((key) => html`<kbd>${key}</kbd> `)}
+    </dt>
+    <dd>${does}</dd>`;
+  return html`<dialog id="keys" aria-label="Keys">
+    <h3>Keys</h3>
+    <dl>${Object.entries(HELP).map(row)}</dl>
+    <button onClick=${showKeys}>Close</button>
+  </dialog>`;
+}
+
+export function showKeys() {
+  const dialog = document.getElementById("keys");
+  if (dialog.open) dialog.close();
+  else dialog.showModal();
+}
+
 function Page() {
   const [at, move] = useState(place);
   const main = useRef();
   useEffect(() => {
     const changed = () => move(place());
     const keyed = (event) => {
-      if (event.key !== "/" || event.target.closest("input, select, textarea, dialog")) return;
+      if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
+      if (event.key === "?") showKeys();
+      if (event.key !== "/" || event.target.closest("dialog")) return;
       event.preventDefault();
       document.getElementById("search")?.focus();
     };
@@ -527,7 +664,8 @@ function Page() {
   const [name] = at.path;
   const opened = useRef(at.path.join("/"));
   useEffect(() => {
-    if (opened.current !== at.path.join("/")) main.current.focus({ preventScroll: true }); // a new view is read out
+    const isNew = opened.current !== at.path.join("/"); // a new view is read out, from the row that has the focus
+    if (isNew && !main.current.contains(document.activeElement)) main.current.focus({ preventScroll: true });
     opened.current = at.path.join("/");
   }, [at]);
   const fresh = (event) => {
@@ -553,6 +691,7 @@ function Page() {
     <main id="main" ref=${main} tabindex="-1">
       <${View} key=${at.path.join("/")} path=${at.path} query=${at.query} />
     </main>
+    <${Keys} />
   `;
 }
 

@@ -15,6 +15,7 @@ import {
   isNumber,
   link,
   listingOf,
+  nameOf,
   plain,
   useEffect,
   useLoaded,
@@ -24,7 +25,7 @@ import {
 } from "./app.js";
 import { Details } from "./details.js";
 import { Player, usePlayer } from "./player.js";
-import { Turns, readable } from "./transcript.js";
+import { Turns, marked, readable, wordsOf } from "./transcript.js";
 
 export default function Call({ id, query }) {
   const call = useLoaded(() => api(["calls", id]), id);
@@ -36,30 +37,36 @@ export default function Call({ id, query }) {
     : call.value && (transcript.value || transcript.error)
       ? html`<${Opened} call=${call.value} transcript=${transcript} filters=${filters} at=${query.at} />`
       : html`<${Busy} />`;
-  return html`<${Neighbours} id=${id} filters=${filters} />${body}`;
+  return html`<${Neighbours} id=${id} filters=${filters} unknown=${call.error?.status === 404} />${body}`;
 }
 
 /** The way back to the list, and along it. */
-function Neighbours({ id, filters }) {
+function Neighbours({ id, filters, unknown }) {
   const [note, setNote] = useState("");
+  const [end, setEnd] = useState(0); // the step that led nowhere
+  const list = listingOf(filters);
+  const ends = (step) => unknown || end === step || list.ends(id, step);
   const walk = async (step) => {
+    if (unknown) return;
     setNote("Looking…");
-    const found = await listingOf(filters)
+    const found = await list
       .neighbour(id, step)
-      .catch((problem) => setNote(problem.title) || false);
+      .catch((problem) => setNote(problem.message) || false);
     if (found === null) setNote(step < 0 ? "No newer call in this list" : "No older call in this list");
+    if (found === null) setEnd(step);
     if (found === undefined) setNote("This call is not in the newest part of this list");
     if (found) go(link(["calls", found.conversation_id], filters));
   };
-  useKeys({ n: () => walk(1), p: () => walk(-1) });
+  useEffect(() => void (list.opened = id), [list, id]);
+  useKeys({ n: () => walk(1), p: () => walk(-1), Escape: () => go(link([""], filters)) });
   const back = Object.keys(filters).length ? "Filtered calls" : "Calls";
   return html`<div class="head">
     <a class="button quiet" href=${link([""], filters)}><${Icon} name="left" />${back}</a>
     <span class="small muted" role="status">${note}</span>
-    <button title="Newer call (p)" aria-label="Newer call" onClick=${() => walk(-1)}>
+    <button title="Newer call (p)" aria-label="Newer call" disabled=${ends(-1)} onClick=${() => walk(-1)}>
       <${Icon} name="left" /><span>Newer</span>
     </button>
-    <button title="Older call (n)" aria-label="Older call" onClick=${() => walk(1)}>
+    <button title="Older call (n)" aria-label="Older call" disabled=${ends(1)} onClick=${() => walk(1)}>
       <span>Older</span><${Icon} name="right" />
     </button>
   </div>`;
@@ -74,27 +81,32 @@ const NO_AUDIO = {
 function Opened({ call, transcript, filters, at }) {
   const id = call.conversation_id;
   const turns = useMemo(() => readable(transcript.value?.turns || []), [transcript.value]);
+  const words = useMemo(() => wordsOf(filters.text), [filters.text]);
   const audible = call.audio === "archived" && call.may?.hear !== false;
   const total = Math.max(call.duration_secs || 0, turns.at(-1)?.at_secs || 0);
   const position = { clock: useRef(), strip: useRef(), line: useRef() };
   const list = useRef();
-  const dialog = useRef();
   const follow = useFollowing(list);
   const [trouble, setTrouble] = useState(null);
   const player = usePlayer(id, audible, (seconds) => {
     show(position, seconds, total);
     follow.mark(turnAt(turns, seconds, follow.current()), player.playing);
   });
-  const jump = (index) => {
+  const jump = (index, { play = false } = {}) => {
     if (!turns[index]) return;
     follow.start();
     follow.mark(index, true);
     player.seek(turns[index].at_secs);
+    if (play && audible) player.play();
     go(link(["calls", id], { ...filters, at: turns[index].at_secs }), { replace: true });
   };
   const download = (kind) => () => api(["calls", id, kind], { download: 1 }).then(({ url }) => visit(url), setTrouble);
-  const keys = () => (dialog.current.open ? dialog.current.close() : dialog.current.showModal());
+  const copy = () => {
+    const at = Math.floor(player.seconds()) || "";
+    return navigator.clipboard.writeText(`${location.origin}${location.pathname}${link(["calls", id], { at })}`);
+  };
   useEffect(() => {
+    if (at === undefined) list.current.querySelector(".turn:has(mark)")?.scrollIntoView({ block: "nearest" });
     const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
     if (index < 0) return;
     follow.mark(index, true);
@@ -106,7 +118,6 @@ function Opened({ call, transcript, filters, at }) {
     ArrowRight: () => player.seek(Math.min(player.seconds() + 5, total)),
     j: () => jump(follow.current() + 1),
     k: () => jump(follow.current() - 1),
-    "?": keys,
   });
   const note =
     call.audio === "archived" ? "You may not hear recordings." : NO_AUDIO[call.audio] || "There is no recording.";
@@ -114,26 +125,33 @@ function Opened({ call, transcript, filters, at }) {
   jumping.current = jump;
   const href = (secs) => link(["calls", id], { ...filters, at: secs });
   return html`<article>
-    <${Heading} call=${call} />
+    <${Heading} call=${call} words=${words} />
+    ${
+      call.summary &&
+      html`<details class="brief">
+        <summary>Summary</summary>
+        <p dir="auto">${marked(call.summary, words)}</p>
+      </details>`
+    }
     <${Player} player=${player} audible=${audible} note=${note} turns=${turns} total=${total} position=${position}
-      download=${download("audio")} keys=${keys} />
+      download=${download("audio")} copy=${copy} />
     ${trouble && html`<${Trouble} error=${trouble} />`}
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
         ${
           transcript.error
             ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
-            : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness} />`
+            : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness}
+                audible=${audible} words=${words} />`
         }
       </section>
-      <${Details} call=${call} download=${download} />
+      <${Details} call=${call} download=${download} words=${words} />
     </div>
     ${
       follow.lost &&
       player.playing &&
       html`<button class="follow" onClick=${follow.start}><${Icon} name="down" />Follow the recording</button>`
     }
-    <${Keys} dialog=${dialog} />
   </article>`;
 }
 
@@ -209,7 +227,7 @@ function useKeys(keys) {
         event.target.closest?.("input, textarea, select") ||
         (event.key === " " && event.target.closest?.("button, summary"));
       if (!act || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-      if (document.querySelector("dialog[open]") && event.key !== "?") return;
+      if (document.querySelector("dialog[open]")) return;
       event.preventDefault();
       act();
     };
@@ -224,13 +242,13 @@ function visit(url) {
   if (protocol.startsWith("http")) Object.assign(document.createElement("a"), { href: url }).click();
 }
 
-function Heading({ call }) {
-  const title = call.title || "Untitled call";
+function Heading({ call, words }) {
+  const title = nameOf(call);
   useEffect(() => void (document.title = `${plain(title)} · AgenticMemory`), [title]);
   const caller = html`<${Text}>${call.caller || "No number"}<//>`;
   const about = link(["callers", call.caller || ""]);
   return html`<header>
-    <h1><${Text}>${title}<//></h1>
+    <h1><bdi>${marked(title, words)}</bdi></h1>
     <div class="facts">
       ${isNumber(call.caller) ? html`<a class="link" href=${about} title="About this caller">${caller}</a>` : caller}
       <${Time} at=${call.started_at} />
@@ -241,25 +259,4 @@ function Heading({ call }) {
       ${call.language && html`<${Text}>${call.language}<//>`}
     </div>
   </header>`;
-}
-
-const HELP = {
-  Space: "Play or pause",
-  "← →": "5 seconds back or on",
-  "j k": "Next or previous turn",
-  "n p": "Older or newer call",
-  "/": "Search, in the list",
-  "?": "Show or hide this",
-};
-
-function Keys({ dialog }) {
-  const row = ([keys, does]) => html`<dt>
-      ${keys.split(" ").map((key) => html`<kbd>${key}</kbd> `)}
-    </dt>
-    <dd>${does}</dd>`;
-  return html`<dialog ref=${dialog} aria-labelledby="keys">
-    <h3 id="keys">Keys</h3>
-    <dl>${Object.entries(HELP).map(row)}</dl>
-    <button onClick=${() => dialog.current.close()}>Close</button>
-  </dialog>`;
 }

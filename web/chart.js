@@ -7,8 +7,12 @@ document.head.append(Object.assign(document.createElement("link"), { rel: "style
 
 export const DAY_MS = 86_400_000;
 const utc = (options) => new Intl.DateTimeFormat(undefined, { ...options, timeZone: "UTC" });
-export const DATE = utc({ weekday: "short", day: "numeric", month: "short" });
+const DATE = utc({ weekday: "short", day: "numeric", month: "short" });
+const DATE_OF_YEAR = utc({ weekday: "short", day: "numeric", month: "short", year: "numeric" });
 export const WEEKDAY = utc({ weekday: "long" });
+/** A day in words, with its year if that is another one. */
+export const dateOf = (date) =>
+  (date.getUTCFullYear() === new Date().getUTCFullYear() ? DATE : DATE_OF_YEAR).format(date);
 const NUMBER = new Intl.NumberFormat(undefined, { maximumFractionDigits: 1 });
 export const number = (value) => NUMBER.format(value);
 
@@ -57,7 +61,7 @@ function Tip({ at, day, series, format }) {
   useEffect(() => void Object.assign(place.current.style, { left: "", right: "", ...at.style }), [at]);
   const value = ({ values }) => (values[at.index] === null ? "–" : format(values[at.index]));
   return html`<div class="tip" ref=${place}>
-    <strong>${DATE.format(new Date(day))}</strong>
+    <strong>${dateOf(new Date(day))}</strong>
     <table>
       ${series.map((each) => html`<tr><td><${Swatch} ...${each} /></td><td class="num">${value(each)}</td></tr>`)}
     </table>

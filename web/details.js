@@ -1,15 +1,19 @@
 /** What is known of a call: whether all of it is here, how it was judged, what was remembered. */
 
-import { Audio, Icon, Outcome, Text, Time, html, plain } from "./app.js";
-import { written } from "./transcript.js";
+import { Audio, Icon, None, Outcome, Text, Time, html, plain } from "./app.js";
+import { marked, written } from "./transcript.js";
 
-export function Details({ call, download }) {
+export function Details({ call, download, words }) {
   const save = (kind, label) => html`<button onClick=${download(kind)}><${Icon} name="down" />${label}</button>`;
   const value = (each) => html`<${Text}>${written(each.value ?? "–")}<//>`;
+  const cost = typeof call.cost === "number" ? `${call.cost} credits` : html`<${None} why="Not known" />`;
   const result = (each) => html`<${Outcome} value=${each.result} />`;
   const others = (call.files || []).filter((file) => file.kind === "event");
   return html`<aside aria-label="About this call">
-    ${call.summary && html`<section><h2>Summary</h2><p dir="auto">${plain(call.summary)}</p></section>`}
+    ${
+      call.summary &&
+      html`<section class="summary"><h2>Summary</h2><p dir="auto">${marked(call.summary, words)}</p></section>`
+    }
     <${Complete} call=${call} />
     <${Judged} title="Evaluation" items=${call.evaluation} value=${result} />
     <${Judged} title="Collected data" items=${call.collected} value=${value} />
@@ -17,7 +21,7 @@ export function Details({ call, download }) {
     <section>
       <h2>Details</h2>
       <dl class="pairs">
-        <dt>Cost</dt><dd>${call.cost ?? "–"}</dd>
+        <dt>Cost</dt><dd>${cost}</dd>
         <dt>Ended</dt><dd><${Text}>${call.termination_reason || "–"}<//></dd>
         <dt>Status</dt><dd><${Text}>${call.status || "–"}<//></dd>
         <dt>Archived</dt><dd><${Time} at=${call.archived_at} /></dd>

@@ -1,6 +1,6 @@
 /** The recording: a player whose URL is renewed when it has expired, and a strip of who spoke when. */
 
-import { Icon, Trouble, api, clock, html, useEffect, useMemo, useRef, useState } from "./app.js";
+import { Icon, Trouble, api, clock, html, showKeys, useEffect, useMemo, useRef, useState } from "./app.js";
 
 const EARLY = 20_000; // ms before its end at which a URL counts as expired
 const SPEEDS = [0.75, 1, 1.25, 1.5, 2, 3];
@@ -73,11 +73,12 @@ export function usePlayer(id, audible, moved) {
   return { audio, playing, error, seek, play, toggle, seconds: () => self.at };
 }
 
-export function Player({ player, audible, note, turns, total, position, download, keys }) {
+export function Player({ player, audible, note, turns, total, position, download, copy }) {
   const { audio, playing, error, seek, toggle, play } = player;
   const speed = (event) => {
     audio.current.defaultPlaybackRate = Number(event.target.value);
     audio.current.playbackRate = Number(event.target.value);
+    event.target.blur(); // so that keys go to the call again
   };
   const label = playing ? "Pause" : "Play";
   return html`<section class="player" aria-label="Recording">
@@ -95,10 +96,21 @@ export function Player({ player, audible, note, turns, total, position, download
     ${turns.length > 0 && html`<${Strip} turns=${turns} total=${total} seek=${seek} position=${position} />`}
     <span class="tools">
       ${audible && html`<${Tools} speed=${speed} download=${download} />`}
-      <button class="quiet" aria-label="Keys" title="Keys (?)" onClick=${keys}><${Icon} name="keys" /></button>
+      ${navigator.clipboard && html`<${CopyLink} copy=${copy} />`}
+      <button class="quiet keys" aria-label="Keys" title="Keys (?)" onClick=${showKeys}><${Icon} name="keys" /></button>
     </span>
     ${error && html`<div class="wide"><${Trouble} error=${error} again=${play} /></div>`}
   </section>`;
+}
+
+/** Copy the address of the call at this moment. Browsers lend the clipboard only to pages of https and loopback. */
+function CopyLink({ copy }) {
+  const [copied, setCopied] = useState(false);
+  const press = () => copy().then(() => setCopied(true) || setTimeout(() => setCopied(false), 2000), () => {});
+  const label = copied ? "Link copied" : "Copy a link to this moment";
+  return html`<button class="quiet" aria-label=${label} title=${label} onClick=${press}>
+    <${Icon} name=${copied ? "check" : "link"} />
+  </button>`;
 }
 
 function Tools({ speed, download }) {

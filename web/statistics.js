@@ -4,9 +4,13 @@ import {
   Busy,
   Dates,
   Icon,
+  None,
   Trouble,
+  Wrong,
+  agents,
   api,
   clock,
+  contradiction,
   csv,
   go,
   html,
@@ -16,7 +20,7 @@ import {
   useLoaded,
   useMemo,
 } from "./app.js";
-import { Chart, DATE, DAY_MS, WEEKDAY, number } from "./chart.js";
+import { Chart, DAY_MS, WEEKDAY, dateOf, number } from "./chart.js";
 
 const SHOWN = 5; // agents with a colour of their own; the rest are one
 const day = (daysAgo) => new Date(Date.now() - daysAgo * DAY_MS).toISOString().slice(0, 10);
@@ -47,21 +51,24 @@ function add(rows, row) {
 
 export default function Statistics({ query }) {
   const range = { from: query.from || day(29), to: query.to || day(0), agent: query.agent };
+  const wrong = contradiction(range);
   const {
     value: rows,
     error,
     partial,
     again,
-  } = useLoaded((progress) => rowsOf(range, progress), JSON.stringify(range));
+  } = useLoaded(async (progress) => (wrong ? [] : rowsOf(range, progress)), JSON.stringify(range));
   const loading = !error && (partial || !rows);
   useEffect(() => window.scrollTo(0, 0), []);
   return html`
     <h1 class="hidden">Statistics</h1>
     <${Range} range=${range} rows=${rows || []} />
-    <${Comparison} agent=${range.agent} />
+    ${wrong && html`<${Wrong}>${wrong}<//>`}
     ${loading && html`<${Busy} text="Counting calls…" />`}
     ${error && html`<${Trouble} error=${error} again=${again} />`}
-    ${rows && html`<${Figures} rows=${rows} range=${range} loading=${loading} />`}
+    ${!wrong && !error && html`<${Period} rows=${rows || []} range=${range} loading=${loading} />`}
+    <${Comparison} agent=${range.agent} />
+    ${rows?.length > 0 && !wrong && html`<${Figures} rows=${rows} range=${range} />`}
   `;
 }
 
@@ -69,7 +76,8 @@ const PERIODS = { 7: "7 days", 30: "30 days", 90: "90 days" };
 
 function Range({ range, rows }) {
   const set = (changed) => go(link(["statistics"], { ...range, ...changed }));
-  const agents = [...new Set([...rows.map((row) => row.agent_id), range.agent].flat())].filter(Boolean).sort();
+  for (const row of rows) agents.add(row.agent_id);
+  const known = [...new Set([...agents, range.agent].flat())].filter(Boolean).sort();
   const period = ([days, label]) => {
     const to = { agent: range.agent, from: day(days - 1), to: day(0) };
     const current = range.from === to.from && range.to === to.to ? "true" : undefined;
@@ -80,7 +88,7 @@ function Range({ range, rows }) {
     <${Dates} range=${range} set=${set} />
     <select aria-label="Agent" class=${range.agent && "set"} onChange=${(event) => set({ agent: event.target.value })}>
       <option value="">All agents</option>
-      ${agents.map((id) => html`<option value=${id} selected=${range.agent === id}>${id}</option>`)}
+      ${known.map((id) => html`<option value=${id} selected=${range.agent === id}>${id}</option>`)}
     </select>
   </div>`;
 }
@@ -103,6 +111,45 @@ function sum(rows) {
 
 const rate = (total) => (total.calls ? `${Math.round((total.success / total.calls) * 100)} %` : "–");
 
+function Tile({ label, value, why, children }) {
+  return html`<div class="tile">
+    <dt class="small muted">${label}</dt>
+    <dd><strong>${value === "–" ? html`<${None} why=${why} />` : value}</strong>${children}</dd>
+  </div>`;
+}
+
+const TILES = [
+  ["Calls", (total) => number(total.calls)],
+  ["Minutes", (total) => number(total.minutes)],
+  ["Successful", rate],
+  ["Average length", (total) => clock(total.average_secs)],
+  ["Cost in credits", (total) => number(total.cost)],
+];
+
+/** The sums of the period that was chosen. */
+function Period({ rows, range, loading }) {
+  const total = sum(rows);
+  const [from, to] = [range.from, range.to].map((each) => dateOf(new Date(each)));
+  const tile = ([label, text]) =>
+    html`<${Tile} label=${label} value=${rows.length ? text(total) : "–"} why=${empty} />`;
+  const empty = loading ? "Still counting" : "No calls in this range";
+  return html`<section class="period" aria-labelledby="range">
+    <div class="bar">
+      <h2 id="range" role="status">
+        ${from} to ${to}<span class="muted">${loading ? ", still counting…" : " (UTC)"}</span>
+      </h2>
+    </div>
+    ${
+      rows.length || loading
+        ? html`<dl class="tiles">${TILES.map(tile)}</dl>`
+        : html`<div class="notice empty">
+            <h3>No calls in this range</h3>
+            <p class="muted">Choose more days, or another agent.</p>
+          </div>`
+    }
+  </section>`;
+}
+
 /** Today, which is not over, beside the whole of the same weekday before. */
 function Comparison({ agent }) {
   const days = [day(0), day(7)];
@@ -111,52 +158,33 @@ function Comparison({ agent }) {
   if (error) return html`<${Trouble} error=${error} again=${again} />`;
   const [today, before] = (value || [[], []]).map(sum);
   const date = new Date(days[1]);
-  const tile = (label, text) => html`<div class="tile">
-    <dt class="small muted">${label}</dt>
-    <dd>
-      <strong>${value ? text(today) : "–"}</strong>
-      <span class="small muted">${value ? text(before) : "–"} last ${WEEKDAY.format(date)}</span>
-    </dd>
-  </div>`;
-  return html`<section aria-labelledby="today">
-    <div class="bar"><h2 id="today">Today so far, and the whole of ${DATE.format(date)} (UTC)</h2></div>
-    <dl class="tiles">
-      ${tile("Calls", (total) => number(total.calls))}
-      ${tile("Minutes", (total) => number(total.minutes))}
-      ${tile("Successful", rate)}
-      ${tile("Average length", (total) => clock(total.average_secs))}
-      ${tile("Cost", (total) => number(total.cost))}
-    </dl>
+  const why = value ? "No calls yet today" : "Still counting";
+  const tile = ([label, text]) => html`<${Tile} label=${label} value=${value ? text(today) : "–"} why=${why}>
+    <span class="small muted">${value ? text(before) : "–"} last ${WEEKDAY.format(date)}</span>
+  <//>`;
+  return html`<section class="today" aria-labelledby="today">
+    <div class="bar">
+      <h2 id="today">Today so far<span class="muted">, and the whole of ${dateOf(date)} (UTC)</span></h2>
+    </div>
+    <dl class="tiles">${TILES.map(tile)}</dl>
   </section>`;
 }
 
 // ------------------------------------------------------------------ charts
 
-function Figures({ rows, range, loading }) {
+function Figures({ rows, range }) {
   const days = useMemo(() => daysBetween(range.from, range.to), [range.from, range.to]);
   const agents = useMemo(() => series(rows, days), [rows, days]);
-  if (!rows.length && loading) return null;
-  if (!rows.length)
-    return html`<div class="notice empty">
-      <h3>No calls in this range</h3>
-      <p class="muted">Choose more days, or another agent.</p>
-    </div>`;
   const by = (name) => agents.map(({ each, ...agent }) => ({ ...agent, values: each.map((one) => one[name]) }));
   const all = days.map((each) => sum(rows.filter((row) => row.day === each)));
   const outcomes = OUTCOMES.map(([name, label, color]) => ({ label, color, values: all.map((one) => one[name]) }));
-  return html`<section aria-labelledby="range">
-    <div class="bar">
-      <h2 id="range" role="status">
-        ${DATE.format(new Date(days[0]))} to ${DATE.format(new Date(days.at(-1)))}: ${told(sum(rows))}
-        ${loading && " Still counting…"}
-      </h2>
-    </div>
+  return html`<section aria-label="Day by day">
     <div class="charts">
       <${Chart} title="Calls" days=${days} series=${by("calls")} stacked whole />
       <${Chart} title="Outcomes" days=${days} series=${outcomes} stacked whole />
       <${Chart} title="Minutes" days=${days} series=${by("minutes")} stacked />
       <${Chart} title="Average length" days=${days} series=${by("average_secs")} format=${clock} />
-      <${Chart} title="Cost" days=${days} series=${by("cost")} stacked />
+      <${Chart} title="Cost in credits" days=${days} series=${by("cost")} stacked />
       <${Chart} title="Calls with a recording" days=${days} series=${by("with_audio")} stacked whole />
     </div>
     <${Table} rows=${rows} />
@@ -168,10 +196,6 @@ const OUTCOMES = [
   ["failure", "Failure", "bad"],
   ["unknown", "Unknown", "c6"],
 ];
-
-const told = (total) =>
-  `${number(total.calls)} calls, ${number(total.minutes)} minutes, ${rate(total)} successful, ` +
-  `${clock(total.average_secs)} on average, cost ${number(total.cost)}.`;
 
 function daysBetween(from, to) {
   const [start, end] = [Date.parse(from), Date.parse(to)];
@@ -209,14 +233,14 @@ const COLUMNS = {
   unknown: "Unknown",
   average_secs: "Average s",
   with_audio: "Recorded",
-  cost: "Cost",
+  cost: "Credits",
 };
 
 function Table({ rows }) {
   const sorted = [...rows].sort((one, other) => (other.day + other.agent_id < one.day + one.agent_id ? -1 : 1));
   const names = Object.keys(COLUMNS);
   const side = (name) => (name === "day" || name === "agent_id" ? "" : "num");
-  const download = () => save("statistics.csv", "text/csv", ["\ufeff", ...csv(names, sorted)]);
+  const download = () => save(`statistics-${day(0)}.csv`, "text/csv", ["\ufeff", ...csv(names, sorted)]);
   return html`<details class="figures">
     <summary>All figures as a table</summary>
     <p class="bar">

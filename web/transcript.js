@@ -22,8 +22,19 @@ export function readable(turns) {
     .filter((turn) => turn.message || turn.tools.length);
 }
 
+export const wordsOf = (text) => String(text ?? "").split(/\s+/).filter(Boolean);
+
+/** Text of others in which `words` are marked. */
+export function marked(text, words) {
+  if (!words.length) return plain(text);
+  const pattern = words.map((word) => word.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")).join("|");
+  return plain(text)
+    .split(new RegExp(`(${pattern})`, "gi"))
+    .map((part, place) => (place % 2 ? html`<mark>${part}</mark>` : part));
+}
+
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
-export function Turns({ turns, href, jumping, completeness }) {
+export function Turns({ turns, href, jumping, completeness, audible, words }) {
   return useMemo(() => {
     if (!turns.length)
       return html`<div class="notice">
@@ -31,24 +42,26 @@ export function Turns({ turns, href, jumping, completeness }) {
         <p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p>
       </div>`;
     return html`<ol class="turns">
-      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping }} />`)}
+      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping, audible, words }} />`)}
     </ol>`;
-  }, [turns]);
+  }, [turns, audible, words]);
 }
 
-function Turn({ turn, index, href, jumping }) {
+function Turn({ turn, index, href, jumping, audible, words }) {
   const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
   const pressed = (event) => {
     const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
     if (other || String(getSelection())) return; // a click in a fold or for a new tab, or the end of a selection
     event.preventDefault();
-    jumping.current(index);
+    jumping.current(index, { play: true });
   };
   return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
-    <a href=${href(turn.at_secs)} title="Jump here"><time>${clock(turn.at_secs)}</time></a>
+    <a href=${href(turn.at_secs)} title=${audible ? "Play from here" : "Jump here"}>
+      <time>${clock(turn.at_secs)}</time>
+    </a>
     <span class="role"><${Text}>${role}<//></span>
     <div class="said">
-      ${turn.message && html`<p dir="auto">${plain(turn.message)}</p>`}
+      ${turn.message && html`<p dir="auto">${marked(turn.message, words)}</p>`}
       ${turn.interrupted && html`<${Interrupted} turn=${turn} />`}
       ${turn.tools.map((tool, place) => html`<${Tool} key=${place} call=${tool} result=${tool.result} />`)}
     </div>
@@ -83,9 +96,11 @@ function Tool({ call, result }) {
   </details>`;
 }
 
-/** A value as text; JSON indented. */
+/** A value as text. An object or a list in JSON is indented, unless that would change a number in it (2.50, 1e3). */
 export function written(value) {
   if (typeof value !== "string") return JSON.stringify(value, null, 2) ?? "–";
+  const numbers = value.replace(/"(?:\\.|[^"\\])*"/g, "").match(/-?\d[\d.eE+-]*/g) || [];
+  if (!/^\s*[{[]/.test(value) || numbers.some((number) => String(Number(number)) !== number)) return value;
   try {
     return JSON.stringify(JSON.parse(value), null, 2);
   } catch {

@@ -68,13 +68,15 @@ NAMED: dict[str, tuple[int, Call]] = {
         "collected": [{"id": "c", "name": HOSTILE, "value": {"a": HOSTILE}, "rationale": HOSTILE}],
     }),
     "conv_formula": (7, {
-        "title": "=cmd|' /C calc'!A0", "summary": '-2+3 is @home, "quoted"\nand on', "caller": "+12025550167",
+        "title": "=cmd|' /C calc'!A0", "summary": '-2+3 is @home, "quoted"\nand on;=1+1\t\uff20SUM(1)',
+        "caller": "+12025550167",
     }),
     "conv_masked": (8, {"caller": "120…123", "title": "Key of the shed"}),
     "conv_missing": (9, {
         "title": None, "summary": None, "outcome": None, "audio": "unavailable", "cost": None, "duration_secs": 64,
         "evaluation": [], "collected": [], "memories": [], "completeness": MISSING,
     }),
+    "conv_untitled": (11, {"title": None, "summary": "Only a summary came."}),
     "conv_hasty": (10, {"title": "Two turns in each second", "duration_secs": 5}),
     "conv_dog": (30, {
         "title": "May the dog come along?", "caller": "+12025550144",
@@ -141,12 +143,19 @@ def turn(index: int, message: str | None, at: int) -> Turn:
 
 
 def with_tools(turns: list[Turn]) -> list[Turn]:
-    """A tool that worked, one that failed, whose result is a turn of its own, and an interrupted sentence."""
+    """A tool that worked, one with numbers that JavaScript cannot hold, one that failed, whose result is a turn of
+    its own, and an interrupted sentence."""
     turns[4] |= {
         "interrupted": True, "message": turns[4]["message"][:21], "original_message": turns[4]["message"],
         "tool_calls": [{"id": "t1", "name": "find_berth", "arguments": {"boat": "Kittiwake"}, "type": "webhook"}],
         "tool_results": [result("t1", "find_berth", '{"berth":"C3"}', latency_secs=0.42)],
     }  # fmt: skip
+    turns[6] |= {
+        "tool_calls": [
+            {"id": "t3", "name": "find_bill", "arguments": '{"bill": 12345678901234567890}', "type": "webhook"}
+        ],
+        "tool_results": [result("t3", "find_bill", "2.50")],
+    }
     turns[8]["tool_calls"] = [{"id": "t2", "name": "send_message", "arguments": "not json", "type": "webhook"}]
     failed = result("t2", "send_message", "The gateway did not answer", is_error=True, error_type="timeout")
     return [*turns[:9], turn(8, None, turns[8]["at_secs"]) | {"tool_results": [failed]}, *turns[9:]]

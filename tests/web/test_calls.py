@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,7 +98,7 @@ def test_every_filter_can_be_set_and_cleared(page: Page, stand_in: StandIn) -> N
     page.get_by_label("Any audio").select_option("Recorded")
     page.get_by_label("Any outcome").select_option("Success")
     page.get_by_label("Shortest").fill("2:00")
-    page.get_by_label("Longest").fill("600")
+    page.get_by_label("Longest").fill("10")
     page.get_by_label("Longest").press("Enter")
     page.get_by_role("link", name="30 days").click()
 
@@ -107,7 +108,7 @@ def test_every_filter_can_be_set_and_cleared(page: Page, stand_in: StandIn) -> N
     assert "min_seconds=120" in page.url
     assert "max_seconds=600" in page.url
     assert "from=" in page.url
-    page.get_by_role("link", name="Clear").click()
+    page.get_by_role("link", name="Clear filters").click()
     expect(page.locator(".call")).to_have_count(50)
     assert page.url.endswith("#/")
 
@@ -132,6 +133,73 @@ def test_a_filter_that_matches_nothing_says_what_to_do(page: Page, stand_in: Sta
     expect(page.locator(".call")).to_have_count(50)
 
 
+def test_no_call_of_a_number_says_how_numbers_are_found(page: Page, stand_in: StandIn) -> None:
+    for typed in ("0142", "202-555-0142"):
+        page.goto(stand_in.url)
+        search(page, typed)
+        expect(page.locator(".empty")).to_contain_text("the whole number with its country code")
+        expect(page.get_by_role("link", name="About this caller")).to_have_count(0)
+
+
+def test_the_words_and_the_number_that_filter_are_both_shown_and_can_be_removed(page: Page, stand_in: StandIn) -> None:
+    page.goto(f"{stand_in.url}/#/?text=dog")
+    page.locator(".call .caller a").click()
+    expect(page.get_by_label("Active filters").get_by_role("link")).to_have_text(
+        ["Remove: Number +12025550144", "Remove: Words “dog”", "Clear filters"]
+    )
+    page.get_by_role("link", name="Remove: Words “dog”").click()
+
+    expect(page.get_by_label("Search calls")).to_have_value("+12025550144")
+    assert page.url.endswith("#/?caller=%2B12025550144")
+
+
+@pytest.mark.parametrize(
+    ("typed", "seconds"), [("10", 600), ("10 min", 600), ("1.5", 90), ("1:30", 90), ("1:00:00", 3600)]
+)
+def test_a_length_is_minutes_or_minutes_and_seconds(page: Page, stand_in: StandIn, typed: str, seconds: int) -> None:
+    page.goto(stand_in.url)
+    page.get_by_label("Longest").fill(typed)
+    page.get_by_label("Longest").press("Enter")
+
+    page.wait_for_url(f"**/#/?max_seconds={seconds}")
+    expect(page.locator(".wrong")).to_have_count(0)
+
+
+@pytest.mark.parametrize("typed", ["abc", "-5", "1:75"])
+def test_what_is_no_length_is_refused_with_an_example(page: Page, stand_in: StandIn, typed: str) -> None:
+    page.goto(stand_in.url)
+    page.get_by_label("Shortest").fill(typed)
+    page.get_by_label("Shortest").press("Enter")
+
+    expect(page.get_by_role("alert")).to_contain_text(f"“{typed}” is not a length. Write minutes, such as 10")
+    expect(page.get_by_label("Shortest")).to_have_attribute("aria-invalid", "true")
+    expect(page.get_by_label("Longest")).not_to_have_attribute("aria-invalid", "true")
+    assert "min_seconds" not in page.url
+
+
+@pytest.mark.parametrize(
+    ("query", "told", "field"),
+    [
+        ("from=2026-02-01&to=2026-01-01", "The start date is after the end date.", "From"),
+        ("min_seconds=90&max_seconds=60", "The shortest length is more than the longest length.", "Shortest"),
+    ],
+)
+def test_a_range_that_holds_nothing_is_told_and_not_asked_for(
+    page: Page, stand_in: StandIn, query: str, told: str, field: str
+) -> None:
+    page.goto(f"{stand_in.url}/#/?{query}")
+
+    expect(page.get_by_role("alert")).to_have_text(told)
+    expect(page.get_by_label(field)).to_have_attribute("aria-invalid", "true")
+    assert not [path for path in stand_in.requests if path.startswith("/api/")]
+
+
+def test_one_matching_call_is_counted_as_one(page: Page, stand_in: StandIn) -> None:
+    page.goto(f"{stand_in.url}/#/?text=dog")
+
+    expect(page.get_by_text("1 matching call", exact=True)).to_be_visible()
+
+
 def test_an_empty_archive_says_so(page: Page, stand_in: StandIn) -> None:
     stand_in.hidden = {call["conversation_id"] for call in stand_in.calls}
     page.goto(stand_in.url)
@@ -152,9 +220,9 @@ def test_a_fault_is_told_in_the_words_of_the_api_as_text(page: Page, stand_in: S
 
 def test_what_trying_again_cannot_change_is_not_offered_again(page: Page, stand_in: StandIn, said: list[str]) -> None:
     stand_in.faults["/api/calls"] = Fault(400, "Bad request", "From must not be after to.")
-    page.goto(f"{stand_in.url}/#/?from=2027-01-01&to=2026-01-01")
+    page.goto(f"{stand_in.url}/#/?from=2020-01-01&to=2026-01-01")
 
-    expect(page.get_by_role("alert")).to_contain_text("From must not be after to.")
+    expect(page.get_by_role("alert")).to_have_text("From must not be after to.")
     expect(page.get_by_role("button", name="Try again")).to_have_count(0)
     expect(page.get_by_role("link", name="Clear filters")).to_be_visible()
     said.clear()
@@ -166,6 +234,7 @@ def test_csv_of_what_is_shown_has_no_formula(page: Page, stand_in: StandIn, tmp_
     with page.expect_download() as download:
         page.get_by_role("button", name="CSV").click()
     download.value.save_as(tmp_path / "calls.csv")
+    assert re.fullmatch(r"calls-\d{4}-\d\d-\d\d\.csv", download.value.suggested_filename)
 
     with (tmp_path / "calls.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = {row["conversation_id"]: row for row in csv.DictReader(file)}
@@ -173,9 +242,23 @@ def test_csv_of_what_is_shown_has_no_formula(page: Page, stand_in: StandIn, tmp_
     assert len(rows) == page.locator(".call").count()
     formula = rows["conv_formula"]
     assert formula["title"] == "'=cmd|' /C calc'!A0"
-    assert formula["summary"] == '\'-2+3 is @home, "quoted"\nand on'
+    assert formula["summary"] == "'-2+3 is @home, \"quoted\"\nand on;'=1+1\t'\uff20SUM(1)"
     assert formula["caller"] == "'+12025550167"
     assert formula["cost"] == "288"
+
+
+def test_a_call_without_a_title_is_named_the_same_everywhere(page: Page, stand_in: StandIn, tmp_path: Path) -> None:
+    page.goto(stand_in.url)
+    expect(page.locator('.call a[href*="conv_untitled"]')).to_have_text("Only a summary came.")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="CSV").click()
+    download.value.save_as(tmp_path / "calls.csv")
+    page.locator('.call a[href*="conv_untitled"]').click()
+
+    expect(page.get_by_role("heading", level=1)).to_have_text("Only a summary came.")
+    with (tmp_path / "calls.csv").open(encoding="utf-8-sig", newline="") as file:
+        titles = {row["conversation_id"]: row["title"] for row in csv.DictReader(file)}
+    assert titles["conv_untitled"] == "Only a summary came."
 
 
 def test_json_of_what_is_shown_is_what_the_api_sent(page: Page, stand_in: StandIn, tmp_path: Path) -> None:
@@ -205,7 +288,10 @@ def test_next_and_previous_stay_within_the_filter(page: Page, stand_in: StandIn)
     page.locator(".player").wait_for()
     page.keyboard.press("p")
     page.wait_for_url(f"**/{shown[0]}")
-    page.get_by_role("button", name="Newer call").click()
+    page.locator(".player").wait_for()
+    expect(page.get_by_role("button", name="Newer call")).to_be_disabled()
+    expect(page.get_by_role("button", name="Older call")).to_be_enabled()
+    page.keyboard.press("p")
 
     expect(page.get_by_text("No newer call in this list")).to_be_visible()
 

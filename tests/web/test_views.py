@@ -46,7 +46,11 @@ def test_statistics_add_up_all_pages_and_draw_them(page: Page, stand_in: StandIn
     page.get_by_role("link", name="90 days").click()
     page.locator(".busy").wait_for(state="detached")
 
-    expect(page.locator("#range")).to_contain_text(f"{len(stand_in.calls)} calls")
+    period = page.locator(".period .tile")
+    expect(period.filter(has_text="Calls").locator("strong")).to_have_text(str(len(stand_in.calls)))
+    expect(period.filter(has_text="Cost").locator("strong")).to_have_text(
+        f"{sum(call['cost'] or 0 for call in stand_in.calls):,}"
+    )
     assert page.locator(".chart canvas").count() == 6
     assert "from=" in page.url
     assert min(page.evaluate(SHADES)) > 20
@@ -69,7 +73,7 @@ def test_today_stands_beside_the_same_weekday_before(page: Page, stand_in: Stand
     today = stand_in.calls[0]["started_at"][:10]
     expected = sum(call["started_at"].startswith(today) for call in stand_in.calls)
 
-    tile = page.locator(".tile", has_text="Calls").first
+    tile = page.get_by_role("region", name="Today so far").locator(".tile", has_text="Calls")
     expect(tile.locator("strong")).to_have_text(str(expected))
     expect(tile).to_contain_text("last ")
 
@@ -82,6 +86,17 @@ def test_the_figures_are_a_table_too_and_agents_can_be_chosen(page: Page, stand_
     expect(page.locator(".figures tbody tr").first).to_contain_text("agent_night_line")
     expect(page.locator(".figures tbody")).not_to_contain_text("agent_boat_hire")
     assert "agent=agent_night_line" in page.url
+
+
+def test_dates_that_cross_are_told_and_the_agents_stay(page: Page, stand_in: StandIn) -> None:
+    page.goto(f"{stand_in.url}/#/statistics")
+    page.locator(".busy").wait_for(state="detached")
+    page.get_by_label("From").fill("2099-01-01")
+    page.get_by_label("From").press("Tab")
+
+    expect(page.get_by_role("alert")).to_have_text("The start date is after the end date.")
+    expect(page.get_by_label("Agent", exact=True)).to_contain_text("agent_night_line")
+    assert not [path for path in stand_in.requests if "from=2099" in path]
 
 
 def test_statistics_that_cannot_be_had_say_why(page: Page, stand_in: StandIn, said: list[str]) -> None:
@@ -125,6 +140,34 @@ def test_the_keyboard_reaches_search_content_and_calls(page: Page, stand_in: Sta
     expect(page.locator("main")).to_be_focused()
     page.keyboard.press("/")
     expect(page.get_by_label("Search calls")).to_be_focused()
+
+
+def test_on_a_small_screen_filters_are_behind_a_button_that_counts_them(page: Page, stand_in: StandIn) -> None:
+    page.set_viewport_size({"width": 390, "height": 780})
+    page.goto(f"{stand_in.url}/#/?outcome=failure&text=the")
+    expect(page.get_by_label("Any outcome")).to_be_hidden()
+    page.get_by_role("button", name="Filters (1)").click()
+    page.get_by_label("Any outcome").select_option("Success")
+
+    page.wait_for_url("**outcome=success")
+    expect(page.get_by_label("Longest")).to_be_in_viewport()
+
+
+def test_on_a_small_screen_the_summary_is_above_the_transcript(page: Page, stand_in: StandIn) -> None:
+    page.set_viewport_size({"width": 390, "height": 780})
+    page.goto(f"{stand_in.url}/#/calls/conv_dog")
+    page.locator("summary", has_text="Summary").click()
+
+    expect(page.get_by_text("It may, on a lead.").first).to_be_in_viewport()
+
+
+def test_the_keys_are_told_in_the_list_too(page: Page, stand_in: StandIn) -> None:
+    page.goto(stand_in.url)
+    page.locator(".call").first.wait_for()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("From a call back to the list")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 def test_a_view_that_is_opened_gets_the_focus(page: Page, stand_in: StandIn) -> None:
