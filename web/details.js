@@ -5,7 +5,8 @@ import { marked, written } from "./transcript.js";
 
 export function Details({ call, download, words }) {
   const save = (kind, label) => html`<button onClick=${download(kind)}><${Icon} name="down" />${label}</button>`;
-  const value = (each) => html`<${Text}>${written(each.value ?? "–")}<//>`;
+  const value = (each) =>
+    (each.value ?? "") === "" ? html`<${None} why="No value" />` : html`<${Text}>${written(each.value)}<//>`;
   const cost = typeof call.cost === "number" ? `${call.cost} credits` : html`<${None} why="Not known" />`;
   const result = (each) => html`<${Outcome} value=${each.result} />`;
   const others = (call.files || []).filter((file) => file.kind === "event");
