@@ -103,7 +103,8 @@ def size(items: list[dict[str, Any]]) -> int:
 def ask(handler: Any, address: str) -> dict[str, Any]:
     path, _, query = address.partition("?")
     event = {
-        "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": {},
+        "version": "2.0", "routeKey": f"GET {path.replace('conv_7', '{id}')}", "rawPath": path,
+        "rawQueryString": query, "headers": {},
         "requestContext": {"http": {"method": "GET", "path": path}, "stage": "$default",
                            "authorizer": {"iam": {"userArn": "arn:aws:iam::000000000000:user/bench"}}},
     }  # fmt: skip

@@ -103,8 +103,8 @@ function sum(rows) {
   );
   const timed = rows.filter((row) => typeof row.average_secs === "number");
   const [seconds, calls] = [
-    timed.reduce((so_far, row) => so_far + row.average_secs * row.calls, 0),
-    timed.reduce((so_far, row) => so_far + row.calls, 0),
+    timed.reduce((so_far, row) => so_far + row.average_secs * row.timed, 0),
+    timed.reduce((so_far, row) => so_far + row.timed, 0),
   ];
   return { ...total, average_secs: calls ? seconds / calls : null };
 }

@@ -140,6 +140,7 @@ def count(values: dict[str, Any], call: Call) -> None:
     values[call["outcome"] or "unknown"] += 1
     values["with_audio"] += call["audio"] == "archived"
     values["cost"] += call["cost"] or 0
+    values["timed"] = values["calls"]
     values["average_secs"] = round(values["minutes"] * 60 / values["calls"], 1)
 
 
