@@ -210,7 +210,8 @@ def readers_requests(world: World) -> None:
     day = {"conversation_id": {"S": DAYS}, "item": {"S": "2026-11-22"}}
     world.aws.dynamodb.put_item(TableName="ConversationTable", Item=day)
     body = json.dumps({"transcript": [], "metadata": {}}).encode()
-    world.aws.s3.put_object(Bucket=BUCKET, Key="12025550123/conv_1.json", Body=body)
+    for name in ("conv_1.json", "conv_1.mp3"):
+        world.aws.s3.put_object(Bucket=BUCKET, Key=f"12025550123/{name}", Body=body)
     month = {"agent": "agent_1", "from": "2026-11-01", "to": "2026-11-30"}
     for path, query in {
         "/calls": {}, "/calls/conv_1": {}, "/calls/conv_2": {}, "/calls/conv_1/transcript": {},
