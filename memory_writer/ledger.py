@@ -72,11 +72,10 @@ class Line:
     def _write(self, values: dict[str, Any], give_back: tuple[str, ...] = ()) -> None:
         seen = asdict(self.entry)
         conditions = [f"#{n} = :seen_{n}" if v is not None else f"attribute_not_exists(#{n})" for n, v in seen.items()]
-        if "state" in values:  # the index `by-state` has only memories that are not done
-            is_done = values["state"] == "done"
-            values, give_back = (
-                (values, (*give_back, OPEN)) if is_done else (values | {OPEN: values["state"]}, give_back)
-            )
+        if values.get("state") == "done":  # the index `by-state` has only memories that are not done
+            give_back = (*give_back, OPEN)
+        elif "state" in values:
+            values = values | {OPEN: values["state"]}
         sets = f"SET {', '.join(f'#{name} = :{name}' for name in values)}" if values else ""
         removes = f"REMOVE {', '.join(f'#{name}' for name in give_back)}" if give_back else ""
         expression, condition = f"{sets} {removes}".strip(), " AND ".join(conditions)

@@ -148,15 +148,15 @@ class Reindex:
         return done
 
     def _add_call(self, item: dict[str, Any], *, is_new: bool) -> bool:
-        key, metadata, at = item["Key"], self._metadata(item), item["LastModified"].astimezone(timezone.utc)
+        key, at = item["Key"], item["LastModified"].astimezone(timezone.utc)
         try:
-            part = read_json((self._stack.bucket.read(key) or (b"", {}))[0])
+            body, metadata = self._read(key)
+            part = read_json(body)
             conversation, caller = read_conversation(part), with_number(find_caller(part), metadata)
         except (StorageError, PoisonError, ValueError):
             if is_new:  # what the metadata says is better than nothing
-                self._save(
-                    key, Conversation(started_at=read_time(metadata)), with_number(Caller(None), metadata), metadata, at
-                )
+                told = self._metadata(key)
+                self._save(key, Conversation(started_at=read_time(told)), with_number(Caller(None), told), told, at)
             raise
         started_at = conversation.started_at or at
         if caller.digits and started_at <= (self._stack.tombstones.erased_at(caller.digits) or _NEVER):
@@ -182,12 +182,14 @@ class Reindex:
             call_id, fields, defaults, metadata["order"], staged, caller.numbers, utc(at)
         )
 
-    def _metadata(self, item: dict[str, Any]) -> dict[str, str]:
-        """An object's metadata. Raises ValueError if the archiver did not write it."""
-        metadata = self._stack.metadata(item["Key"]) or {}
-        if "order" not in metadata:
-            raise ValueError("not an object of the archiver")
-        return metadata
+    def _read(self, key: str) -> tuple[bytes, dict[str, str]]:
+        """An object and its metadata. Raises StorageError, and ValueError if the archiver did not write it."""
+        body, metadata = self._stack.bucket.read(key) or (b"", {})
+        return body, of_the_archiver(metadata)
+
+    def _metadata(self, key: str) -> dict[str, str]:
+        """The metadata of an object that is not read, because it is large or cannot be. Raises as `_read`."""
+        return of_the_archiver(self._stack.metadata(key) or {})
 
     def _note_unknown_memories(self, call_id: str, at: datetime) -> None:
         """A memory without a line would be written again. With this line, the memory writer looks in Mem0 first."""
@@ -201,13 +203,13 @@ class Reindex:
                 continue
 
     def _add_event(self, item: dict[str, Any]) -> bool:
-        metadata, read = self._metadata(item), self._stack.bucket.read(item["Key"])
-        numbers = find_caller(read_json(read[0] if read else b"")).numbers
+        body, metadata = self._read(item["Key"])
+        numbers = find_caller(read_json(body)).numbers
         staged, at = self._take_staged(metadata), utc(item["LastModified"])
         return self._records.add_staged(call_of(item), staged, at, numbers, item["Key"]) is not None
 
     def _add_recording(self, item: dict[str, Any]) -> bool:
-        metadata = self._metadata(item)
+        metadata = self._metadata(item["Key"])
         self._records.save_audio(call_of(item), item["Key"], metadata["order"])
         if staged := self._take_staged(metadata):
             self._records.add_staged(call_of(item), staged, utc(item["LastModified"]))
@@ -254,6 +256,13 @@ def kind_of(key: str) -> str | None:
 def call_of(item: dict[str, Any]) -> str:
     """The conversation id in the key of a final object."""
     return str(_FINAL.fullmatch(item["Key"])[1])  # type: ignore[index]
+
+
+def of_the_archiver(metadata: dict[str, str]) -> dict[str, str]:
+    """Metadata with the version's `order`, which only the archiver writes. Raises ValueError without it."""
+    if "order" not in metadata:
+        raise ValueError("not an object of the archiver")
+    return metadata
 
 
 def with_number(caller: Caller, metadata: dict[str, str]) -> Caller:
