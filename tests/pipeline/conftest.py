@@ -117,6 +117,7 @@ def elevenlabs() -> Iterator[ElevenLabs]:
         yield stand_in
 
 
-@pytest.fixture(scope="session")
-def pipeline(emulator: EmbeddedAws) -> Pipeline:
-    return Pipeline(emulator, "pipeline", {})
+@pytest.fixture(scope="module")
+def pipeline(emulator: EmbeddedAws, request: pytest.FixtureRequest) -> Pipeline:
+    """A stack of the module's own: two modules on one would find each other's calls."""
+    return Pipeline(emulator, Path(request.module.__file__).stem.removeprefix("test_").replace("_", "-"), {})
