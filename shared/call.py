@@ -27,7 +27,8 @@ class Call:
 
     `caller` has the digits that the call is listed under, `numbers` the digits in all its events. `waiting` is all
     parked audio that is not tagged yet, `parked` the newest of it. `users` are the Mem0 users that may have memories
-    of the call; they are set only during an erasure.
+    of the call; they are set only during an erasure. `text_days` are the days whose files under `text/` may have rows
+    of the call, `text_order` the version of the newest rows.
     """
 
     conversation_id: str
@@ -60,6 +61,8 @@ class Call:
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
     audio_missing_reason: str | None = None
+    text_order: str | None = None
+    text_days: frozenset[str] = frozenset()
     staged_keys: frozenset[str] = frozenset()
     event_keys: frozenset[str] = frozenset()
     numbers: frozenset[str] = frozenset()

@@ -51,6 +51,7 @@ class _Turn(Part):
     role: Raw = MISSING
     message: Raw = MISSING
     content: Raw = MISSING
+    time_in_call_secs: Raw = MISSING
 
 
 class _Criterion(Part):
@@ -59,8 +60,11 @@ class _Criterion(Part):
 
 
 class Turn(NamedTuple):
+    """`secs` is the second of the call in which the turn began."""
+
     role: str | None
     message: str | None
+    secs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class Conversation:
     def turns(self) -> Iterator[Turn]:
         """The transcript's turns, in order."""
         for each in objects(_Turn, self.transcript):
-            yield Turn(text(each.role), text(each.message or each.content))
+            yield Turn(text(each.role), text(each.message or each.content), read_seconds(each.time_in_call_secs))
 
     def criteria(self) -> Iterator[Criterion]:
         """The evaluation criteria, in ElevenLabs' order."""

@@ -19,6 +19,7 @@ ITEM = "call"
 MEMORIES = ("memory#factual", "memory#semantic")
 MOST_STAGED = 1000  # staged bodies of one call, because an item holds at most 400 KB
 DISCARDED_FOR = timedelta(days=30)  # longer than a claim check exists: 4 days in its queue, 14 in the DLQ
+_SETS = ("staged_keys", "event_keys", "numbers", "users", "text_days")
 _DISCARDED = "#discarded"  # not a conversation's id: those contain no #
 _THROTTLED_TRIES = 8  # 12 s in all
 _HAS_ROOM = "(attribute_not_exists(#staged_keys) OR size(#staged_keys) < :most OR contains(#staged_keys, :key))"
@@ -334,6 +335,19 @@ class Records:
         """Remove the index item of this number."""
         self._table.delete_item(Key={"conversation_id": conversation_id, "item": f"number#{digits}"})
 
+    def note_text(self, conversation_id: str, day: str, order: str) -> Call | None:
+        """Note that a file of this day will have the call's rows; None if the call is erased or newer rows exist.
+
+        An erasure finds the rows by it, so it comes before the file.
+        """
+        return self._update(
+            conversation_id,
+            "SET #text_order = :order ADD #text_days :days",
+            "attribute_exists(#item) AND attribute_not_exists(#erased_at) AND attribute_not_exists(#left_out)"
+            " AND (attribute_not_exists(#text_order) OR #text_order <= :order)",
+            {":order": order, ":days": {day}},
+        )
+
     def note_discarded(self, delivery_id: str, now: datetime) -> None:
         """Note that a staged body is about to be deleted, because its claim check may arrive once more."""
         self._table.update_item(
@@ -398,7 +412,7 @@ def _key(conversation_id: str) -> dict[str, str]:
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
     known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
-    known |= {name: frozenset(item.get(name, ())) for name in ("staged_keys", "event_keys", "numbers", "users")}
+    known |= {name: frozenset(item.get(name, ())) for name in _SETS}
     return Call(**known | {"waiting": frozenset(map(Parked.of_ticket, item.get("waiting", ())))})
 
 
