@@ -9,7 +9,7 @@ from typing import Any
 
 from scripts.operations.reports.month import Facts
 
-GB = 1 << 30
+GB, MILLION = 1 << 30, 1_000_000
 METERED = 512 * 1024  # bytes that count as one request of an HTTP API
 MP3 = 16_000  # bytes of a second of recording: 128 kbit/s
 BASE64 = 4 / 3  # in which a webhook carries the recording
@@ -17,9 +17,10 @@ LARGEST = 6_000_000  # bytes that a webhook can carry; longer recordings are fet
 GB_SECONDS = 1.0  # of Lambda for a call without memories: ingest, archiver, and their starts
 MEMORY_GB_SECONDS = 10.0  # for each of its memories: the function waits until Mem0 has it
 INVOCATIONS = 4  # two webhooks, each received and archived
+# How many requests a call needs, and the price of a million.
 PER_CALL = {
-    "S3 PUT": (6, 5e-6), "S3 GET": (3, 0.4e-6), "SQS request": (12, 0.4e-6), "SNS publish": (2, 0.5e-6),
-    "DynamoDB write": (22, 0.625e-6), "DynamoDB read": (1, 0.125e-6),
+    "S3, PUT": (6, 5.0), "S3, GET": (3, 0.4), "SQS": (12, 0.4), "SNS": (2, 0.5), "DynamoDB, write units": (22, 0.625),
+    "DynamoDB, read units": (1, 0.125),
 }  # fmt: skip
 NOTE = (
     "An estimate for the calls of this month, at prices of us-east-1 without free tier: please verify them. The time "
@@ -36,15 +37,15 @@ def aws_cost(calls: Sequence[Facts]) -> dict[str, Any]:
     memories = sum(state is not None for each in calls for state in each.memories)
     stored = (sum(each.bytes for each in calls) + sum(recorded)) / GB
     items = [
-        item("HTTP API", requests, "requests of 512 KB", 1e-6),
-        item("Lambda, invocations", INVOCATIONS * len(calls) + memories, "invocations", 0.2e-6),
-        item("Lambda, time", GB_SECONDS * len(calls) + MEMORY_GB_SECONDS * memories, "GB-seconds", 0.0000133334),
-        *(item(f"{name}", times * len(calls), "requests", price) for name, (times, price) in PER_CALL.items()),
+        item("HTTP API", requests, "requests of 512 KB", 1.0, MILLION),
+        item("Lambda, invocations", INVOCATIONS * len(calls) + memories, "invocations", 0.2, MILLION),
+        item("Lambda, time", GB_SECONDS * len(calls) + MEMORY_GB_SECONDS * memories, "GB-seconds", 13.3334, MILLION),
+        *(item(name, times * len(calls), "requests", price, MILLION) for name, (times, price) in PER_CALL.items()),
         item("S3, storage for a month", stored, "GB", 0.023),
     ]
     return {"total": round(sum(each["amount"] for each in items), 2), "currency": "USD", "items": items, "note": NOTE}
 
 
-def item(what: str, quantity: float, unit: str, price: float) -> dict[str, Any]:
-    return {"what": what, "quantity": round(quantity, 3), "unit": unit, "price": price,
-            "amount": round(quantity * price, 6)}  # fmt: skip
+def item(what: str, quantity: float, unit: str, price: float, per: int = 1) -> dict[str, Any]:
+    return {"what": what, "quantity": round(quantity, 3), "unit": unit, "price": price, "per": per,
+            "amount": round(quantity * price / per, 6)}  # fmt: skip

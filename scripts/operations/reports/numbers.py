@@ -225,7 +225,8 @@ def completeness(calls: Sequence[Facts], missing: int, *, is_compared: bool) -> 
         "without_readable_json": sum(not each.has_json for each in calls),
         "audio": {name: recordings[name] for name in AUDIO},
         "memories": {kind: {state: found[state] for state in ("done", "open", "none")}
-                     for kind, found in memories.items()},
+                     for kind, found in memories.items()}
+        | {"neither": sum(not any(each.memories) for each in calls)},
     }  # fmt: skip
 
 

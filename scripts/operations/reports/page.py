@@ -1,6 +1,6 @@
 """The page of a report: one file that loads nothing and runs nothing."""
 
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from scripts.operations.reports.charts import Series
 from scripts.operations.reports.numbers import WEEKDAYS
 
 TEMPLATE = "page.html"
+MOST_CHANGE = 1000  # percent
 MOST_ROWS = 15  # of a table; --json has all
 OUTCOMES = (("success", "successful", "c1"), ("failure", "failed", "bad"), ("unknown", "not judged", "rest"))
 CALLERS = (("of_returning_callers", "of returning callers", "c1"), ("of_new_callers", "of new callers", "c2"),
@@ -26,7 +27,7 @@ def render(report: dict[str, Any]) -> str:
     )  # fmt: skip
     environment.filters |= {
         "whole": whole, "percent": percent, "clock": clock, "money": money, "change": change, "day": day,
-        "seconds": seconds, "amount": amount,
+        "seconds": seconds, "amount": amount, "moment": moment, "price": price,
     }  # fmt: skip
     environment.globals |= {"bar": charts.bar, "line": charts.line, "most": MOST_ROWS}
     return environment.get_template(TEMPLATE).render(report | {"charts": draw(report) if report["days"] else {}})
@@ -41,7 +42,7 @@ def draw(report: dict[str, Any]) -> dict[str, Any]:
 
     def daily(*series: Series, title: str, share: bool = False) -> Markup:
         return charts.columns(
-            labels, series, shown, percent if share else whole, marked=weekend, top=100 if share else None, title=title
+            labels, series, shown, rounded if share else whole, marked=weekend, top=100 if share else None, title=title
         )
 
     def one(name: str, label: str, colour: str = "c1") -> Series:
@@ -79,9 +80,11 @@ def whole(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    return (
-        "–" if value is None else f"{value:.0f} %" if value in (0, 100) or value == round(value) else f"{value:.1f} %"
-    )
+    return "–" if value is None else f"{value:.0f} %" if value in (0, 100) else f"{value:.1f} %"
+
+
+def rounded(value: float) -> str:
+    return f"{value:.0f} %"
 
 
 def clock(value: float | None) -> str:
@@ -94,23 +97,31 @@ def seconds(value: float | None) -> str:
 
 
 def money(value: float) -> str:
-    return f"${value:,.2f}" if value >= 0.01 or not value else f"${value:.4f}"
+    """Dollars, with the digits that a small amount needs."""
+    return f"${value:,.2f}" if round(value, 2) or not value else f"${value:.4f}"
 
 
 def amount(value: float) -> str:
-    """A price or a quantity with as many digits as it needs."""
-    return (
-        f"{value:,.0f}"
-        if value >= 100
-        else f"{value:,.3f}".rstrip("0").rstrip(".")
-        if value >= 0.01
-        else f"{value:.10f}".rstrip("0")
-    )
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+
+
+def price(value: float) -> str:
+    """At least two digits after the point, and as many as the price has."""
+    short = f"{value:.4f}".rstrip("0")
+    return short if len(short.partition(".")[2]) > 1 else f"{value:.2f}"
+
+
+def moment(iso: str) -> str:
+    at = datetime.fromisoformat(iso)
+    return f"{at.day} {at:%B %Y, %H:%M} UTC"
 
 
 def change(value: float | None, name: str) -> str:
+    """The change before the word `from`; none if it is too large to mean anything."""
+    if value is None or abs(value) > MOST_CHANGE:
+        return ""
     unit = "points" if name.endswith("_share") else "%"
-    return "no change" if not value else f"{'+' if value > 0 else '−'}{abs(value):,.1f} {unit}".replace(".0 ", " ")
+    return f"{'+' if value > 0 else '−'}{abs(value):,.1f} {unit} " if value else "unchanged "
 
 
 def day(iso: str) -> str:
@@ -119,7 +130,6 @@ def day(iso: str) -> str:
 
 
 def span(low: int, high: int | None) -> str:
-    """A range of seconds, such as 30–60 s or 1–2 min."""
-    if high is None:
-        return f"over {low // 60} min"
-    return f"{low}–{high} s" if high <= 60 else f"{low // 60}–{high // 60} min"
+    """A range of seconds in minutes, such as 1–2."""
+    first, last = ("½" if each == 30 else str(each // 60) for each in (low, high or 0))
+    return f"{first}–{last}" if high else f"over {first}"
