@@ -2,9 +2,11 @@
 
 import json
 import os
+import re
 import signal
 from datetime import date, datetime, timezone
 from decimal import Decimal
+from glob import glob
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests.conftest import fixture_body
 from tests.scripts.operations.conftest import CALLER, INTERRUPTED, NOON, archive_checks, note
 from tests.scripts.operations.export.conftest import DAY, exported, files, manifest, put_call
 
+ROOT = Path(__file__).parents[4]
 STARTED = 1795260600  # 2026-11-21T11:30:00Z
 HOSTILE = [
     '=HYPERLINK("x")', "+1", "-1+1", "@SUM(A1)", "\t=1", "\r\nx", " =1", "＝1", "'quoted", "12025550123", "1e5",
@@ -356,3 +359,21 @@ def test_a_link_in_the_place_of_a_day_is_refused(run_ops, calls, destination, tm
 
     assert (code, f"{day} is a link" in said) == (2, True)
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_the_examples_of_the_documentation_work(run_ops_json, calls, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "read.md").read_text()
+    text = text[text.index("## Tables for Excel") :]
+    queries, first, second = re.findall(r"```(?:sql|python)\n(.*?)```", text, re.DOTALL)[:3]
+    run_ops_json("export", "tables", *DAY, "--format", "parquet")
+    run_ops_json("export", "sheets", *DAY, "--format", "csv")
+    found = {"pandas": pandas, "glob": glob}
+
+    by_agent, said = (duckdb.sql(query).fetchall() for query in queries.split(";")[:2])
+    exec(first + second, found)
+
+    assert sorted(count for _, count, _ in by_agent) == [1, 1]  # since November
+    assert said == []
+    assert len(found["calls"]) == 3
+    assert set(HOSTILE) - {"nul\0l"} <= set(found["turns"]["message"])
