@@ -96,10 +96,13 @@ def test_only_the_chosen_agents_are_counted(run_ops_json, calls):
     assert both["headline"]["calls"]["value"] == 5
 
 
-def test_days_and_hours_are_those_of_the_time_zone(run_ops_json, calls):
+def test_days_and_hours_are_those_of_the_time_zone(run_ops_json, calls, archive_at):
+    archive_at("conv_august", 2026, 8, 31, 21, 59, 59)
+    archive_at("conv_september", 2026, 8, 31, 22)
     _, found = run_ops_json("report", "--month", "2026-10", "--timezone", "Europe/Berlin")
 
     assert (found["headline"]["calls"]["value"], found["days"][0]["calls"]) == (5, 2)  # 30 September, 23:59:59 UTC
+    assert found["headline"]["calls"]["before"] == 2
     assert found["hours"]["busiest"] == {"weekday": "Monday", "hour": 11, "calls": 2}
 
 
