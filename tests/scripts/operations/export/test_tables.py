@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import zipfile
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from glob import glob
@@ -380,3 +381,15 @@ def test_the_examples_of_the_documentation_work(run_ops_json, calls, tmp_path, m
     assert said == []
     assert len(found["calls"]) == 3
     assert set(HOSTILE) - {"nul\0l"} <= set(found["turns"]["message"])
+
+
+def test_tables_can_be_an_archive_file_and_are_checked_like_other_exports(run_ops_json, calls, destination):
+    archive = destination.with_name("tables.zip")
+
+    code, _ = run_ops_json("export", str(archive), *DAY, "--format", "csv")
+
+    with zipfile.ZipFile(archive) as zipped:
+        names = set(zipped.namelist())
+    assert (code, len(names)) == (0, 1 + 2 * len(TABLES))
+    assert "calls/day=2026-03-03/calls.csv" in names
+    assert run_ops_json("export", "--verify", str(archive))[1]["title"] == "10 files, 0 with a problem"
