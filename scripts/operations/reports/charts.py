@@ -79,12 +79,12 @@ def scale(highest: float) -> list[float]:
     return [step * each for each in range(math.ceil(round(highest / step, 9)) + 1)]
 
 
-def line(values: Sequence[float | None], title: str) -> Markup:
-    """A small line of shares from 0 to 100, with a dot at the last; None leaves a gap."""
+def line(values: Sequence[float | None], lowest: float, title: str) -> Markup:
+    """A small line of shares from `lowest` to 100, with a dot at the last; None leaves a gap."""
     width, height, left = 104, 26, 3
     step = (width - 2 * left) / max(1, len(values) - 1)
     places = [
-        None if value is None else (left + at * step, height - 3 - (height - 6) * value / 100)
+        None if value is None else (left + at * step, height - 3 - (height - 6) * (value - lowest) / (100 - lowest))
         for at, value in enumerate(values)
     ]
     pieces: list[list[tuple[float, float]]] = [[]]

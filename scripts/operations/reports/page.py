@@ -30,7 +30,9 @@ def render(report: dict[str, Any]) -> str:
         "seconds": seconds, "amount": amount, "moment": moment, "price": price,
     }  # fmt: skip
     environment.globals |= {"bar": charts.bar, "line": charts.line, "most": MOST_ROWS}
-    return environment.get_template(TEMPLATE).render(report | {"charts": draw(report) if report["days"] else {}})
+    return environment.get_template(TEMPLATE).render(
+        report | {"charts": draw(report), "lowest": lowest(report["criteria"])}
+    )
 
 
 def draw(report: dict[str, Any]) -> dict[str, Any]:
@@ -70,6 +72,12 @@ def shares(days: list[dict[str, Any]]) -> list[Series]:
         Series(label, colour, [100 * each[name] / each["calls"] if each["calls"] else 0 for each in days])
         for name, label, colour in OUTCOMES
     ]
+
+
+def lowest(criteria: list[dict[str, Any]]) -> int:
+    """Where the lines of all criteria begin: the tens of the lowest share, so that their changes can be seen."""
+    shares = (each["success_share"] for criterion in criteria for each in criterion["periods"])
+    return min([90, *(int(share // 10) * 10 for share in shares if share is not None)])
 
 
 # ------------------------------------------------------------------ numbers as people read them

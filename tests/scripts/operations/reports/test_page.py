@@ -12,7 +12,7 @@ from scripts.operations.report import describe
 from scripts.operations.reports import charts
 from scripts.operations.reports.charts import Series, scale
 from scripts.operations.reports.month import Facts, read_month
-from scripts.operations.reports.page import change, clock, money, percent, price, render, seconds, span, whole
+from scripts.operations.reports.page import change, clock, lowest, money, percent, price, render, seconds, span, whole
 from scripts.operations.reports.reading import Calls
 
 NOW = datetime(2026, 11, 25, 19, tzinfo=timezone.utc)
@@ -164,11 +164,23 @@ def test_columns_stand_on_each_other_and_reach_as_high_as_their_values():
 
 
 def test_a_line_has_a_gap_where_there_is_no_value():
-    drawn = charts.line([0, 100, None, 50], "x")
+    drawn = charts.line([0, 100, None, 50], 0, "x")
 
     assert drawn.count("<polyline") == 1
     assert 'points="3,23 35.67,3"' in drawn
     assert drawn.count("<circle") == 2  # the value that stands alone, and the last
+
+
+def test_the_lines_of_all_criteria_begin_at_the_tens_of_the_lowest_share():
+    results = [call(1, criteria=(("a", "success"), ("b", "success"))), call(9, criteria=(("a", "failure"),)),
+               *[call(9, criteria=(("a", "success"),))] * 2]  # fmt: skip
+
+    html = render(made(results))
+
+    assert lowest(made(results)["criteria"]) == 60
+    assert "The lines go from 60 to 100 %." in html
+    assert 'points="3,3 27.5,19.65"' in html
+    assert lowest([]) == 90
 
 
 @pytest.mark.parametrize(
