@@ -61,7 +61,11 @@ class Chosen:
         Of a time range, only the index is read, so that a year of calls fits into memory.
         """
         if self.caller or self.conversation:
-            listed = {call.conversation_id: str(call.listed_at)[:10] for call in self.calls() if call.listed_at}
+            listed = {
+                call.conversation_id: str(call.listed_at)[:10]
+                for call in self.calls()
+                if call.listed_at and not call.erased_at
+            }
         else:
             first, last = map(utc, self._range)
             listed = {
@@ -69,6 +73,8 @@ class Chosen:
                 for page in self.stack.records.list_all()
                 for each in page
                 if first <= each["archived_at"] < last
+                and self.agent in ("", each.get("agent_id"))
+                and "erased_at" not in each
             }
         days: dict[str, list[str]] = {}
         for conversation_id, day in sorted(listed.items(), key=lambda each: each[1]):

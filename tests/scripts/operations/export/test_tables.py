@@ -311,8 +311,9 @@ def test_an_interrupted_run_has_no_manifest_and_the_next_one_goes_on(
         (("--conversation", "conv_hostile"), {"conv_hostile"}),
         ((*DAY, "--agent", "agent_7001fixture0agent0alpha0001"), {FULL_ID}),
         (("--since", "2026-11-22"), None),
+        ((*DAY, "--agent", "agent_of_nobody"), None),
     ],
-    ids=["caller", "no phone", "one", "agent", "none"],
+    ids=["caller", "no phone", "one", "agent", "none", "no such agent"],
 )
 def test_only_the_chosen_calls_are_in_the_tables(run_ops, calls, destination, choice, calls_found):
     code, _, _ = run_ops("export", str(destination), *choice, "--format", "parquet")
