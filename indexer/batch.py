@@ -27,7 +27,6 @@ from shared.source import Source, read_source
 from shared.texts import CallVersion, Row, rows_of
 
 AT_ONCE = 8  # calls that are read at the same time. Each may have 6 MB
-SECONDS_TO_WRITE = 45  # of the function's 300: what was not read before is left to the next attempt
 
 
 @dataclass(frozen=True)
@@ -66,10 +65,13 @@ def note(source: Source, records: Records) -> Indexed | None:
 
 
 class Batch:
-    """The messages of one invocation. What goes wrong with one of them does not fail the others."""
+    """The messages of one invocation. What goes wrong with one of them does not fail the others.
 
-    def __init__(self, bucket: Bucket, records: Records, seconds_left: Callable[[], float]) -> None:
-        self._bucket, self._records, self._seconds_left = bucket, records, seconds_left
+    What is not read while it `has_time` is left to the next attempt, so that the others' files are written.
+    """
+
+    def __init__(self, bucket: Bucket, records: Records, has_time: Callable[[], bool]) -> None:
+        self._bucket, self._records, self._has_time = bucket, records, has_time
         self._drafts, self._errors = Drafts(bucket), dict[str, Exception]()
         self._indexed: dict[str, CallVersion] = {}
 
@@ -95,7 +97,7 @@ class Batch:
 
     def _read(self, message: SQSRecord) -> Indexed | None:
         announcement = read_announcement(message.body)
-        if self._seconds_left() < SECONDS_TO_WRITE:
+        if not self._has_time():
             raise RetryError("too little time is left to read this call")
         return self._prepare(announcement)
 

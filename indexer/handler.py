@@ -42,6 +42,12 @@ class Settings:
     bucket_name: str
     conversation_table_name: str
     dlq_url: str
+    text_timeout_seconds: int
+
+    @property
+    def seconds_to_write(self) -> float:
+        """The end of the function's time, in which nothing new begins: 45 s of its 300."""
+        return self.text_timeout_seconds * 0.15
 
 
 @at_start
@@ -59,12 +65,12 @@ def aws() -> Aws:
 def lambda_handler(event: dict[str, Any], context: LambdaContext) -> PartialItemFailureResponse | None:
     """Handle a batch of SQS; any other event is the schedule's."""
 
-    def seconds_left() -> float:
-        return context.get_remaining_time_in_millis() / 1000
+    def has_time() -> bool:
+        return context.get_remaining_time_in_millis() / 1000 > settings().seconds_to_write
 
     if "Records" not in event:
-        Merger(aws().bucket, aws().records, seconds_left).run(datetime.now(timezone.utc))
+        Merger(aws().bucket, aws().records, has_time).run(datetime.now(timezone.utc))
         return None
-    batch = Batch(aws().bucket, aws().records, seconds_left)
+    batch = Batch(aws().bucket, aws().records, has_time)
     batch.index(SQSEvent(event).records)
     return process_batch(event, context, batch.report, aws().sqs, settings().dlq_url)

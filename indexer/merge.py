@@ -27,7 +27,6 @@ SMALL = 4 << 20  # bytes of a file that is merged
 MOST = 4 * SMALL  # bytes of files that are merged into one
 MANY = 12  # small files of a day that is not over
 AT_ONCE = 8
-SECONDS_TO_MERGE = 45  # of the function's 300: after that no merge begins
 
 
 @dataclass
@@ -44,16 +43,16 @@ class Group:
 
 
 class Merger:
-    """One pass. It is bounded by its time: what is left, the next one does."""
+    """One pass. No merge begins unless it `has_time`: what is left, the next one does."""
 
-    def __init__(self, bucket: Bucket, records: Records, seconds_left: Callable[[], float]) -> None:
-        self._bucket, self._records, self._seconds_left = bucket, records, seconds_left
+    def __init__(self, bucket: Bucket, records: Records, has_time: Callable[[], bool]) -> None:
+        self._bucket, self._records, self._has_time = bucket, records, has_time
         self._merged, self._failed = 0, set[str]()
 
     def run(self, now: datetime) -> None:
         """Raises StorageError at the end if files could not be merged."""
         left = find_groups(self._bucket, f"{now:%Y-%m-%d}")
-        while left and self._seconds_left() > SECONDS_TO_MERGE:
+        while left and self._has_time():
             self._merge(left.pop())
         metrics.add_metric("TextFilesMerged", MetricUnit.Count, self._merged)
         metrics.add_metric("TextDaysLeft", MetricUnit.Count, len({group.day for group in left} | self._failed))
