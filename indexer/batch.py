@@ -91,8 +91,9 @@ class Batch:
         """Raise what went wrong with a message; otherwise log that it is done."""
         if error := self._errors.get(message.message_id):
             raise error
-        if version := self._indexed.get(message.message_id):
-            count("CallIndexed")
+        version = self._indexed.get(message.message_id)
+        count("CallIndexed" if version else "CallNotIndexed")
+        if version:
             logger.info("Call indexed", conversation_id=version[0])
 
     def _read(self, message: SQSRecord) -> Indexed | None:
@@ -102,13 +103,11 @@ class Batch:
         return self._prepare(announcement)
 
     def _prepare(self, announcement: Announcement) -> Indexed | None:
+        """None for a test call, and for a call that is erased or has newer rows."""
         if announcement.conversation_id.startswith(TEST_CALLS):
             return None
         source = read_source(announcement, self._bucket, self._records)
-        indexed = note(source, self._records) if source else None
-        if indexed is None:
-            count("CallNotIndexed")
-        return indexed
+        return note(source, self._records) if source else None
 
     def _add(self, message: SQSRecord, read: Future[Indexed | None]) -> None:
         try:
