@@ -81,8 +81,8 @@ def test_only_the_rows_of_one_call_are_deleted(stack, index, erase):
 
 
 def test_rows_that_name_the_caller_of_an_older_version_are_deleted_from_anothers_call(stack, index, erase):
-    index(call("conv_1"))
-    index(call("conv_1", OTHER) | {"event_timestamp": 1795349999})
+    for number, at_time in ((OTHER, 1795349997), (CALLER, 1795349998), (OTHER, 1795349999)):
+        index(call("conv_1", number) | {"event_timestamp": at_time})
 
     erase(CALLER)
 
