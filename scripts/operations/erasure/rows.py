@@ -40,7 +40,7 @@ class Rows:
 
     def delete(self, found: Found) -> list[Version]:
         """Delete the rows permanently, with all older versions of their files. Returns the versions that stay."""
-        left = found.rows
+        left = found.rows or self.find(found)
         for _ in range(PASSES):
             if not left:
                 return []
