@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
-from itertools import groupby
+from itertools import groupby, islice
 
 from indexer.batch import Indexed, note
 from indexer.drafts import Drafts
@@ -77,7 +77,7 @@ class RowsAgain:
         before = [item["Key"] for page in self._bucket.pages(day_prefix(day), "") for item in page]
         made: set[CallVersion] = set()
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            while together := [call for call, _ in zip(calls, range(TOGETHER), strict=False)]:
+            while together := list(islice(calls, TOGETHER)):
                 for indexed in pool.map(self._read, together):
                     if indexed:
                         self._files.add(indexed.day, indexed.version, indexed.rows(), indexed.version[0])
