@@ -121,6 +121,14 @@ class Bucket:
                 return
         raise StorageError("too many concurrent writes of the same object")
 
+    def put(self, key: str, body: bytes, content_type: str, *, replace: bool = False) -> None:
+        """Write an object whose key tells its content. If it is there, it is left alone, or replaced."""
+        condition = {} if replace else {"IfNoneMatch": "*"}
+        for _ in range(_RACES):
+            if self._put(key, BytesIO(body), content_type, {}, condition) or (condition and self.exists(key)):
+                return
+        raise StorageError("too many concurrent writes of the same object")
+
     def pages(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
         """The objects under `prefix` with keys after `after`, in pages of LISTED, as S3 lists them."""
         try:
