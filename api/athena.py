@@ -13,7 +13,7 @@ from shared.errors import AgenticMemoryError, ProblemError
 from shared.observability import count, logger
 from shared.texts import PREFIX
 
-_PAUSES = (0.1, 0.2, 0.4, 0.7)  # seconds before the first looks at a query; then 1
+_PAUSES = (0.02, 0.1, 0.2, 0.4, 0.7)  # seconds before the first looks at a query; then 1
 # The hourly merge deletes files that a running query may be about to read.
 _VANISHED = re.compile(r"NoSuchKey|HIVE_CANNOT_OPEN_SPLIT|HIVE_FILESYSTEM_ERROR|FileNotFound|No such file|Not Found")
 _CODE = re.compile(r"[A-Z_]{4,60}")

@@ -184,7 +184,7 @@ def _hidden(last: Place, shown: Place, before: Place) -> Place:
     It is not before the last turn that was `shown`. If more turns than a query has are of one minute, it is exact.
     """
     minute = Place(-(-last.started // 60) * 60)
-    near = min(minute, shown, key=lambda place: place.started)
+    near = min(shown, minute, key=lambda place: place.started)
     return near if near != before else last
 
 

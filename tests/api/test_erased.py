@@ -14,7 +14,7 @@ PATHS = ["/calls/conv_1", "/calls/conv_1/transcript", "/calls/conv_1/audio", "/c
 @pytest.fixture
 def archived(aws: Any, archive: Any, athena: Athena, get: Get) -> None:
     """A call that every answer has."""
-    archive(stage(aws, call()), stage(aws, audio()))
+    archive(stage(aws, call(transcript=[{"role": "user", "message": "Hello."}])), stage(aws, audio()))
     assert all("detail" not in get(path) for path in PATHS)
     index(aws, athena, "conv_1")
     assert len(get("/calls")["calls"]) == len(get("/callers/12025550123")["calls"]) == 1

@@ -34,7 +34,7 @@ FAULT = RuntimeError("12025550123 in api/handler.py")
 def test_if_a_service_fails_the_answer_is_503(
     aws, archive, athena, get: Get, logs: StringIO, path, operation, error
 ) -> None:
-    archive(stage(aws, call()))
+    archive(stage(aws, call(transcript=[{"role": "user", "message": "Hello."}])))
     index(aws, athena, "conv_1")
     fail(operation, error)
 
@@ -50,7 +50,7 @@ def test_if_a_service_fails_the_answer_is_503(
 def test_a_fault_in_the_code_is_told_by_the_log_alone(
     aws, archive, athena, get: Get, logs: StringIO, path: str
 ) -> None:
-    archive(stage(aws, call()))
+    archive(stage(aws, call(transcript=[{"role": "user", "message": "Hello."}])))
     index(aws, athena, "conv_1")
     fail("athena.StartQueryExecution", FAULT)
     fail("dynamodb.Query", FAULT)
