@@ -6,6 +6,7 @@ from typing import Literal, TypeGuard
 
 NO_PHONE = "no-phone"
 STAGING = "staging"
+TEST_CALLS = "canary_"  # how the ids of the canary's calls begin
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CALL = re.compile(rf"(?:[0-9]{{7,15}}|{NO_PHONE})/{_ID.pattern}\.json")

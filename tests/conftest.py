@@ -260,7 +260,10 @@ def projection(index: str) -> dict[str, Any]:
     return {"ProjectionType": "KEYS_ONLY"}
 
 
-QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "Announcements")
+QUEUES = (
+    "ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "TextQueueUrl", "TextDlqUrl",
+    "Announcements",
+)  # fmt: skip
 
 
 def environment(outputs: dict[str, str]) -> dict[str, str]:
@@ -301,6 +304,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "TEXT_DATABASE": "texts",
         "TEXT_TABLE": "turns",
         "ATHENA_WORKGROUP": "searches",
+        "TEXT_TIMEOUT_SECONDS": "300",
     }
 
 
@@ -309,12 +313,14 @@ def forget() -> None:
     import api.handler
     import archiver.handler
     import canary.handler
+    import indexer.handler
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
 
     handlers = (
         ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler, api.handler,
+        indexer.handler,
     )  # fmt: skip
     for handler in handlers:
         handler.settings.cache_clear()

@@ -21,6 +21,7 @@ from scripts.embedded.aws import REGION, EmbeddedAwsError
 API_ENDPOINT = re.compile(r"\$\{(\w+)\.ApiEndpoint\}")
 TOKENS = "x-amazon-apigateway-authorizer"
 NOTHING = {"Ref": "AWS::NoValue"}
+CODE_BUCKET = "embedded-code"
 PLACEHOLDER_CODE = "s3://code/functions.zip"
 
 Template = dict[str, Any]
@@ -108,6 +109,8 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
             resources |= routed_api(name, resource)
         elif resource["Type"] == "AWS::Lambda::Function":
             resources[name] = with_texts(resource)
+        elif resource["Type"] == "AWS::Athena::WorkGroup":
+            resources[name] = with_results(resource)
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
@@ -143,6 +146,15 @@ def with_texts(function: Template) -> Template:
     variables = properties.get("Environment", {}).get("Variables", {})
     texts = {name: str(value) if isinstance(value, int) else value for name, value in variables.items()}
     return function | {"Properties": properties | {"Environment": {"Variables": texts}}}
+
+
+def with_results(workgroup: Template) -> Template:
+    """The emulator keeps the results of queries in a bucket, never in a storage of its own."""
+    properties = dict(workgroup["Properties"])
+    configuration = dict(properties["WorkGroupConfiguration"])
+    del configuration["ManagedQueryResultsConfiguration"]
+    configuration["ResultConfiguration"] = {"OutputLocation": f"s3://{CODE_BUCKET}/results/"}
+    return workgroup | {"Properties": properties | {"WorkGroupConfiguration": configuration}}
 
 
 def routed_api(name: str, api: Template) -> Template:

@@ -28,6 +28,7 @@ QUEUES = {
     "archive": ("ArchiveDlqUrl", "ArchiveQueueUrl"),
     "memory": ("MemoryDlqUrl", "MemoryQueueUrl"),
     "audio": ("AudioDlqUrl", "AudioQueueUrl"),
+    "text": ("TextDlqUrl", "TextQueueUrl"),
 }
 BY_SNS, BY_ATTEMPTS, DONE = "delivery by SNS", "all attempts failed", "already done"
 CONFIGURATION = ("mem0", "configuration")  # steps of messages that succeed once the stack's settings are right

@@ -14,13 +14,14 @@ FUNCTIONS = {
     "archive": "ArchiverLogGroup",
     "memory": "MemoryWriterLogGroup",
     "audio": "AudioLogGroup",
+    "text": "IndexerLogGroup",
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
     "canary": "CanaryLogGroup",
     "api": "ReadLogGroup",
 }
 # Functions that not every stack has, by output.
-ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl"}
+ONLY_WITH = {"audio": "AudioQueueUrl", "text": "TextQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl"}
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
 

@@ -37,7 +37,9 @@ def test_make_local_can_override_each_of_these_numbers():
         "SecretGraceSeconds", "ArchiveTimeoutSeconds", "ArchiveVisibilitySeconds", "ArchiveMaxReceives",
         "MemoryTimeoutSeconds", "MemoryLeaseSeconds", "MemoryVisibilitySeconds", "MemoryMaxReceives",
         "MemoryUnknownSeconds", "AudioDelaySeconds", "AudioTimeoutSeconds", "AudioVisibilitySeconds",
-        "AudioMaxReceives", "ReconcileAfterMinutes", "QueueAgeAlarmSeconds", "AudioQueueAgeAlarmSeconds",
+        "AudioMaxReceives", "TextBatchingSeconds", "TextTimeoutSeconds", "TextVisibilitySeconds", "TextMaxReceives",
+        "TextQueueAgeAlarmSeconds", "TextQueueDepthAlarm", "ReconcileAfterMinutes",
+        "QueueAgeAlarmSeconds", "AudioQueueAgeAlarmSeconds",
         "QueueDepthAlarm", "UnarchivedAgeAlarmSeconds", "SignatureBurstAlarm", "ReadRateLimit", "ReadBurstLimit",
     }  # fmt: skip
 
