@@ -32,6 +32,7 @@ def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
         a_secret_that_cannot_be_read_again,
         calls,
         memories,
+        texts,
         recordings,
         passes,
         a_test_call_that_fails,
@@ -59,6 +60,14 @@ def memories(world: World) -> None:
         world.run("MemoryWriterFunction", sqs_event(message))
 
 
+def texts(world: World) -> None:
+    known, unknown = announce(world.aws, small_call()), announce(world.aws, small_call(conversation_id="conv_none"))
+    world.run("ArchiverFunction", sqs_event(stage(world.aws, transcript("conv_1"))))
+    for message in (known, unknown, "not json"):
+        world.run("IndexerFunction", sqs_event(message))
+    world.run("IndexerFunction", {})
+
+
 def recordings(world: World) -> None:
     """One that is there, one that may still come, and one that was never made."""
     for conversation_id in ("conv_there", "conv_late", "conv_none"):
@@ -80,7 +89,9 @@ def a_breakdown(world: World) -> None:
     announced, staged = announce(world.aws, small_call()), stage(world.aws, transcript("conv_3"))
     world.aws.dynamodb.delete_table(TableName=world.aws.outputs["ConversationTableName"])
     world.aws.sqs.delete_queue(QueueUrl=world.aws.outputs["ArchiveQueueUrl"])
-    for function, message in {"Archiver": staged, "MemoryWriter": announced, "Audio": announced}.items():
+    for function, message in {
+        "Archiver": staged, "MemoryWriter": announced, "Audio": announced, "Indexer": announced,
+    }.items():  # fmt: skip
         assert world.run(f"{function}Function", sqs_event(message))["batchItemFailures"]
     assert world.run("IngestFunction", signed())["statusCode"] == 503
 
@@ -145,11 +156,11 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
         cost[name] = eval(expression, {}, cost)
 
     gigabyte_seconds = sum(seconds[name] * memory[name] / 1024 for name in memory)
-    per_call = (6 * 5 + 3 * 0.4 + 4 * 3 * 0.4 + 2 * 0.5 + 20 * 0.625) * 1e-6
+    per_call = (6 * 5 + 4 * 0.4 + 5 * 3 * 0.4 + 2 * 0.5 + 22 * 0.625) * 1e-6
     parts = {
         "api": 2 * (2_000 + 2_048) * 1e-6,
-        "functions": 7 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
-        "polling": 3 * 400_000 * 0.4e-6,
+        "functions": 8 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
+        "polling": 4 * 400_000 * 0.4e-6,
         "handling": 1_000 * round(per_call, 5),
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,
     }

@@ -56,7 +56,7 @@ def test_the_key_of_the_tombstones_is_random_and_never_rotates():
 
 def test_by_default_finished_calls_are_kept_for_ever_with_all_their_versions():
     for rule in rules().values():
-        if rule.get("Prefix") != "staging/":
+        if rule.get("Prefix") not in ("staging/", "text/"):
             assert "ExpirationInDays" not in rule
             assert "NoncurrentVersionExpiration" not in rule
 
@@ -81,8 +81,20 @@ def test_only_what_is_tagged_as_finished_expires():
     tag = {"Key": "tier", "Value": "archive"}
 
     for name, rule in rules(**OPTIONS["expiry"]).items():
-        if rule.get("Prefix") != "staging/" and ("ExpirationInDays" in rule or "NoncurrentVersionExpiration" in rule):
+        if rule.get("Prefix") not in ("staging/", "text/") and (
+            "ExpirationInDays" in rule or "NoncurrentVersionExpiration" in rule
+        ):
             assert rule["TagFilters"] == [tag], name
+
+
+def test_rows_expire_with_their_calls_and_their_old_versions_within_a_day():
+    found = rules(**OPTIONS["expiry"])
+
+    assert found["rows-of-expired-calls-expire"] | {"Id": ""} == {
+        "Id": "", "Status": "Enabled", "Prefix": "text/", "ExpirationInDays": "400",
+    }  # fmt: skip
+    assert "rows-of-expired-calls-expire" not in rules()
+    assert rules()["old-versions-of-rows-go"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
 
 
 def test_rules_for_delete_markers_and_broken_uploads_have_no_tags_because_s3_refuses_them():
