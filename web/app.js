@@ -415,7 +415,7 @@ export function SearchBox({ shown, search, clear, hint, filters, said }) {
   const { agent, from, to } = filters;
   const words = typed.trim();
   const place = (label, href, current) =>
-    html`<a class="button" aria-current=${current ? "page" : undefined} href=${href}>${label}</a>`;
+    html`<a class="button" aria-current=${current ? "true" : undefined} href=${href}>${label}</a>`;
   return html`<form class="search" role="search" onSubmit=${submit}>
       <${Icon} name="search" />
       <input type="search" id="search" aria-label=${said ? "Search what was said" : "Search calls"} maxlength="200"
@@ -424,10 +424,10 @@ export function SearchBox({ shown, search, clear, hint, filters, said }) {
         onSearch=${(event) => !event.target.value && shown && clear()} />
       <button>Search</button>
     </form>
-    <nav class="segments places" aria-label="Where to search">
+    <div class="segments places" role="group" aria-label="Where to search">
       ${place("Numbers and summaries", link([""], said ? { text: words, agent, from, to } : filters), !said)}
       ${place("What was said", link(["search"], said ? filters : { q: words, agent, from, to }), said)}
-    </nav>`;
+    </div>`;
 }
 
 const CHIPS = {

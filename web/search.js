@@ -19,6 +19,7 @@ import {
   html,
   link,
   nameOf,
+  plain,
   useEffect,
   useRef,
   useState,
@@ -153,17 +154,21 @@ function Hits({ list }) {
 function Hit({ hit, list }) {
   const key = `${hit.conversation_id}:${hit.index}`;
   const href = link(["calls", hit.conversation_id], { ...list.filters, at: hit.at_secs, turn: hit.index });
-  const role = { agent: "Agent", user: "Caller" }[hit.role] || hit.role || "Unknown";
-  return html`<li class=${`hit ${hit.role === "user" ? "user" : "agent"}`}>
+  const role = { agent: "Agent", user: "Caller" }[hit.role] || hit.role;
+  return html`<li class=${`hit ${hit.role === "agent" ? "agent" : ""}`}>
     <p class="about muted small">
-      <span class="role"><${Text}>${role}<//></span>
-      <span>${hit.at_secs === null ? "" : `at ${clock(hit.at_secs)}`}</span>
+      ${role && html`<span class="role"><${Text}>${role}<//></span>`}
+      ${hit.at_secs !== null && html`<span>at ${clock(hit.at_secs)}</span>`}
       <${Time} at=${hit.started_at} />
       <${Text}>${hit.caller || "No number"}<//>
       <span class="name"><${Text}>${nameOf(hit)}<//></span>
     </p>
     <a href=${href} data-hit=${key} onClick=${() => (list.opened = key)}>
-      <p dir="auto">${hit.message === null ? hit.reason : markedWords(hit.message, list.filters.q)}</p>
+      ${
+        hit.message === null
+          ? html`<p class="muted">${plain(hit.reason)}</p>`
+          : html`<p dir="auto">${markedWords(hit.message, list.filters.q)}</p>`
+      }
     </a>
   </li>`;
 }
