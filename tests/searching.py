@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -59,15 +59,16 @@ class Corpus:
     counts: Counter[str] = field(default_factory=Counter)
 
 
-def corpus(first: int, count: int) -> Corpus:
+def corpus(first: int, count: int, days: Sequence[int] = DAYS) -> Corpus:
     """Calls number `first` to `count`. One in 40 has a planted phrase, and one in 8 of these is erased.
 
-    Of one in 20 an older version is indexed too, with the phrase in another turn; one in 25 is indexed twice. The rows of erased calls are still there, as they are until the erasure has rewritten the files.
+    Of one in 20 an older version is indexed too, with the phrase in another turn; one in 25 is indexed twice. The rows
+    of erased calls are still there, as they are until the erasure has rewritten the files.
     """
     made = Corpus()
     for number in range(first, count):
         chance = random.Random(number)
-        id, started = f"conv_{number:06}", NOW - timedelta(chance.choice(DAYS), chance.randrange(86400))
+        id, started = f"conv_{number:06}", NOW - timedelta(chance.choice(days), chance.randrange(86400))
         at, agent = int(started.timestamp()), f"agent_{number % AGENTS}"
         said = [" ".join(chance.choices(WORDS, k=chance.randrange(3, 30))) for _ in range(chance.randrange(4, 24))]
         is_erased = number % 320 == 0
@@ -204,13 +205,15 @@ MEASURED = {
 }
 
 
-def run(counts: tuple[int, ...] = COUNTS, times: int = 3) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
+def run(
+    counts: Sequence[int] = COUNTS, days: Sequence[int] = DAYS, times: int = 3
+) -> Iterator[tuple[int, int, int, dict[str, Any]]]:
     """For each number of calls: the turns found, the bytes of all files, and what each query took."""
     with EmbeddedAws() as aws:
         searched, known = Searched(aws), list[Corpus]()
         for first, count in zip((0, *counts), counts, strict=False):
             print(f"Writing {count - first:,} calls ...", file=sys.stderr, flush=True)
-            known.append(corpus(first, count))
+            known.append(corpus(first, count, days))
             searched.put(known[-1])
             found = check(searched, known)
             taken = {name: [searched.measure(*asked) for _ in range(times)] for name, asked in MEASURED.items()}

@@ -20,6 +20,6 @@ def own_environment() -> Iterator[None]:
 
 
 def test_in_200_calls_everything_planted_is_found_and_nothing_erased(own_environment) -> None:
-    ((count, found, _, _),) = run((200,), times=0)
+    ((count, found, _, _),) = run([200], days=(0, 40, 380), times=0)
 
     assert (count, found) == (200, 4)  # of the five calls with a planted phrase, one is erased

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from scripts.demo.calls import mp3
+from shared.texts import fold, needles
 from tests.web.calls import Call, generated, transcript
 
 WEB = Path(__file__).parent.parent.parent / "web"
@@ -138,7 +139,7 @@ class StandIn(ThreadingHTTPServer):
 
     def search(self, query: dict[str, list[str]]) -> dict[str, Any]:
         """Turns in pages of ten. The words of one call are in cold storage."""
-        now, words = datetime.now(timezone.utc), query["q"][0].lower().replace('"', "").split()
+        now = datetime.now(timezone.utc)
         searched = {"from": "2020-01-01T00:00:00Z", "to": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "bytes": 1_234_567}
         if self.is_late(query):
             return {"hits": [], "next": "0", "searched": searched | {"from": "2026-01-01T00:00:00Z"}}
@@ -147,7 +148,7 @@ class StandIn(ThreadingHTTPServer):
             {name: call[name] for name in ("conversation_id", "caller", "agent_id", "started_at", "title")}
             | {name: turn[name] for name in ("index", "at_secs", "role", "message")} | {"reason": None}
             for call in calls for turn in transcript(call)
-            if all(f" {word}" in f" {(turn['message'] or '').lower()}" for word in words)
+            if all(needle in fold(turn["message"] or "") for needle in needles(query["q"][0]))
             and query.get("role", [turn["role"]]) == [turn["role"]]
         ]  # fmt: skip
         cold = {"message": None, "role": None, "at_secs": None, "reason": "The transcript is in cold storage."}

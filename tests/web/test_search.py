@@ -44,7 +44,9 @@ def test_a_click_opens_the_call_at_the_turn_and_its_second_and_back_leads_to_the
 
 
 def test_of_two_turns_in_the_same_second_the_one_that_was_found_is_shown(page: Page, stand_in: StandIn) -> None:
+    stand_in.hidden = {"conv_hour"}
     opened(page, stand_in, "q=kittiwake%20lies")
+    page.get_by_role("button", name="Search older").click()
     page.locator('.hit a[href*="conv_hasty"]').click()
 
     expect(page.locator(".turn[aria-current]")).to_contain_text("The Kittiwake, she lies at B14.")
