@@ -302,6 +302,9 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
         "MEMORY_SECRET_ARN": "",
+        "TEXT_DATABASE": "texts",
+        "TEXT_TABLE": "turns",
+        "ATHENA_WORKGROUP": "searches",
         "TEXT_TIMEOUT_SECONDS": "300",
     }
 
@@ -327,6 +330,8 @@ def forget() -> None:
     archiver.handler.sns.cache_clear()
     api.handler.signer.cache_clear()
     api.handler.remembered.cache_clear()
+    api.handler.storage.cache_clear()
+    api.handler.athena.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

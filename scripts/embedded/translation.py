@@ -114,7 +114,7 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
-            resources[name] = without_tls(with_batches(plain_secret(resource)))
+            resources[name] = without_tls(with_queries(with_batches(plain_secret(resource))))
     return template | {"Resources": resources}
 
 
@@ -222,6 +222,16 @@ def with_batches(node: Any) -> Any:
         return node
     more = {"Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]} if node.get("Action") == "sqs:SendMessage" else {}
     return {name: with_batches(value) for name, value in node.items()} | more
+
+
+def with_queries(node: Any) -> Any:
+    """The emulator does not know in which workgroup a query is that is asked for by its id."""
+    if isinstance(node, list):
+        return [with_queries(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    more = {"Resource": "*"} if "athena:GetQueryResults" in node.get("Action", ()) else {}
+    return {name: with_queries(value) for name, value in node.items()} | more
 
 
 def without_tls(resource: Template) -> Template:

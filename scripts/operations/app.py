@@ -22,7 +22,9 @@ from scripts.operations.reading import calls, show
 from scripts.operations.reconcile import backfill, reconcile
 from scripts.operations.reindex import reindex
 from scripts.operations.replay import replay
+from scripts.operations.report import report
 from scripts.operations.rotate import rotate_secret
+from scripts.operations.search import search
 from scripts.operations.send import send
 from scripts.operations.status import status
 from scripts.operations.verify import verify
@@ -57,6 +59,7 @@ def choose(
 
 app.command()(browse)
 app.command()(calls)
+app.command()(search)
 app.command()(show)
 app.command()(reconcile)
 app.command()(status)
@@ -68,6 +71,7 @@ app.command()(erase)
 app.command()(canary)
 app.command()(rotate_secret)
 app.command()(export)
+app.command()(report)
 app.command()(reindex)
 app.add_typer(dlq, name="dlq")
 

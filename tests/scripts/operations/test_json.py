@@ -15,7 +15,8 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 RIGHT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 COMMANDS = [
     "status", "dlq list", "dlq show archive", "verify --since 2026-11-01", "replay --since 2026-11-01",
-    "rotate-secret --status", "rotate-secret --generate", "export folder --since 2026-11-01", "erase +12025550123",
+    "rotate-secret --status", "rotate-secret --generate", "export folder --since 2026-11-01", "report --month 2026-10",
+    "export tables --since 2026-11-01 --format csv", "erase +12025550123",
 ]  # fmt: skip
 
 
