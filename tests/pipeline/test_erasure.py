@@ -1,6 +1,7 @@
 """A caller who wants to be forgotten: nothing of theirs is left anywhere, nothing comes back, and nobody else loses."""
 
 import base64
+import gzip
 import json
 import re
 import time
@@ -24,7 +25,7 @@ PARAMETERS = {
     "BucketName": "agentic-memory-erasure", "Mem0ApiKey": "m0-test", "ElevenLabsApiKey": "xi-test",
     "ArchiveTimeoutSeconds": "12", "ArchiveVisibilitySeconds": "12", "ArchiveConcurrency": "2",
     "MemoryTimeoutSeconds": "12", "MemoryVisibilitySeconds": "12", "MemoryConcurrency": "2", "AudioConcurrency": "2",
-    "AudioDelaySeconds": "0", "ReconcileAfterMinutes": "0",
+    "AudioDelaySeconds": "0", "ReconcileAfterMinutes": "0", "TextTimeoutSeconds": "12", "TextVisibilitySeconds": "12",
 }  # fmt: skip
 pytestmark = RUNS_COMMANDS
 
@@ -113,6 +114,7 @@ def everything(pipeline: Pipeline, mem0: HostedMem0) -> Iterator[str]:
         for each in page.get("Versions", []):
             got = s3.get_object(Bucket=pipeline.bucket, Key=each["Key"], VersionId=each["VersionId"])
             body = got["Body"].read()
+            body = gzip.decompress(body) if each["Key"].endswith(".gz") else body
             yield f"{each['Key']} {got['Metadata']} {body!r} {base64_parts(body)}"
         yield from (each["Key"] for each in page.get("DeleteMarkers", []))
     yield from map(str, pipeline.items().items())
@@ -158,7 +160,7 @@ def is_whole(pipeline: Pipeline, conversation_id: str) -> bool:
 
 
 def drained(pipeline: Pipeline) -> None:
-    queues = ("ArchiveQueueUrl", "MemoryQueueUrl", "AudioQueueUrl")
+    queues = ("ArchiveQueueUrl", "MemoryQueueUrl", "AudioQueueUrl", "TextQueueUrl")
     wait_until(lambda: all(pipeline.depth(queue) == 0 for queue in queues))
 
 
