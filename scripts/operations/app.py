@@ -22,6 +22,7 @@ from scripts.operations.reading import calls, show
 from scripts.operations.reconcile import backfill, reconcile
 from scripts.operations.reindex import reindex
 from scripts.operations.replay import replay
+from scripts.operations.report import report
 from scripts.operations.rotate import rotate_secret
 from scripts.operations.search import search
 from scripts.operations.send import send
@@ -70,6 +71,7 @@ app.command()(erase)
 app.command()(canary)
 app.command()(rotate_secret)
 app.command()(export)
+app.command()(report)
 app.command()(reindex)
 app.add_typer(dlq, name="dlq")
 

@@ -1,6 +1,7 @@
 """`ops export`: copy calls, with all data that is kept about them, to a folder or an archive file."""
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from shlex import quote
 from typing import Annotated, Any
@@ -11,13 +12,23 @@ from scripts.aws_session import OpsError
 from scripts.operations.exports.check import check
 from scripts.operations.exports.download import Download
 from scripts.operations.exports.folder import ARCHIVES, VERSION, Folder, open_folder, pack, remove
+from scripts.operations.exports.tables import Tables
 from scripts.operations.selection import Agent, Caller, CallId, Chosen, Since, Until
 from scripts.operations.view import View, parse_time, several
 
 OTHER_ARCHIVES = (
     ".rar", ".7z", ".tar", ".tgz", ".gz", ".bz2", ".tbz2", ".xz", ".txz", ".zst", ".lz4", *ARCHIVES,
 )  # fmt: skip
+NOTHING = "There is nothing to export. No call fits the options, or the calls were erased."
 WAYS_OUT = "Delete it and run the export command again, or export to another name."
+
+
+class Format(StrEnum):
+    """What is written: the objects as they are in the bucket, or tables of them."""
+
+    json = "json"
+    parquet = "parquet"
+    csv = "csv"
 
 
 def export(
@@ -26,6 +37,9 @@ def export(
         Path, typer.Argument(metavar="DESTINATION", help="A folder, or a file that ends in .zip or .tar.gz.")
     ],
     since: Since = "", until: Until = "", caller: Caller = "", agent: Agent = "", conversation: CallId = "",
+    form: Annotated[
+        Format, typer.Option("--format", help="JSON and MP3 as in the bucket, or tables: Parquet, or CSV for Excel.")
+    ] = Format.json,
     audio: Annotated[bool, typer.Option(help="Export the recordings too, or leave them out.")] = True,
     check_only: Annotated[bool, typer.Option("--verify", help="Compare an export with its manifest.")] = False,
 ) -> int:  # fmt: skip
@@ -35,6 +49,9 @@ def export(
     manifest.json lists all files with sizes and checksums. It is written last: an export with it is complete.
 
     If the command is interrupted, run it again: it continues. A time such as 36h still counts from the first run.
+
+    With --format parquet or csv, tables are written instead: calls, turns, evaluation, collected and tools, each with a
+    file per day (UTC) on which calls began. manifest.json says what each column means. Read docs/read.md.
 
     An archive file is made from a temporary folder beside it. So it needs twice the space.
 
@@ -48,22 +65,25 @@ def export(
         return verify_export(view, destination)
     chosen, parts = Chosen(view.stack, **choice), folder_of(view, destination)
     with open_folder(parts) as folder:
-        header = read_header(folder, view.stack.name, choice | {"audio": audio})
+        asked = choice | {"audio": audio} | ({} if form is Format.json else {"format": form.value})
+        header = read_header(folder, view.stack.name, asked)
+        chosen = replace(chosen, since=header["since"], until=header["until"])
+        download = (
+            Download(view.stack, folder, audio=audio) if form is Format.json else Tables(view.stack, folder, form.value)
+        )
         with view.progress.status("Looking for the calls ..."):
-            found = replace(chosen, since=header["since"], until=header["until"]).calls()
-            calls = {call.conversation_id: call for call in found if not call.erased_at}
-        if not calls and not folder.header:
-            raise OpsError("There is nothing to export. No call fits the options, or the calls were erased.", code=1)
+            found = download.find(chosen)
+        if not found and not folder.header:
+            raise OpsError(NOTHING, code=1)
         folder.begin(header)
-        download = Download(view.stack, folder, audio=audio)
-        download.run(view, list(calls.values()))
+        download.run(view)
         folder.finish(download.manifest(header))
         if parts != destination:
             with view.bar() as bar:
                 pack(folder, destination, lambda names: bar.track(names, description="Packing"))
             if download.outcome.is_complete:
                 remove(folder)
-    shown = download.totals() | {"fetched": download.outcome.fetched, "destination": destination}
+    shown = download.totals() | {"fetched": download.outcome.fetched} | {"destination": destination}
     view.show(shown, "Exported", download.advice())
     return 0 if download.outcome.is_complete else 1
 

@@ -53,7 +53,33 @@ class Chosen:
 
     def calls(self) -> Iterator[Call]:
         """The records of the calls that have one."""
-        return (call for call in self._found() if self._fits(call))
+        return (call for call in self._found() if self.fits(call))
+
+    def days(self) -> dict[str, list[str]]:
+        """The ids of the calls that may fit, by the day that they are listed under, the earliest first.
+
+        Of a time range, only the index is read, so that a year of calls fits into memory.
+        """
+        if self.caller or self.conversation:
+            listed = {
+                call.conversation_id: str(call.listed_at)[:10]
+                for call in self.calls()
+                if call.listed_at and not call.erased_at
+            }
+        else:
+            first, last = map(utc, self._range)
+            listed = {
+                each["conversation_id"]: each["listed_at"][:10]
+                for page in self.stack.records.list_all()
+                for each in page
+                if first <= each["archived_at"] < last
+                and self.agent in ("", each.get("agent_id"))
+                and "erased_at" not in each
+            }
+        days: dict[str, list[str]] = {}
+        for conversation_id, day in sorted(listed.items(), key=lambda each: each[1]):
+            days.setdefault(day, []).append(conversation_id)
+        return days
 
     def staged(self) -> Iterator[tuple[str, datetime]]:
         """The payloads with their time of receipt: those that the records name, or all of the time range."""
@@ -79,7 +105,7 @@ class Chosen:
             return self._calls_without_number()
         return self.stack.records.find_by_caller(self._digits) if self.caller else self._calls_between(*self._range)
 
-    def _fits(self, call: Call) -> bool:
+    def fits(self, call: Call) -> bool:
         since, until = self._range
         archived_at = datetime.fromisoformat(call.archived_at) if call.archived_at else None
         in_range = since <= archived_at < until if archived_at else not (self.since or self.until)

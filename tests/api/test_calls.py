@@ -123,7 +123,7 @@ def mix_seconds(parsed: dict[str, Any], **_: Any) -> None:
         parsed["Items"].sort(key=lambda item: item["listed_at"]["S"], reverse=True)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(4, 50),
     most=st.integers(4, 50),

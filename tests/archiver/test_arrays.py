@@ -9,11 +9,16 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 import archiver.handler
 from archiver.handler import handle_record
 from shared.errors import PoisonError
+from shared.parts import elements
 from tests.archiver.conftest import FULL, NOW, audio, envelope, stage, staged_key, transcript
 from tests.conftest import sqs_event
 from tests.schedules import Worker, run_all, watch
 
 HOUR = "staging/2026/11/22/10/"
+
+
+def notes(number):
+    return [envelope({"number": each}, "note") for each in range(number)]
 
 
 def test_each_element_of_an_array_becomes_a_body(aws, archive):
@@ -98,16 +103,21 @@ def test_an_array_with_an_erased_call_is_deleted_although_another_element_waits(
     assert [b"Secret." in aws.body(key) for key in aws.object_keys("staging/")] == [False]
 
 
-def test_a_thousand_events_are_queued_and_one_more_is_refused(aws):
-    notes = [envelope({"number": number}, "note") for number in range(1001)]
-
-    handle_record(SQSRecord(sqs_event(stage(aws, notes[:1000]))["Records"][0]))
+def test_all_events_of_a_long_array_are_queued(aws):
+    handle_record(SQSRecord(sqs_event(stage(aws, notes(120)))["Records"][0]))
 
     handed_on = {json.loads(message["Body"])["staged_key"] for message in aws.take("ArchiveQueueUrl")}
-    assert len(handed_on) == 1000
+    assert len(handed_on) == 120
     assert handed_on == aws.object_keys(HOUR)
+
+
+def test_of_more_than_a_thousand_events_none_is_queued(aws):
+    assert len(elements(json.dumps(notes(1000)).encode()) or []) == 1000
+
     with pytest.raises(PoisonError, match=r"more than 1,000 events"):
-        handle_record(SQSRecord(sqs_event(stage(aws, notes))["Records"][0]))
+        handle_record(SQSRecord(sqs_event(stage(aws, notes(1001)))["Records"][0]))
+
+    assert aws.take("ArchiveQueueUrl") == []
 
 
 @pytest.mark.parametrize(

@@ -51,7 +51,7 @@ deliveries = st.lists(
     transcripts=st.integers(1, 2), audios=st.integers(1, 2), rounds=st.lists(deliveries, min_size=1, max_size=3),
     turns=st.lists(st.integers(0, 4), max_size=60),
 )  # fmt: skip
-@settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_schedule(aws: Stack, transcripts: int, audios: int, rounds: list, turns: list[int]) -> None:
     conversation_id = f"conv_{next(conversations)}"
     bodies = [transcript(conversation_id, at=1772550278 + n, status=f"version {n}") for n in range(transcripts)]
@@ -115,7 +115,7 @@ def staged(aws: Stack, kind: str, conversation_id: str, number: int) -> str:
     rounds=st.lists(deliveries, min_size=1, max_size=3), turns=st.lists(st.integers(0, 4), max_size=60),
     lost=st.lists(st.booleans(), min_size=1, max_size=7),
 )  # fmt: skip
-@settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_recordings(
     aws: Stack, kinds: list[str], repeats: bool, rounds: list, turns: list[int], lost: list[bool]
 ) -> None:

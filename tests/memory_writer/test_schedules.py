@@ -81,7 +81,7 @@ rounds = st.lists(st.tuples(st.lists(worker, min_size=1, max_size=3), st.integer
     rounds=rounds,
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
-@settings(max_examples=50, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_schedule(
     aws: Stack, mem0: HostedMem0, clock: Clock, kind: Any, planned: list[str], outcomes: list[str], failures: int,
     delay: int, rounds: list[tuple[list[int | None], int]], turns: list[int],
@@ -243,7 +243,7 @@ class FinalsRefused:
     rounds=st.lists(st.lists(st.tuples(st.integers(0, 5), worker), min_size=1, max_size=3), min_size=1, max_size=4),
     turns=st.lists(st.integers(0, 4), max_size=40),
 )
-@settings(max_examples=30, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def check_callers(
     aws: Stack, mem0: HostedMem0, clock: Clock, finals: FinalsRefused, times: list[int], refused: int, expired: bool,
     rounds: list[list[tuple[int, int | None]]], turns: list[int],

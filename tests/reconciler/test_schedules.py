@@ -336,7 +336,7 @@ first_rounds = st.tuples(rounds(api_faults | not_found_once), *[rounds(api_fault
 
 @given(plans=st.lists(plans, min_size=1, max_size=4), rounds=first_rounds)
 @settings(
-    max_examples=10,
+    max_examples=4,
     phases=[Phase.generate],
     derandomize=True,
     deadline=None,

@@ -15,6 +15,7 @@ import msgspec
 from botocore.exceptions import BotoCoreError, ClientError
 
 from scripts.operations.exports.folder import RECORDS, VERSION, File, Folder, NameRefusedError, is_ours
+from scripts.operations.selection import Chosen
 from scripts.operations.stack import Stack
 from scripts.operations.view import View
 from shared.aws_errors import error_code
@@ -58,14 +59,20 @@ class Download:
         self._folder, self._audio, self._stop = folder, audio, Event()
         self._s3, self._bucket, self._records = stack.client("s3"), stack.bucket, stack.records
         self._stack = stack.name
+        self._calls: list[Call] = []
 
-    def run(self, view: View, calls: list[Call]) -> None:
+    def find(self, chosen: Chosen) -> int:
+        """Look for the calls to export; returns how many there are."""
+        self._calls = list({call.conversation_id: call for call in chosen.calls() if not call.erased_at}.values())
+        return len(self._calls)
+
+    def run(self, view: View) -> None:
         """Raises the first error of a worker; the other workers stop after their current piece."""
         with view.bar() as bar, ThreadPoolExecutor(WORKERS) as pool:
-            task = bar.add_task("Exporting", total=len(calls))
+            task = bar.add_task("Exporting", total=len(self._calls))
             try:
                 step = partial(bar.advance, task)
-                for done in as_completed([pool.submit(self._export, *group, step) for group in grouped(calls)]):
+                for done in as_completed([pool.submit(self._export, *group, step) for group in grouped(self._calls)]):
                     self.outcome.add(done.result())
             except BaseException:
                 self._stop.set()

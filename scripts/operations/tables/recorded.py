@@ -1,0 +1,177 @@
+"""The rows in a call's JSON."""
+
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from decimal import Decimal, InvalidOperation
+
+import msgspec
+
+from scripts.operations.tables.rows import CallRows, CollectedRow, EvaluationRow, ToolRow, TurnRow, record_only
+from shared.call import Call
+from shared.conversation import read_conversation
+from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+
+Raw = msgspec.Raw
+CENTS = Decimal("0.000001")
+_MOST_MONEY = Decimal(10) ** 12
+_LONGEST = 1e9  # seconds: about 30 years
+
+
+class _Data(Part):
+    agent_name: Raw = MISSING
+    transcript: Raw = MISSING
+    metadata: Raw = MISSING
+    analysis: Raw = MISSING
+
+
+class _Metadata(Part):
+    main_language: Raw = MISSING
+    termination_reason: Raw = MISSING
+    cost_fiat: Raw = MISSING
+    phone_call: Raw = MISSING
+    sms: Raw = MISSING
+    whatsapp: Raw = MISSING
+
+
+class _Contact(Part):
+    direction: Raw = MISSING
+
+
+class _Analysis(Part):
+    data_collection_results: Raw = MISSING
+
+
+class _Collected(Part):
+    value: Raw = MISSING
+    rationale: Raw = MISSING
+
+
+class _Turn(Part):
+    role: Raw = MISSING
+    message: Raw = MISSING
+    content: Raw = MISSING
+    original_message: Raw = MISSING
+    interrupted: Raw = MISSING
+    time_in_call_secs: Raw = MISSING
+    source_medium: Raw = MISSING
+    tool_calls: Raw = MISSING
+    tool_results: Raw = MISSING
+
+
+class _Tool(Part):
+    request_id: Raw = MISSING
+    tool_name: Raw = MISSING
+    type: Raw = MISSING
+    params_as_json: Raw = MISSING
+    result_value: Raw = MISSING
+    result: Raw = MISSING
+    is_error: Raw = MISSING
+    error_type: Raw = MISSING
+    tool_latency_secs: Raw = MISSING
+
+
+def read_rows(call: Call, memories: dict[str, str], body: bytes) -> CallRows:
+    """The rows of a call whose JSON is `body`. Raises ValueError if it is not JSON."""
+    part = read_json(body)
+    conversation, data = read_conversation(part), fields(_Data, part)
+    metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)
+    contacts = [fields(_Contact, each) for each in (metadata.phone_call, metadata.sms, metadata.whatsapp)]
+    turns = list(objects(_Turn, data.transcript))
+    turn_rows = [_turn(call.conversation_id, index, turn) for index, turn in enumerate(turns)]
+    tools = _tools(call.conversation_id, turns)
+    row = record_only(
+        call, memories, has_json=True, bytes=len(body),
+        agent_id=whole(conversation.agent_id), agent_name=_text(data.agent_name),
+        direction=next((found for each in contacts if (found := _text(each.direction))), None),
+        started_at=conversation.started_at, seconds=conversation.duration_secs, status=whole(conversation.status),
+        outcome=whole(conversation.call_successful), termination_reason=_text(metadata.termination_reason),
+        language=_text(metadata.main_language), title=whole(conversation.title), summary=whole(conversation.summary),
+        turns=len(turns), user_turns=sum(each.role == "user" and _has_words(each) for each in turn_rows),
+        tool_calls=len(tools), cost=conversation.cost, cost_fiat=_money(metadata.cost_fiat),
+    )  # fmt: skip
+    evaluation = [
+        EvaluationRow(call.conversation_id, str(whole(each.name)), whole(each.result), whole(each.rationale))
+        for each in conversation.criteria()
+    ]
+    return CallRows([row], turn_rows, evaluation, list(_collected(call.conversation_id, analysis)), tools)
+
+
+def _has_words(turn: TurnRow) -> bool:
+    return (turn.message or "").strip(". ") != ""  # "..." means that nothing was recognised
+
+
+def _turn(call: str, index: int, turn: _Turn) -> TurnRow:
+    return TurnRow(
+        call, index, _text(turn.role), _text(turn.message or turn.content), _text(turn.original_message),
+        _flag(turn.interrupted), _seconds(turn.time_in_call_secs), _text(turn.source_medium),
+    )  # fmt: skip
+
+
+def _collected(call: str, analysis: _Analysis) -> Iterator[CollectedRow]:
+    for name, part in members(analysis.data_collection_results):
+        found = fields(_Collected, part)
+        yield CollectedRow(call, str(whole(name)), _json(found.value), _text(found.rationale))
+
+
+def _tools(call: str, turns: list[_Turn]) -> list[ToolRow]:
+    """Each tool call with its answer, which has the same request id; then the answers to no call."""
+    answers: dict[str | None, deque[tuple[int, _Tool]]] = defaultdict(deque)
+    for index, turn in enumerate(turns):
+        for answer in objects(_Tool, turn.tool_results):
+            answers[_text(answer.request_id)].append((index, answer))
+    rows = []
+    for index, turn in enumerate(turns):
+        for asked in objects(_Tool, turn.tool_calls):
+            waiting = answers.get(_text(asked.request_id))
+            rows.append(_tool(call, index, asked, waiting.popleft()[1] if waiting else None))
+    return rows + [_tool(call, index, answer, answer) for each in answers.values() for index, answer in each]
+
+
+def _tool(call: str, index: int, asked: _Tool, answer: _Tool | None) -> ToolRow:
+    told = answer or _Tool()
+    given = _text(asked.params_as_json)
+    return ToolRow(
+        call, index, _text(asked.request_id), _text(asked.tool_name), _text(asked.type),
+        _json(asked.params_as_json) if given is None else given, _answer(told.result_value or told.result),
+        None if answer is None else _flag(answer.is_error) is True, _text(told.error_type),
+        _seconds(told.tool_latency_secs),
+    )  # fmt: skip
+
+
+def whole(written: str | None) -> str | None:
+    """The text with U+FFFD for each half of a surrogate pair."""
+    return None if written is None else written.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _text(part: Json) -> str | None:
+    return whole(text(part))
+
+
+def _answer(part: Json) -> str | None:
+    found = _text(part)
+    return _json(part) if found is None else found
+
+
+def _json(part: Json) -> str | None:
+    """Any value but null, as its JSON stands there."""
+    written = restore(part).decode()
+    return None if written in ("", "null") else written
+
+
+def _flag(part: Json) -> bool | None:
+    found = scalar(part)
+    return found if isinstance(found, bool) else None
+
+
+def _seconds(part: Json) -> float | None:
+    found = number(part)
+    return found if found is not None and abs(found) < _LONGEST else None
+
+
+def _money(part: Json) -> Decimal | None:
+    """An amount with six digits after the point; None if it has more than twelve before it."""
+    try:
+        found = Decimal(restore(part).decode().strip('"') or "x")
+        return found.quantize(CENTS) if abs(found) < _MOST_MONEY else None
+    except InvalidOperation:
+        return None
