@@ -38,9 +38,10 @@ else
 	@$(BIN)/python -m tests.faults.report
 endif
 
-bench: .venv/ready  ## measures payloads that are expensive to read, and lists of 10,000 and 100,000 calls
+bench: .venv/ready  ## measures payloads that are expensive to read, and lists of 10,000 and 100,000 calls, and searches
 	@$(BIN)/python -m tests.hostile
 	@$(BIN)/python -m tests.reading
+	@$(BIN)/python -m tests.searching
 
 check: .venv/ready .venv-sam/ready .venv-checkov/ready  ## format, lint, types, imports between folders, links, template checks
 	$(BIN)/ruff format --check .

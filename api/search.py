@@ -1,5 +1,6 @@
 """What was said: Athena finds turns, records decide what is shown, and the words come from the calls' JSON."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -63,7 +64,7 @@ class Search:
         newest, first = min(place.started, int(now.timestamp())), self._first_day()
         while not (page.is_last or page.is_cut or len(page.hits) == query.limit):
             self._widen(page, first, deadline, now)
-        return self._answer(page, newest, first), page.query is not None and not page.hits
+        return self._answer(page, newest, first), page.is_cut and not page.hits
 
     def _first_day(self) -> str | None:
         """The first day to be searched; None if there is none."""
@@ -93,26 +94,31 @@ class Search:
             page.query, page.is_cut = None, True
             return
         page.query, page.bytes = None, page.bytes + found.bytes
-        self._take(page, found.rows)
+        seen = self._take(page, found.rows, deadline)
         if len(page.hits) == self._query.limit:
             return
-        if len(found.rows) < MOST_TURNS:
+        if seen < len(found.rows) or seen == MOST_TURNS:
+            page.is_cut = seen < len(found.rows)
+            page.place = _hidden(_place(found.rows[seen - 1]), page.place, after)
+        else:
             page.place, page.step = Place(_seconds(f"{begin}T00:00:00Z") - 1), min(page.step + 1, len(WIDTHS))
             page.is_last = begin == first
-        else:
-            page.place = _hidden(_place(found.rows[-1]), page.place, after)
 
-    def _take(self, page: Page, rows: Sequence[Row]) -> None:
-        """Add the hits among these rows until the page is full."""
+    def _take(self, page: Page, rows: Sequence[Row], deadline: float) -> int:
+        """Add the hits among these rows until the page is full, or it is late. The number of rows that were read."""
         size = self._query.limit
-        for some in (rows[start : start + size] for start in range(0, len(rows), size)):
+        for start in range(0, len(rows), size):
+            if start and time.monotonic() > deadline:
+                return start
+            some = rows[start : start + size]
             calls = self._records.get_all(str(row[0]) for row in some)
             shown = self._hits([row for row in some if self._is_current(row, calls.get(str(row[0])))], calls)
             for row in some:
                 if hit := shown.get((row[0], row[1], row[3])):
                     page.place, page.hits = _place(row), [*page.hits, hit]
                 if len(page.hits) == size:
-                    return
+                    return len(rows)
+        return len(rows)
 
     def _is_current(self, row: Row, call: Call | None) -> bool:
         """Whether the call may be shown, and the row is of its newest version."""

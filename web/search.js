@@ -3,7 +3,6 @@
 import {
   Busy,
   Dates,
-  Icon,
   SearchBox,
   Text,
   Time,
@@ -176,6 +175,7 @@ function Hit({ hit, list }) {
 /** What stands below the turns: how to go on, or why there are none. */
 function End({ list, search }) {
   const { q } = list.filters;
+  const isNarrow = Object.keys(list.filters).length > 1;
   if (!q)
     return html`<div class="notice empty">
       <h3>Find what was said</h3>
@@ -196,9 +196,9 @@ function End({ list, search }) {
   return html`<div class="notice empty">
     <h3>Nobody said this</h3>
     <p class="muted">
-      A turn must have all the words. Try fewer or other words${Object.keys(list.filters).length > 1 ? ", or more time" : ""}.
-      A call is found some minutes after it ends.
+      A turn must have all the words. Try fewer or other words${isNarrow ? ", or more time" : ""}. A call is found some
+      minutes after it ends.
     </p>
-    <a class="button" href=${link(["search"], { q })}><${Icon} name="again" />Search all calls</a>
+    ${isNarrow && html`<a class="button" href=${link(["search"], { q })}>Search all calls</a>`}
   </div>`;
 }

@@ -1,12 +1,14 @@
 """What was said is found, newest first, in the right turn, and shown only to those who may read it."""
 
 import json
+import time
 from base64 import urlsafe_b64decode
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+import api.athena
 import api.handler
 import api.search
 import api.sql
@@ -204,6 +206,28 @@ def test_a_cursor_names_no_call_that_is_in_no_answer(
 
     place = json.loads(urlsafe_b64decode(answer["next"] + "=="))
     assert (answer["http_status"], place["id"], place["at"] % 60) == (202, "", 0)
+
+
+def test_turns_that_nobody_may_see_are_read_only_until_the_time_is_used_up(
+    add: Add, get: Get, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        add(f"hidden_{number}", 5 - number, "Call +12025550123.")
+    add("a", 0, "It is 1202.")
+    run = api.athena.Athena.run
+
+    def run_until_late(self: Any, sql: str, deadline: float, id: str | None) -> Any:
+        found = run(self, sql, deadline, id)
+        time.sleep(max(0, deadline - time.monotonic()))
+        return found
+
+    monkeypatch.setattr(api.athena.Athena, "run", run_until_late)
+    monkeypatch.setattr(api.handler, "SECONDS", 0.3)
+
+    pages = all_pages(get, {"q": "1202", "limit": "1", "to": "2024-11-07"}, authorizer=token("calls:read"))
+
+    assert pages[0]["http_status"] == 202
+    assert [hit for page in pages for hit in found(page)] == [("a", 0)]
 
 
 def test_a_reader_finds_turns_of_their_agents_only(add: Add, athena: Athena, get: Get) -> None:
