@@ -48,8 +48,9 @@ class Pipeline(Stack):
         return sum(int(answer["Attributes"][name]) for name in names)
 
     def settle(self) -> None:
-        """Wait until nothing is left to be archived or remembered."""
-        wait_until(lambda: all(self.depth(queue) == 0 for queue in ("ArchiveQueueUrl", "MemoryQueueUrl")))
+        """Wait until nothing is left to be archived, remembered or indexed."""
+        queues = ("ArchiveQueueUrl", "MemoryQueueUrl", "TextQueueUrl")
+        wait_until(lambda: all(self.depth(queue) == 0 for queue in queues))
 
     def memories(self, user_id: str) -> list[dict[str, Any]]:
         with open_memory(self._memory) as store:

@@ -167,6 +167,7 @@ def test_each_record_is_whole(archived, fixture):
     listed = listing(conversation_id, AGENT, expected.get("started_at") or archived_at)
     open_work = {"open_audio": "pending"} if expected["audio"] == "pending" else {}
     named = {"item": "call", "agent_id": AGENT, "json_key": json_key}
+    assert (call.pop("text_order"), call.pop("text_days")) == (orders[0], {listed["listed_at"][:10]})
     assert call == expected | named | listed | open_work | told_beside(fixture)
 
 
