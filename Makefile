@@ -107,6 +107,7 @@ build-IngestFunction: PACKAGE := ingest
 build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
 build-ReconcilerFunction build-AudioFunction: PACKAGE := reconciler
+build-TranscriberFunction: PACKAGE := transcriber
 build-CanaryFunction: PACKAGE := canary
 build-ReadFunction: PACKAGE := api
 

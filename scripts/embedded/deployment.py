@@ -17,7 +17,7 @@ from scripts.embedded.aws import REGION, ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAw
 from scripts.embedded.translation import Template, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
-SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "canary", "api")
+SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "transcriber", "canary", "api")
 AT_ONCE = {"ArchiveConcurrency": "4"}  # each is a process of this machine; the default is for a new account
 CODE_BUCKET = "embedded-code"
 DEPLOY_SECONDS = 60.0
