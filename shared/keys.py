@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Literal, TypeGuard
 
 NO_PHONE = "no-phone"
+CANARY = "canary_"  # begins the ids of test calls
 STAGING = "staging"
 TRANSCRIBE = "transcribe"  # where Amazon Transcribe writes; the results are copied from there into the call's folder
 
