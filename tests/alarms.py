@@ -27,7 +27,8 @@ class Deployed:
     def __init__(self, **parameters: str) -> None:
         template = translated()
         defaults = {name: declared.get("Default") for name, declared in template["Parameters"].items()}
-        self.conditions, self.values = template["Conditions"], defaults | parameters | {"AWS::StackName": STACK}
+        self.conditions = template["Conditions"]
+        self.values = defaults | parameters | {"AWS::StackName": STACK, "AWS::StackId": f"stack/{STACK}/uuid"}
         self.resources = {name: each for name, each in template["Resources"].items() if self.makes(each)}
 
     def makes(self, resource: Json) -> bool:
@@ -74,6 +75,7 @@ FUNCTIONS = {
     "Ref": lambda stack, name: stack.values.get(name, name),
     "Fn::GetAtt": lambda stack, names: ".".join(names),
     "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
+    "Fn::Select": lambda stack, given: stack.resolve(given[1])[int(given[0])],
     "Fn::Split": lambda stack, given: stack.resolve(given[1]).split(given[0]),
     "Fn::FindInMap": lambda stack, path: stack.look_up(*stack.resolve(path)),
     "Fn::If": lambda stack, given: stack.choose(*given),

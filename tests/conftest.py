@@ -260,7 +260,10 @@ def projection(index: str) -> dict[str, Any]:
     return {"ProjectionType": "KEYS_ONLY"}
 
 
-QUEUES = ("ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "Announcements")
+QUEUES = (
+    "ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "TranscribeQueueUrl",
+    "TranscribeDlqUrl", "Announcements",
+)  # fmt: skip
 
 
 def environment(outputs: dict[str, str]) -> dict[str, str]:
@@ -298,6 +301,12 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
         "MEMORY_SECRET_ARN": "",
+        "TRANSCRIBE_QUEUE_URL": outputs["TranscribeQueueUrl"],
+        "TEXT_QUEUE_URL": "",
+        "JOB_PREFIX": "6f1c0e52-0000-4000-8000-000000000000",
+        "KMS_KEY_ARN": "",
+        "TRANSCRIBE": "all",
+        "TRANSCRIBE_CHECK_SECONDS": "0",
     }
 
 
@@ -309,15 +318,18 @@ def forget() -> None:
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
+    import transcriber.handler
 
     handlers = (
         ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler, api.handler,
+        transcriber.handler,
     )  # fmt: skip
     for handler in handlers:
         handler.settings.cache_clear()
         handler.aws.cache_clear()
     archiver.handler.archiver.cache_clear()
     archiver.handler.sns.cache_clear()
+    transcriber.handler.jobs.cache_clear()
     api.handler.signer.cache_clear()
     api.handler.remembered.cache_clear()
     metrics.clear_metrics()
