@@ -111,7 +111,7 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
-            resources[name] = without_tls(unconditional_transcription(with_batches(plain_secret(resource))))
+            resources[name] = without_tls(with_any_job(with_batches(plain_secret(resource))))
     return template | {"Resources": resources}
 
 
@@ -212,14 +212,15 @@ def with_batches(node: Any) -> Any:
     return {name: with_batches(value) for name, value in node.items()} | more
 
 
-def unconditional_transcription(node: Any) -> Any:
-    """The emulator does not know the condition keys of Amazon Transcribe, and would deny what depends on them."""
+def with_any_job(node: Any) -> Any:
+    """The emulator knows neither the resources nor the condition keys of Amazon Transcribe, and would deny its use."""
     if isinstance(node, list):
-        return [unconditional_transcription(each) for each in node]
+        return [with_any_job(each) for each in node]
     if not isinstance(node, dict):
         return node
-    kept = {name: each for name, each in node.items() if name != "Condition" or "transcribe:" not in str(each)}
-    return {name: unconditional_transcription(each) for name, each in kept.items()}
+    if "transcribe:" in str(node.get("Action")):
+        return {name: each for name, each in node.items() if name != "Condition"} | {"Resource": "*"}
+    return {name: with_any_job(each) for name, each in node.items()}
 
 
 def without_tls(resource: Template) -> Template:

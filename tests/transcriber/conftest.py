@@ -84,7 +84,9 @@ class Amazon:
         """The job ends without a result. moto leaves the reason out of its answer."""
         job = self.request(name)
         job.status, of_moto = "FAILED", job.response_object
-        job.response_object = lambda kind: of_moto(kind) | {"FailureReason": reason}
+        job.response_object = lambda kind: {
+            "TranscriptionJob": of_moto(kind)["TranscriptionJob"] | {"FailureReason": reason}
+        }
         return named(name)
 
 
