@@ -14,13 +14,16 @@ FUNCTIONS = {
     "archive": "ArchiverLogGroup",
     "memory": "MemoryWriterLogGroup",
     "audio": "AudioLogGroup",
+    "transcribe": "TranscriberLogGroup",
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
     "canary": "CanaryLogGroup",
     "api": "ReadLogGroup",
 }
 # Functions that not every stack has, by output.
-ONLY_WITH = {"audio": "AudioQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl"}
+ONLY_WITH = {
+    "audio": "AudioQueueUrl", "transcribe": "TranscribeQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl",
+}  # fmt: skip
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -94,14 +95,20 @@ def named(name: str) -> str:
     return json.dumps({"TranscriptionJobName": name, "TranscriptionJobStatus": "COMPLETED"})
 
 
-@pytest.fixture
-def amazon(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amazon]:
-    monkeypatch.setenv("DLQ_URL", aws.outputs["TranscribeDlqUrl"])
-    monkeypatch.setenv("TEXT_QUEUE_URL", aws.outputs["Announcements"])
+@contextmanager
+def amazon_transcribe(aws: Stack) -> Iterator[Amazon]:
     transcribe_backends[DEFAULT_ACCOUNT_ID]["us-east-1"].transcriptions.clear()
     state_manager.set_transition("transcribe::transcriptionjob", {"progression": "manual", "times": 1000})
     yield Amazon(aws)
     state_manager.unset_transition("transcribe::transcriptionjob")
+
+
+@pytest.fixture
+def amazon(aws: Stack, monkeypatch: pytest.MonkeyPatch) -> Iterator[Amazon]:
+    monkeypatch.setenv("DLQ_URL", aws.outputs["TranscribeDlqUrl"])
+    monkeypatch.setenv("TEXT_QUEUE_URL", aws.outputs["Announcements"])
+    with amazon_transcribe(aws) as there:
+        yield there
 
 
 Transcribe = Callable[..., list[str]]

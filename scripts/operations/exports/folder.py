@@ -31,7 +31,7 @@ JOURNAL = "journal.jsonl"
 RECORDS = "records"
 VERSION = 1
 ARCHIVES = (".zip", ".tar.gz")
-_OURS = re.compile(rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3)")
+_OURS = re.compile(rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3|vtt)")
 
 
 @dataclass(frozen=True)
