@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 
 from api.replies import MOST_BYTES, size_of, to_json, too_large
+from shared.conversation import Turn
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+from shared.texts import fold
 
 MOST_LEVELS = 50  # of nested values
 MOST_OF_VALUE = 1_000_000  # bytes: as objects, they take many times as much memory
@@ -85,6 +87,10 @@ class Recorded:
             "evaluation": list(self._evaluation()),
             "collected": list(self._collected()),
         }
+
+    def has_words(self) -> bool:
+        said = objects(_Turn, self._data.transcript)
+        return any(fold(text(turn.message or turn.content) or "") for turn in said)
 
     def turns(self) -> str:
         """The turns as JSON. Raises ProblemError if they are too large; it stops reading there."""
@@ -172,6 +178,19 @@ class Recorded:
                 hidden = self._hide(str(value))
                 return value if hidden == str(value) else hidden
         return value
+
+
+def heard(turns: list[Turn], hide: Hide) -> dict[str, Any]:
+    """What Amazon Transcribe heard, in the same form. Nobody knows which of its speakers is the agent."""
+    return {
+        "source": "transcribe",
+        "turns": [
+            {
+                "index": index, "role": turn.role, "message": hide(turn.message), "original_message": None,
+                "interrupted": False, "at_secs": turn.secs, "tool_calls": [], "tool_results": [],
+            } for index, turn in enumerate(turns)
+        ],
+    }  # fmt: skip
 
 
 def _inner(given: str) -> bytes:

@@ -47,15 +47,24 @@ export function Turns({ turns, href, jumping, completeness, audible, words }) {
   }, [turns, audible, words]);
 }
 
+/** Whether a turn is the caller's, or the second speaker's in a recording that Amazon Transcribe heard. */
+export const isSecond = (role) => role === "user" || role === "speaker_1";
+
+/** `speaker_0` as "Speaker 1": nobody knows whether it is the agent. */
+function named(role) {
+  const speaker = /^speaker_(\d{1,2})$/.exec(role);
+  return speaker ? `Speaker ${Number(speaker[1]) + 1}` : role;
+}
+
 function Turn({ turn, index, href, jumping, audible, words }) {
-  const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
+  const role = { agent: "Agent", user: "Caller" }[turn.role] || named(turn.role);
   const pressed = (event) => {
     const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
     if (other || String(getSelection())) return; // a click in a fold or for a new tab, or the end of a selection
     event.preventDefault();
     jumping.current(index, { play: true });
   };
-  return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
+  return html`<li class=${`turn ${isSecond(turn.role) ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
     <a href=${href(turn.at_secs)} title=${audible ? "Play from here" : "Jump here"}>
       <time>${clock(turn.at_secs)}</time>
     </a>
