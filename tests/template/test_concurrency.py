@@ -7,9 +7,10 @@ from tests.options import WITH_ALL_FUNCTIONS
 def test_by_default_the_other_functions_leave_two_of_a_new_accounts_ten_executions_to_ingest():
     """Two, because a call's transcript and audio arrive at the same moment, and ElevenLabs never repeats audio.
 
-    Readers are not counted: they take of these two while they wait for an answer, as docs/read.md says.
+    Readers are not counted: they take of these two while they wait for an answer, as docs/read.md says. Transcription
+    is off by default, and docs/deploy.md says that it takes two more.
     """
-    stack = Deployed(**WITH_ALL_FUNCTIONS)
+    stack = Deployed(**WITH_ALL_FUNCTIONS | {"Transcribe": "off"})
     polled = stack.of("AWS::Lambda::EventSourceMapping").values()
     scheduled = stack.of("AWS::Events::Rule").values()
 
