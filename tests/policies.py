@@ -247,8 +247,9 @@ def s3_resource(params: Mapping[str, Any]) -> str:
     if "Key" not in params:
         return arn
     folder, _, name = str(params["Key"]).partition("/")
-    kept = next((end for end in (".transcribe.json", ".vtt") if name.endswith(end)), "")
-    if kept and folder != "transcribe":
+    if folder == "transcribe":
+        return f"{arn}/transcribe/*"
+    if kept := next((end for end in (".transcribe.json", ".vtt") if name.endswith(end)), ""):
         return f"{arn}/*/*{kept}"
     if name.count(".") > 1:
         return f"{arn}/*/*.*.json"

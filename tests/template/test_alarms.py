@@ -60,7 +60,9 @@ def test_alarms_that_depend_on_parameters_exist_only_with_them():
 @pytest.mark.parametrize("name", ALARMS)
 def test_no_alarm_looks_back_further_than_cloudwatch_allows(name):
     most_hours = str(translated()["Parameters"]["NoWebhookHours"]["MaxValue"])
-    alarm = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours=most_hours, CanaryMinutes="60").alarms[name]
+    alarm = Deployed(
+        ElevenLabsApiKey="xi-test", NoWebhookHours=most_hours, CanaryMinutes="60", Transcribe="all"
+    ).alarms[name]
 
     seconds = alarm["Period"] * int(alarm["EvaluationPeriods"])
 

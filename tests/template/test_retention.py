@@ -15,7 +15,6 @@ from tests.ingest.conftest import signed
 from tests.options import EVERYTHING, OPTIONS
 from tests.template.stacks import bucket, rules
 
-
 WORKING = ("staging/", "transcribe/")  # what is not the archive
 
 

@@ -12,7 +12,6 @@ from tests.policies import (
 )
 from tests.template import stacks
 
-
 WITHOUT_RESOURCE = ["transcribe:StartTranscriptionJob"]  # AWS knows none for it; a condition names our bucket
 
 
