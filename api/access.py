@@ -6,6 +6,7 @@ With IAM, policies decide by route, and whoever gets here may see everything. Wi
 
 import re
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,6 +42,13 @@ class Reader:
 
     def may_see(self, call: Call) -> bool:
         return self.agents is None or call.agent_id in self.agents
+
+    def among(self, agents: Iterable[str]) -> frozenset[str] | None:
+        """Those of these agents, or of all if there are none, that the reader may see; None: all."""
+        asked = frozenset(agents)
+        if self.agents is None:
+            return asked or None
+        return self.agents & asked if asked else self.agents
 
     def may_hear(self, call: Call) -> bool:
         """A signed address of a recording contains the number of its caller."""

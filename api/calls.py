@@ -34,7 +34,7 @@ class Calls:
     def walk(self, query: SpanQuery, after: Position | None, most: int, caller: str | None = None) -> Walk:
         """The shortest way through an index to the calls that a query may find."""
         span = Span(query.since or "0", query.until or "9")
-        agents = self._agents(query)
+        agents = self._reader.among(query.agent)
         if caller:
             return Walk(self._table, "by-caller", [Group("", [caller])], span, after, most)
         days = sorted((day for day in self._records.days(span.since[:10]) if day <= span.until), reverse=True)
@@ -47,12 +47,6 @@ class Calls:
             for month in months
         ]
         return Walk(self._table, "by-agent", groups, span, after, most)
-
-    def _agents(self, query: SpanQuery) -> frozenset[str] | None:
-        """The agents that are asked for and may be seen; None: all."""
-        if self._reader.agents is None:
-            return frozenset(query.agent) or None
-        return self._reader.agents & frozenset(query.agent) if query.agent else self._reader.agents
 
     def _take(self, walk: Walk, query: CallsQuery) -> tuple[list[Call], Position | None]:
         """The calls of one page, and where the next one begins."""
@@ -83,7 +77,7 @@ class Calls:
         ]
 
     def is_visible(self, call: Call, query: SpanQuery) -> bool:
-        agents = self._agents(query)
+        agents = self._reader.among(query.agent)
         return (
             not call.erased_at
             and (agents is None or call.agent_id in agents)

@@ -4,8 +4,10 @@ Lists come from the table's indexes with bounded work, and each call in them fro
 erased call is in no answer from the moment of its tombstone. Who asks is in the log, what was read is not.
 """
 
+import time
 from dataclasses import dataclass
-from functools import cache
+from datetime import datetime, timezone
+from functools import cache, partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,18 +18,29 @@ from botocore.config import Config
 
 from api.access import CALLS, NUMBERS, RECORDINGS, Reader, read_reader
 from api.addresses import SIGNING, check_restored, sign
+from api.athena import Athena
 from api.calls import Calls
-from api.parameters import AddressQuery, CallerQuery, CallsQuery, Kind, Query, SpanQuery, read_number, read_query
+from api.parameters import (
+    AddressQuery,
+    CallerQuery,
+    CallsQuery,
+    Kind,
+    Query,
+    SearchQuery,
+    SpanQuery,
+    read_number,
+    read_query,
+)
 from api.recorded import Recorded, heard
 from api.refusals import add_refusals
-from api.remembered import NOT_HOSTED, Remembered, UnreadableError
+from api.remembered import Remembered, read_memories
 from api.replies import ColdError, reply, reply_json
 from api.rows import detail
+from api.search import Search
 from api.statistics import read_statistics
 from shared import keys
 from shared.aws import Aws
 from shared.call import Call
-from shared.caller import found_by
 from shared.conversation import Turn
 from shared.errors import ProblemError, StorageError
 from shared.keys import is_id
@@ -39,13 +52,14 @@ from shared.transcription import turns_of
 _CONFIG = Config(
     connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 2}, max_pool_connections=20
 )
+SECONDS = 20  # for a query of Athena; what takes longer is asked for again
 ROUTES = (
     "/calls", "/calls/<id>", "/calls/<id>/transcript", "/calls/<id>/audio", "/calls/<id>/json", "/callers/<number>",
-    "/stats",
+    "/search", "/stats",
 )  # fmt: skip
 _MESSAGES = {
     "CallsListed": "Calls listed", "CallRead": "Call read", "CallerRead": "Caller read",
-    "StatisticsRead": "Statistics read",
+    "CallsSearched": "Calls searched", "StatisticsRead": "Statistics read",
 }  # fmt: skip
 
 
@@ -56,6 +70,9 @@ class Settings:
     memory_backend: str
     memory_secret_arn: str
     mem0_host: str
+    text_database: str
+    text_table: str
+    athena_workgroup: str
 
 
 @at_start
@@ -76,6 +93,15 @@ def signer() -> Any:
 @at_start
 def storage() -> Any:
     return boto3.client("s3", config=_CONFIG)
+
+
+@at_start
+def athena() -> Athena:
+    given = settings()
+    return Athena(
+        boto3.client("athena", config=_CONFIG), storage(), given.bucket_name, given.text_database,
+        given.athena_workgroup,
+    )  # fmt: skip
 
 
 @cache
@@ -150,15 +176,29 @@ def show_caller(number: str) -> Response[str]:
     search = CallsQuery.model_validate({"caller": caller, "limit": query.limit, "cursor": query.cursor})
     page = find_calls(reader).page(search)
     note_access("CallerRead", "/callers/{number}", reader)
-    return reply({"caller": caller, **page, **read_memories(caller, page["calls"], reader)})
+    return reply({"caller": caller, **page, **memories_of(caller, page["calls"], reader)})
+
+
+@app.get("/search")
+def search_calls() -> Response[str]:
+    deadline = time.monotonic() + SECONDS
+    reader, query = read_request(SearchQuery, CALLS)
+    if reader.hide(query.q) != query.q:
+        reader.require(NUMBERS)
+    read = partial(read_recorded, reader=reader)
+    search = Search(athena(), settings().text_table, aws().records, read, reader, query)
+    page, is_late = search.page(deadline, datetime.now(timezone.utc))
+    note_access("CallsSearched", "/search", reader)
+    return reply(page, 202 if is_late else 200)
 
 
 @app.get("/stats")
 def show_statistics() -> Response[str]:
+    deadline = time.monotonic() + SECONDS
     reader, query = read_request(SpanQuery, CALLS)
-    sums = read_statistics(find_calls(reader), query)
+    sums = read_statistics(athena(), settings().text_table, reader.among(query.agent), query, deadline)
     note_access("StatisticsRead", "/stats", reader)
-    return reply(sums)
+    return reply(sums, 202 if sums["next"] else 200)
 
 
 def read_request(kind: type[Kind], *scopes: str) -> tuple[Reader, Kind]:
@@ -239,18 +279,13 @@ def note_access(metric: str, route: str, reader: Reader, call: Call | None = Non
     logger.info(_MESSAGES[metric], extra=named)
 
 
-def read_memories(caller: str, calls: list[dict[str, Any]], reader: Reader) -> dict[str, Any]:
-    """What Mem0 remembers of a caller, under the numbers as they came; null and why if it cannot be read."""
-    if settings().memory_backend != "platform" or not settings().memory_secret_arn:
-        return {"memories": None, "memories_note": NOT_HOSTED}
-    users = {call["caller"] for call in calls if found_by(call["caller"] or "") == found_by(caller)}
-    try:
-        backend = remembered(aws().read_secret(settings().memory_secret_arn))
-        found = backend.read(sorted(users) or [f"+{found_by(caller)}"], reader.may_see)
-    except UnreadableError as error:
-        logger.warning("Memories could not be read", reason=str(error))
-        return {"memories": None, "memories_note": str(error)}
-    return {"memories": found, "memories_note": ""}
+def memories_of(caller: str, calls: list[dict[str, Any]], reader: Reader) -> dict[str, Any]:
+    def connect() -> Remembered | None:
+        if settings().memory_backend != "platform" or not settings().memory_secret_arn:
+            return None
+        return remembered(aws().read_secret(settings().memory_secret_arn))
+
+    return read_memories(connect, caller, calls, reader.may_see)
 
 
 add_refusals(app, ROUTES)

@@ -5,7 +5,7 @@ import sys
 from typing import Any
 
 from api.cursor import MOST_CHARACTERS
-from api.parameters import MOST_AGENTS, MOST_WORDS
+from api.parameters import MOST_AGENTS, MOST_HITS, MOST_WORDS
 
 Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
@@ -22,6 +22,7 @@ _CURSOR = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{2,{MOST_CHARACTERS}}}$
 # No control characters, and none that change the direction of text.
 _PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
 _WORDS = {"type": "string", "maxLength": MOST_WORDS, "pattern": _PLAIN}
+_WORD = "[A-Za-z\u00c0-\u00d6]{1,20}"  # of a search: there may be more than letters, see docs/read.md
 _SECONDS = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 
 
@@ -98,11 +99,23 @@ _SCHEMAS = {
         memories_note=_TEXT | {"description": "Why there are no memories."},
     ),
     "Memory": fields(text=_TEXT, type=maybe(_TEXT), at=maybe(_TEXT), conversation_id=_TEXT),
-    "Statistics": fields(rows=many(named("Sums")), next=maybe(_TEXT)),
+    "Hits": fields(
+        hits=many(named("Hit")), next=maybe(_TEXT),
+        searched=fields(**{"from": _TEXT, "to": _TEXT, "bytes": _WHOLE}) | {
+            "description": "The time of which all hits are in this answer, and the compressed bytes read for it."
+        },
+    ),
+    "Hit": fields(
+        conversation_id=_ID, caller=maybe(_TEXT), agent_id=maybe(_TEXT), started_at=maybe(_TEXT), title=maybe(_TEXT),
+        index=_WHOLE | {"description": "That of the turn in the transcript."}, at_secs=maybe(_NUMBER),
+        role=maybe(_TEXT), message=maybe(_TEXT), reason=maybe(_TEXT | {"description": "Why there is no message."}),
+    ),
+    "Statistics": fields(rows=many(named("Sums")), next=maybe(_TEXT), bytes=_WHOLE),
     "Sums": fields(
         day=_TEXT, agent_id=maybe(_TEXT), calls=_WHOLE, minutes=_NUMBER, success=_WHOLE, failure=_WHOLE,
         unknown=_WHOLE, timed=_WHOLE | {"description": "Calls of known duration: the average is of these."},
-        average_secs=maybe(_NUMBER), with_audio=_WHOLE, cost=_WHOLE,
+        average_secs=maybe(_NUMBER), cost=_WHOLE | {"description": "In ElevenLabs' credits."},
+        with_audio=_WHOLE | {"description": "Calls whose recording is in the archive, or was expected."},
     ),
     "Problem": fields(type=_TEXT, title=_TEXT, status=_WHOLE, detail=_TEXT) | {"additionalProperties": _TEXT},
     "Refusal": {"type": "object", "description": "What the API's gateway says.", "properties": {"message": _TEXT}},
@@ -137,6 +150,18 @@ _SPAN = [
     parameter("agent", {"type": "array", "items": _ID, "maxItems": MOST_AGENTS}, "Calls of these agents."),
     _NEXT,
 ]
+_AGAIN = parameter("cursor", _CURSOR, "`next` of the answer before, with the same filters.")
+_QUERY = [
+    parameter(
+        "q", {"type": "string", "pattern": f"^{_WORD}( {_WORD}){{0,4}}$"},
+        "Words that a turn must have; case and accents do not matter, and the beginning of a word is enough. Words in "
+        "double quotes must follow each other.",
+    )
+    | {"required": True},
+    parameter("role", one_of("user", "agent"), "Only what was said by this side."),
+    *_SPAN[:-1], _AGAIN,
+    parameter("limit", {"type": "integer", "minimum": 1, "maximum": MOST_HITS, "default": 20}, "Turns of a page."),
+]  # fmt: skip
 _FILTERS = [
     parameter("caller", _DIGITS, "Calls with this number, with or without +."),
     *_SPAN,
@@ -149,12 +174,17 @@ _FILTERS = [
 ]
 
 
-def operation(name: str, summary: str, answer: str, parameters: list[Schema], *scopes: str) -> Schema:
+def operation(
+    name: str, summary: str, answer: str, parameters: list[Schema], *scopes: str, may_wait: bool = False
+) -> Schema:
     problem = {
         "application/problem+json": {"schema": named("Problem")},
         "application/json": {"schema": named("Refusal")},
     }
-    said = {"200": {"description": "OK", "content": {"application/json": {"schema": named(answer)}}}}
+    content = {"application/json": {"schema": named(answer)}}
+    said: Schema = {"200": {"description": "OK", "content": content}}
+    if may_wait:
+        said["202"] = {"description": "It takes longer: ask again, with `next` as the cursor.", "content": content}
     said |= {str(status): {"description": text, "content": problem} for status, text in _STATUSES.items()}
     allowed = [{"iam": []}, {"jwt": ["calls:read", *scopes]}]
     return {
@@ -181,7 +211,11 @@ def document() -> Schema:
             "show_caller", "A caller's calls, and what Mem0 remembers of them.", "Caller",
             [parameter("number", _DIGITS, "The number, with or without +."), _SIZE, _NEXT], "numbers:read",
         ),
-        "/stats": operation("show_statistics", "Sums for each day and agent, newest day first.", "Statistics", _SPAN),
+        "/search": operation("search_calls", "Find what was said, newest first.", "Hits", _QUERY, may_wait=True),
+        "/stats": operation(
+            "show_statistics", "Sums for each day and agent, newest day first.", "Statistics", [*_SPAN[:-1], _AGAIN],
+            may_wait=True,
+        ),
     }  # fmt: skip
     paths["/calls"]["get"]["responses"]["200"]["links"] = {
         name: {"operationId": name, "parameters": {"id": "$response.body#/calls/0/conversation_id"}}

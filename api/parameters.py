@@ -12,6 +12,7 @@ from api.cursor import MOST_CHARACTERS
 from shared.caller import found_by, normalise
 from shared.errors import ProblemError
 from shared.keys import is_id
+from shared.texts import needles
 from shared.times import utc
 
 MOST_AGENTS = 20
@@ -56,6 +57,11 @@ def _words(text: str) -> str:
     return _plain(text)
 
 
+def _searched(text: str) -> str:
+    needles(_plain(text))
+    return text
+
+
 def _cursor(text: str) -> str:
     if len(text) > MOST_CHARACTERS or not text.isascii():
         raise ValueError("is not a cursor of this API")
@@ -84,6 +90,7 @@ Number = Annotated[str, AfterValidator(read_number), AfterValidator(found_by)]
 Whole = Annotated[int, BeforeValidator(_whole)]
 Cursor = Annotated[str, AfterValidator(_cursor)]
 Limit = Annotated[Whole, Field(ge=1, le=200)]
+MOST_HITS = 50  # of a page
 
 
 class Query(BaseModel):
@@ -127,6 +134,12 @@ class CallsQuery(SpanQuery):
         return self
 
 
+class SearchQuery(SpanQuery):
+    q: Annotated[str, AfterValidator(_searched)]
+    role: Literal["user", "agent"] | None = None
+    limit: Annotated[Whole, Field(ge=1, le=MOST_HITS)] = 20
+
+
 class CallerQuery(Query):
     limit: Limit = 50
     cursor: Cursor | None = None
@@ -158,10 +171,10 @@ def read_query(kind: type[Kind], raw: str) -> Kind:
     try:
         return kind.model_validate(given)
     except ValidationError as error:
-        raise _explain(error) from None
+        raise _explain(kind, error) from None
 
 
-def _explain(error: ValidationError) -> ProblemError:
+def _explain(kind: type[Query], error: ValidationError) -> ProblemError:
     first = error.errors(include_url=False, include_input=False)[0]
     name = _named(str(first["loc"][0])) if first["loc"] else None
     text, limits = "", first.get("ctx", {})
@@ -173,7 +186,9 @@ def _explain(error: ValidationError) -> ProblemError:
         case "literal_error":
             text = f"must be one of {limits['expected']}".replace("'", "")
         case "greater_than_equal" | "less_than_equal":
-            text = "must be between 1 and 200"
+            text = f"must be between 1 and {MOST_HITS if kind is SearchQuery else 200}"
+        case "missing":
+            text = "is missing: the words to look for"
         case "too_long":
             text = f"can be given at most {MOST_AGENTS} times"
         case _:

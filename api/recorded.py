@@ -1,7 +1,8 @@
 """What a call's JSON says beyond its record. Anything may be there; what is odd counts as absent."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
@@ -101,6 +102,19 @@ class Recorded:
             if size > MOST_BYTES:
                 raise too_large()
         return f'{{"turns":[{",".join(written)}]}}'
+
+    def said(self, indexes: Collection[int]) -> dict[int, dict[str, Any]]:
+        """Who said what, and when, in these turns, by index."""
+        last = max(indexes, default=-1)
+        turns = islice(enumerate(objects(_Turn, self._data.transcript)), last + 1)
+        return {
+            index: {
+                "role": self._text(turn.role), "message": self._text(turn.message or turn.content),
+                "at_secs": _seconds(turn.time_in_call_secs),
+            }
+            for index, turn in turns
+            if index in indexes
+        }  # fmt: skip
 
     def _evaluation(self) -> Iterator[dict[str, Any]]:
         analysis = fields(_Analysis, self._data.analysis)

@@ -6,9 +6,11 @@ from typing import Any
 import httpx
 
 from shared.call import Call
+from shared.caller import found_by
 from shared.errors import AnswerError
 from shared.hosts import may_get_key, open_client, read_json
 from shared.keys import is_id
+from shared.observability import logger
 
 TIMEOUT = 3.0  # seconds
 MOST = 100
@@ -54,6 +56,22 @@ class Remembered:
             raise UnreadableError(NO_ANSWER) from None
         results = content.get("results") if isinstance(content, dict) else None
         return [_memory(each) for each in results or () if isinstance(each, dict)] if isinstance(results, list) else []
+
+
+def read_memories(
+    connect: Callable[[], Remembered | None], caller: str, calls: Iterable[dict[str, Any]],
+    may_see: Callable[[Call], bool],
+) -> dict[str, Any]:  # fmt: skip
+    """What Mem0 remembers of a caller, under the numbers as they came; null and why if it cannot be read."""
+    users = {call["caller"] for call in calls if found_by(call["caller"] or "") == found_by(caller)}
+    try:
+        if (backend := connect()) is None:
+            return {"memories": None, "memories_note": NOT_HOSTED}
+        found = backend.read(sorted(users) or [f"+{found_by(caller)}"], may_see)
+    except UnreadableError as error:
+        logger.warning("Memories could not be read", reason=str(error))
+        return {"memories": None, "memories_note": str(error)}
+    return {"memories": found, "memories_note": ""}
 
 
 def _memory(found: dict[str, Any]) -> dict[str, Any]:

@@ -15,16 +15,16 @@ _HALVES = re.compile("[\ud800-\udfff]")  # half an emoji: JSON allows it, UTF-8 
 _HEADERS: dict[str, str | list[str]] = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 
 
-def reply(content: Any) -> Response[str]:
+def reply(content: Any, status: int = 200) -> Response[str]:
     """Raises ProblemError if the content is larger than Lambda can answer."""
-    return reply_json(to_json(content))
+    return reply_json(to_json(content), status)
 
 
-def reply_json(text: str) -> Response[str]:
+def reply_json(text: str, status: int = 200) -> Response[str]:
     """Like `reply`, with content that is JSON already."""
     if size_of(text) > MOST_BYTES:
         raise too_large()
-    return Response(200, "application/json", text, _HEADERS)
+    return Response(status, "application/json", text, _HEADERS)
 
 
 def problem(error: ProblemError) -> Response[str]:

@@ -1,56 +1,47 @@
-"""Sums for each day and agent, from the index alone."""
+"""Sums for each day and agent, counted by Athena from the rows that stand for whole calls."""
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from datetime import datetime
 from typing import Any
 
-from api.calls import Calls, listed_call
-from api.cursor import read_cursor, write_cursor
+from api.athena import Athena, Row, RunningError
+from api.cursor import SumsCursor, read, write
 from api.parameters import SpanQuery
-from api.walk import Entry, place
+from api.sql import MOST_SUMS, sum_calls
+from shared.errors import ProblemError
 
-MOST_ENTRIES = 5000  # of an index in one request; about 300 read units
-
-
-@dataclass
-class Sums:
-    calls: int = 0
-    seconds: int = 0
-    timed: int = 0
-    success: int = 0
-    failure: int = 0
-    unknown: int = 0
-    with_audio: int = 0
-    cost: int = 0
-
-    def add(self, entry: Entry) -> None:
-        """Add a call. One without an outcome counts as unknown."""
-        outcome = entry.get("call_successful")
-        self.calls += 1
-        self.seconds += int(entry.get("duration_secs", 0))
-        self.timed += "duration_secs" in entry
-        self.success += outcome == "success"
-        self.failure += outcome == "failure"
-        self.unknown += outcome not in ("success", "failure")
-        self.with_audio += entry.get("audio") == "archived"
-        self.cost += int(entry.get("cost", 0))
-
-    def row(self, day: str, agent_id: str | None) -> dict[str, Any]:
-        return {
-            "day": day, "agent_id": agent_id, "calls": self.calls, "minutes": round(self.seconds / 60, 2),
-            "success": self.success, "failure": self.failure, "unknown": self.unknown,
-            "timed": self.timed, "average_secs": round(self.seconds / self.timed, 1) if self.timed else None,
-            "with_audio": self.with_audio, "cost": self.cost,
-        }  # fmt: skip
+_LAST_SECOND = 9_999_999_999
 
 
-def read_statistics(calls: Calls, query: SpanQuery, most: int = MOST_ENTRIES) -> dict[str, Any]:
-    """Rows, newest day first. The last day of an answer may go on in the next: rows of a day and agent are added."""
-    walk = calls.walk(query, read_cursor(query.cursor, query.filters()), most)
-    sums: dict[tuple[str, str | None], Sums] = {}
-    shown = None
-    for entry in walk:
-        if calls.is_visible(listed_call(entry), query):
-            sums.setdefault((entry["listed_at"][:10], entry.get("agent_id")), Sums()).add(entry)
-            shown = place(entry)
-    rows = [each.row(day, agent_id) for (day, agent_id), each in sums.items()]
-    return {"rows": rows, "next": write_cursor(walk.place_after(shown), query.filters())}
+def read_statistics(
+    athena: Athena, table: str, agents: Collection[str] | None, query: SpanQuery, deadline: float
+) -> dict[str, Any]:
+    """Rows, newest day first. `next` is null, or asks again for what was not counted before the deadline."""
+    cursor = read(SumsCursor, query.cursor, query.filters())
+    first = athena.first_day() if agents is None or agents else None
+    if first is None:
+        return {"rows": [], "next": None, "bytes": 0}
+    since, until = _seconds(query.since, 0), _seconds(query.until, _LAST_SECOND)
+    days = (max(first, (query.since or first)[:10]), (query.until or "9999-12-31")[:10])
+    try:
+        found = athena.run(sum_calls(table, days, since, until, agents), deadline, cursor.query if cursor else None)
+    except RunningError as running:
+        return {"rows": [], "next": write(SumsCursor(query=running.id), query.filters()), "bytes": 0}
+    if len(found.rows) > MOST_SUMS:
+        raise ProblemError(400, f"These are more than {MOST_SUMS:,} days and agents. Ask for fewer days.", "from")
+    return {"rows": [_sums(row) for row in found.rows], "next": None, "bytes": found.bytes}
+
+
+def _sums(row: Row) -> dict[str, Any]:
+    """A call without an outcome counts as unknown."""
+    day, agent_id, *numbers = row
+    calls, seconds, timed, success, failure, with_audio, cost = (int(float(each or 0)) for each in numbers)
+    return {
+        "day": day, "agent_id": agent_id, "calls": calls, "minutes": round(seconds / 60, 2), "success": success,
+        "failure": failure, "unknown": calls - success - failure, "timed": timed,
+        "average_secs": round(seconds / timed, 1) if timed else None, "with_audio": with_audio, "cost": cost,
+    }  # fmt: skip
+
+
+def _seconds(moment: str | None, otherwise: int) -> int:
+    return int(datetime.fromisoformat(moment).timestamp()) if moment else otherwise

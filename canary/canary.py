@@ -27,7 +27,7 @@ from shared.signature import signed_headers
 from shared.times import utc
 
 AGENT = USER = "agentic-memory-canary"
-PREFIX = keys.CANARY
+PREFIX = keys.TEST_CALLS
 POLL = 0.5
 SILENCE = b"\xff\xfb\x10\xc4" + bytes(100)  # one frame of MPEG audio, layer III
 LEFT_BEHIND = timedelta(hours=1)  # older canaries did not finish: their process was killed

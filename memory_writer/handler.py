@@ -11,7 +11,7 @@ goes to the DLQ at once (`shared.batch`).
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from functools import cache, partial
 from typing import Any
@@ -28,12 +28,12 @@ from memory_writer.remember import Writer
 from shared.announcements import read_announcement
 from shared.aws import Aws
 from shared.batch import process_batch
-from shared.conversation import Conversation, read_conversation
+from shared.conversation import Conversation
 from shared.errors import EventUnknownError, MemoryBackendError, PoisonError
 from shared.messages import Announcement
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
-from shared.webhooks import TRANSCRIPTION, read_archived, read_event
+from shared.source import read_source
 
 # If a service of AWS does not answer, the attempt fails after 3 x 12 s and pauses, well within the function's 120 s.
 _CONFIG = Config(connect_timeout=2, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3})
@@ -111,19 +111,11 @@ class Invocation:
 def handle_record(record: SQSRecord, invocation: Invocation) -> None:
     announcement = read_announcement(record.body)
     logger.append_keys(conversation_id=announcement.conversation_id)
-    source = aws().bucket.read(announcement.source_key)
-    call = aws().records.get(
-        announcement.conversation_id
-    )  # read after the source, because an erasure deletes the source
-    if call and call.erased_at:
+    source = read_source(announcement, aws().bucket, aws().records)
+    if source is None:
         delete_memories(announcement.conversation_id)
         return count("ErasedDropped")
-    if source is None and call and call.json_key:  # the staged body expired; the JSON was archived later
-        announcement = replace(announcement, source_key=call.json_key, json_key=call.json_key)
-        source = aws().bucket.read(call.json_key)
-    if source is None:
-        raise PoisonError("source", "The object under the announcement's source_key no longer exists.")
-    remember_call(*read_source(announcement, *source), invocation)
+    remember_call(source.announcement, source.conversation, invocation)
 
 
 def delete_memories(conversation_id: str) -> None:
@@ -151,20 +143,6 @@ def find_ids(entry: dict[str, Any]) -> list[str]:
     if answer.status == "PENDING":
         raise MemoryBackendError("Mem0 is still processing a memory that must be deleted")
     return ids or answer.memory_ids
-
-
-def read_source(announcement: Announcement, body: bytes, metadata: dict[str, str]) -> tuple[Announcement, Conversation]:
-    """The announced call, with the caller and agent of the object that was read. Raises PoisonError.
-
-    A final JSON may be a later version than announced, with another caller. A staged body never changes.
-    """
-    if announcement.json_key:
-        number, agent_id = metadata.get("external_number"), metadata.get("agent_id")
-        return replace(announcement, external_number=number, agent_id=agent_id), read_archived(body)
-    event = read_event(body)
-    if (event.type, event.conversation_id) != (TRANSCRIPTION, announcement.conversation_id):
-        raise PoisonError("source", "The staged body under the announcement's source_key does not contain the call.")
-    return announcement, read_conversation(event.data)
 
 
 def remember_call(announcement: Announcement, conversation: Conversation, invocation: Invocation) -> None:

@@ -61,7 +61,7 @@ class Page:
 
 
 # Nothing else is signed: no dots, which another server could read as a way to elsewhere.
-API_PATH = re.compile(r"/api/(?:calls|callers|stats)(?:/(?:[A-Za-z0-9_+-]|%2[Bb])+)*")
+API_PATH = re.compile(r"/api/(?:calls|callers|search|stats)(?:/(?:[A-Za-z0-9_+-]|%2[Bb])+)*")
 
 
 class Server(ThreadingHTTPServer):

@@ -121,6 +121,13 @@ class Bucket:
                 return
         raise StorageError("too many concurrent writes of the same object")
 
+    def put_new(self, key: str, body: bytes, content_type: str) -> None:
+        """Write an object whose key tells its content, unless it is there."""
+        for _ in range(_RACES):
+            if self._put(key, BytesIO(body), content_type, {}, {"IfNoneMatch": "*"}) or self.exists(key):
+                return
+        raise StorageError("too many concurrent writes of the same object")
+
     def pages(self, prefix: str, after: str) -> Iterator[list[dict[str, Any]]]:
         """The objects under `prefix` with keys after `after`, in pages of LISTED, as S3 lists them."""
         try:

@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Literal, TypeGuard
 
 NO_PHONE = "no-phone"
-CANARY = "canary_"  # begins the ids of test calls
 STAGING = "staging"
 TRANSCRIBE = "transcribe"  # where Amazon Transcribe writes; the results are copied from there into the call's folder
+TEST_CALLS = "canary_"  # how the ids of the canary's calls begin
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _CALL = re.compile(rf"(?:[0-9]{{7,15}}|{NO_PHONE})/{_ID.pattern}\.json")

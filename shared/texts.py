@@ -8,7 +8,9 @@ import gzip
 import hashlib
 import re
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator
+from io import BytesIO
 from typing import Any
 
 import msgspec
@@ -31,6 +33,7 @@ _UNSPACED = re.compile(
 _PHRASE = re.compile(r'"([^"]*)"?|([^"]+)')
 _DAY = re.compile(r"text/day=(\d{4}-\d{2}-\d{2})/[0-9a-f]{64}\.jsonl\.gz")
 _ENCODER = msgspec.json.Encoder()
+CallVersion = tuple[str, str]  # a conversation's id, and the `order` of the JSON that was read
 
 
 class Row(msgspec.Struct, kw_only=True):
@@ -57,6 +60,14 @@ class Row(msgspec.Struct, kw_only=True):
     cost: int | None = None
 
 
+class _Named(msgspec.Struct):
+    conversation_id: str
+    version: str
+
+
+_NAMED = msgspec.json.Decoder(_Named)
+
+
 def rows_of(
     conversation: Conversation, conversation_id: str, caller: str | None, listed: int, version: str, audio: str
 ) -> Iterator[Row]:
@@ -79,7 +90,7 @@ def day_prefix(day: str) -> str:
     return f"{PREFIX}day={day}/"
 
 
-def file_key(day: str, versions: Iterable[tuple[str, str]]) -> str:
+def file_key(day: str, versions: Iterable[CallVersion]) -> str:
     """The key of a file with these versions of calls: the same file always has the same key."""
     named = "\n".join(sorted(f"{conversation_id} {version}" for conversation_id, version in set(versions)))
     return f"{day_prefix(day)}{hashlib.sha256(named.encode()).hexdigest()}.jsonl.gz"
@@ -93,7 +104,34 @@ def day_of(key: str) -> str | None:
 
 def write_rows(rows: Iterable[Row]) -> bytes:
     """A file. The same rows always give the same bytes."""
-    return gzip.compress(b"".join(_ENCODER.encode(row) + b"\n" for row in rows), mtime=0)
+    return compress(map(encode_row, rows))
+
+
+def encode_row(row: Row) -> bytes:
+    """A line of a file."""
+    return _ENCODER.encode(row) + b"\n"
+
+
+def compress(lines: Iterable[bytes]) -> bytes:
+    """A file with these lines, which need not be in memory all at once."""
+    buffer = BytesIO()
+    with gzip.GzipFile(fileobj=buffer, mode="wb", mtime=0) as file:
+        file.writelines(lines)
+    return buffer.getvalue()
+
+
+def read_lines(body: bytes) -> Iterator[tuple[CallVersion, bytes]]:
+    """The lines of a file, and the version of the call that each is about. Raises ValueError if it is not one of ours.
+
+    They are decompressed one by one: a small file may have millions.
+    """
+    try:
+        with gzip.GzipFile(fileobj=BytesIO(body)) as file:
+            for line in file:
+                named = _NAMED.decode(line)
+                yield (named.conversation_id, named.version), line
+    except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
+        raise ValueError("not a file of rows") from None
 
 
 def read_rows(body: bytes) -> list[Row]:

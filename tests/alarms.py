@@ -13,6 +13,7 @@ from scripts.embedded.translation import translate
 from scripts.operations.rules import Json, Metric, counted
 
 STACK = "stack"
+STACK_ID = f"arn:aws:cloudformation:us-east-1:111122223333:stack/{STACK}/0123abcd-0123-abcd"
 NO_VALUE = "AWS::NoValue"  # what resolves to this is left out
 
 
@@ -27,8 +28,10 @@ class Deployed:
     def __init__(self, **parameters: str) -> None:
         template = translated()
         defaults = {name: declared.get("Default") for name, declared in template["Parameters"].items()}
-        self.conditions = template["Conditions"]
-        self.values = defaults | parameters | {"AWS::StackName": STACK, "AWS::StackId": f"stack/{STACK}/uuid"}
+        self.conditions, self.values = (
+            template["Conditions"],
+            defaults | parameters | {"AWS::StackName": STACK, "AWS::StackId": STACK_ID},
+        )
         self.resources = {name: each for name, each in template["Resources"].items() if self.makes(each)}
 
     def makes(self, resource: Json) -> bool:
@@ -75,8 +78,9 @@ FUNCTIONS = {
     "Ref": lambda stack, name: stack.values.get(name, name),
     "Fn::GetAtt": lambda stack, names: ".".join(names),
     "Fn::Sub": lambda stack, given: stack.substitute(*([given] if isinstance(given, str) else given)),
-    "Fn::Select": lambda stack, given: stack.resolve(given[1])[int(given[0])],
     "Fn::Split": lambda stack, given: stack.resolve(given[1]).split(given[0]),
+    "Fn::Select": lambda stack, given: stack.resolve(given[1])[int(given[0])],
+    "Fn::Join": lambda stack, given: given[0].join(stack.resolve(given[1])),
     "Fn::FindInMap": lambda stack, path: stack.look_up(*stack.resolve(path)),
     "Fn::If": lambda stack, given: stack.choose(*given),
     "Fn::Equals": lambda stack, both: operator.eq(*(str(stack.resolve(each)) for each in both)),

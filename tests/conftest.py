@@ -262,7 +262,7 @@ def projection(index: str) -> dict[str, Any]:
 
 QUEUES = (
     "ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "TranscribeQueueUrl",
-    "TranscribeDlqUrl", "Announcements",
+    "TranscribeDlqUrl", "TextQueueUrl", "TextDlqUrl", "Announcements",
 )  # fmt: skip
 
 
@@ -307,6 +307,10 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "KMS_KEY_ARN": "",
         "TRANSCRIBE": "all",
         "TRANSCRIBE_CHECK_SECONDS": "0",
+        "TEXT_DATABASE": "texts",
+        "TEXT_TABLE": "turns",
+        "ATHENA_WORKGROUP": "searches",
+        "TEXT_TIMEOUT_SECONDS": "300",
     }
 
 
@@ -315,6 +319,7 @@ def forget() -> None:
     import api.handler
     import archiver.handler
     import canary.handler
+    import indexer.handler
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
@@ -322,7 +327,7 @@ def forget() -> None:
 
     handlers = (
         ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler, api.handler,
-        transcriber.handler,
+        transcriber.handler, indexer.handler,
     )  # fmt: skip
     for handler in handlers:
         handler.settings.cache_clear()
@@ -332,6 +337,8 @@ def forget() -> None:
     transcriber.handler.jobs.cache_clear()
     api.handler.signer.cache_clear()
     api.handler.remembered.cache_clear()
+    api.handler.storage.cache_clear()
+    api.handler.athena.cache_clear()
     metrics.clear_metrics()
     memory_writer.handler.make_backend.cache_clear()
     reconciler.handler._elevenlabs.cache_clear()

@@ -58,7 +58,7 @@ class Transcriber:
 
     def _recording_order(self, call: Call) -> str | None:
         """The `order` of the recording that is in the archive. None if the call is erased, has none, or is a test."""
-        is_test = call.conversation_id.startswith(keys.CANARY)
+        is_test = call.conversation_id.startswith(keys.TEST_CALLS)
         if is_test or call.erased_at or call.left_out or not call.folder:
             return None
         stored = self._bucket.stored(keys.call_mp3(call.folder, call.conversation_id))

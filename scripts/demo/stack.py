@@ -17,7 +17,7 @@ from scripts.webhooks import send
 from shared.bucket import content
 
 DRAIN_SECONDS = 120.0  # some ten times what it takes
-QUEUES = ("ArchiveQueue", "AudioQueue", "MemoryQueue", "ArchiveDlq", "AudioDlq", "MemoryDlq")
+QUEUES = ("ArchiveQueue", "AudioQueue", "MemoryQueue", "TextQueue", "ArchiveDlq", "AudioDlq", "MemoryDlq", "TextDlq")
 FLOW = ("ArchiveQueue", "AudioQueue", "ArchiveQueue", "MemoryQueue")  # what is fetched is archived like the rest
 COUNTS = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
 MOST_MEMORIES = 1000

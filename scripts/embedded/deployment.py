@@ -14,12 +14,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 from scripts.deploy.parameters import constants
 from scripts.deploy.stack import first_failure, is_failure
 from scripts.embedded.aws import REGION, ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAwsError
-from scripts.embedded.translation import Template, emulate, translate
+from scripts.embedded.translation import CODE_BUCKET, Template, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
-SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "transcriber", "canary", "api")
+SOURCES = (
+    "shared", "ingest", "archiver", "memory_writer", "reconciler", "transcriber", "indexer", "canary", "api",
+)  # fmt: skip
 AT_ONCE = {"ArchiveConcurrency": "4"}  # each is a process of this machine; the default is for a new account
-CODE_BUCKET = "embedded-code"
+SOON = {"TextBatchingSeconds": "1"}  # a call that is made for a test is to be found at once
 DEPLOY_SECONDS = 60.0
 
 
@@ -40,7 +42,7 @@ def deploy(
     Stacks may stand side by side. Raises TemplateError, ConstantError, UnknownParameterError or DeploymentError.
     """
     code, archive = package(path.parent)
-    template = translate(path, parameters, f"s3://{CODE_BUCKET}/{code}")
+    template = translate(path, SOON | dict(parameters or {}), f"s3://{CODE_BUCKET}/{code}")
     values = complete(template, parameters or {}, aws.folder / "memory" / stack_name)
     try:
         create(aws, stack_name, emulate(template, values, aws.endpoint_url), values, {code: archive})

@@ -21,6 +21,7 @@ from scripts.embedded.aws import REGION, EmbeddedAwsError
 API_ENDPOINT = re.compile(r"\$\{(\w+)\.ApiEndpoint\}")
 TOKENS = "x-amazon-apigateway-authorizer"
 NOTHING = {"Ref": "AWS::NoValue"}
+CODE_BUCKET = "embedded-code"
 PLACEHOLDER_CODE = "s3://code/functions.zip"
 
 Template = dict[str, Any]
@@ -108,10 +109,12 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
             resources |= routed_api(name, resource)
         elif resource["Type"] == "AWS::Lambda::Function":
             resources[name] = with_texts(resource)
+        elif resource["Type"] == "AWS::Athena::WorkGroup":
+            resources[name] = with_results(resource)
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
-            resources[name] = without_tls(with_any_job(with_batches(plain_secret(resource))))
+            resources[name] = without_tls(with_any_job(with_queries(with_batches(plain_secret(resource)))))
     return template | {"Resources": resources}
 
 
@@ -143,6 +146,15 @@ def with_texts(function: Template) -> Template:
     variables = properties.get("Environment", {}).get("Variables", {})
     texts = {name: str(value) if isinstance(value, int) else value for name, value in variables.items()}
     return function | {"Properties": properties | {"Environment": {"Variables": texts}}}
+
+
+def with_results(workgroup: Template) -> Template:
+    """The emulator keeps the results of queries in a bucket, never in a storage of its own."""
+    properties = dict(workgroup["Properties"])
+    configuration = dict(properties["WorkGroupConfiguration"])
+    del configuration["ManagedQueryResultsConfiguration"]
+    configuration["ResultConfiguration"] = {"OutputLocation": f"s3://{CODE_BUCKET}/results/"}
+    return workgroup | {"Properties": properties | {"WorkGroupConfiguration": configuration}}
 
 
 def routed_api(name: str, api: Template) -> Template:
@@ -221,6 +233,16 @@ def with_any_job(node: Any) -> Any:
     if "transcribe:" in str(node.get("Action")):
         return {name: each for name, each in node.items() if name != "Condition"} | {"Resource": "*"}
     return {name: with_any_job(each) for name, each in node.items()}
+
+
+def with_queries(node: Any) -> Any:
+    """The emulator does not know in which workgroup a query is that is asked for by its id."""
+    if isinstance(node, list):
+        return [with_queries(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    more = {"Resource": "*"} if "athena:GetQueryResults" in node.get("Action", ()) else {}
+    return {name: with_queries(value) for name, value in node.items()} | more
 
 
 def without_tls(resource: Template) -> Template:

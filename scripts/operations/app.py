@@ -23,6 +23,7 @@ from scripts.operations.reconcile import backfill, reconcile
 from scripts.operations.reindex import reindex
 from scripts.operations.replay import replay
 from scripts.operations.rotate import rotate_secret
+from scripts.operations.search import search
 from scripts.operations.send import send
 from scripts.operations.status import status
 from scripts.operations.verify import verify
@@ -57,6 +58,7 @@ def choose(
 
 app.command()(browse)
 app.command()(calls)
+app.command()(search)
 app.command()(show)
 app.command()(reconcile)
 app.command()(status)

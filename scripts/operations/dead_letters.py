@@ -29,6 +29,7 @@ QUEUES = {
     "memory": ("MemoryDlqUrl", "MemoryQueueUrl"),
     "audio": ("AudioDlqUrl", "AudioQueueUrl"),
     "transcribe": ("TranscribeDlqUrl", "TranscribeQueueUrl"),
+    "text": ("TextDlqUrl", "TextQueueUrl"),
 }
 NO_QUEUE = {
     "audio": "The stack has no audio queue. Deploy the stack with the parameter ElevenLabsApiKey.",

@@ -15,6 +15,7 @@ FUNCTIONS = {
     "memory": "MemoryWriterLogGroup",
     "audio": "AudioLogGroup",
     "transcribe": "TranscriberLogGroup",
+    "text": "IndexerLogGroup",
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
     "canary": "CanaryLogGroup",
@@ -22,7 +23,8 @@ FUNCTIONS = {
 }
 # Functions that not every stack has, by output.
 ONLY_WITH = {
-    "audio": "AudioQueueUrl", "transcribe": "TranscribeQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl",
+    "audio": "AudioQueueUrl", "transcribe": "TranscribeQueueUrl", "text": "TextQueueUrl",
+    "canary": "CanaryFunctionName", "api": "ApiUrl",
 }  # fmt: skip
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")

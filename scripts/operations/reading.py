@@ -134,10 +134,10 @@ def api_of(stack: Stack) -> Api:
 
 
 def read(api: Api, path: str, query: dict[str, Any] | None = None) -> Any:
-    """What the API answers. Raises OpsError with the API's own words, and botocore's errors."""
+    """What the API answers, also if that is not complete. Raises OpsError in the API's words, and botocore's errors."""
     given = {name: value for name, value in sorted((query or {}).items()) if value not in (None, "", [])}
     answer = api.get(f"{path}?{urlencode(given, doseq=True, quote_via=quote)}" if given else path)
-    if answer.status != 200:
+    if answer.status not in (200, 202):
         raise OpsError(refusal(answer), code=1 if answer.status >= 500 or answer.status == 429 else 2)
     return answer.json
 

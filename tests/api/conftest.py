@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,9 +13,13 @@ import pytest
 import api.handler
 from api.handler import lambda_handler
 from api.openapi import document
+from shared.conversation import read_conversation
 from shared.indexes import listing
+from shared.parts import read_json
 from shared.record import Records
+from shared.texts import CALL, Row, rows_of
 from tests.archiver.conftest import archive, audio, erase, stage, transcript  # noqa: F401 (archive is a fixture)
+from tests.athena_stand_in import Athena
 
 DOCUMENT = document()
 IAM = {"iam": {"userArn": "arn:aws:sts::123456789012:assumed-role/readers/ana"}}
@@ -60,9 +65,9 @@ def get(aws: Any, context: Any) -> Get:
         answer = lambda_handler(event(path, query, **options), context)
         body = json.loads(answer["body"], parse_constant=pytest.fail)
         check_documented(path, answer["statusCode"], body)
-        if answer["statusCode"] == 200:
+        if answer["statusCode"] in (200, 202):
             assert answer["headers"]["Content-Type"] == "application/json"
-            return body
+            return body | ({"http_status": 202} if answer["statusCode"] == 202 else {})
         assert answer["headers"]["Content-Type"] == "application/problem+json"
         assert body["status"] == answer["statusCode"]
         return body
@@ -76,8 +81,13 @@ def check_documented(path: str, status: int, body: Any) -> None:
     for template, operations in DOCUMENT["paths"].items():
         if is_of(template, path):
             content = operations["get"]["responses"][str(status)]["content"]
-            schema = content["application/json" if status == 200 else "application/problem+json"]["schema"]
+            schema = content["application/json" if status < 300 else "application/problem+json"]["schema"]
     jsonschema.validate(body, schema | {"components": DOCUMENT["components"]})
+
+
+@pytest.fixture
+def athena(aws: Any) -> Athena:
+    return Athena(api.handler.athena().client, aws.s3, aws.bucket)
 
 
 def save(
@@ -101,6 +111,28 @@ def save(
     Records(table(aws)).save_transcript(
         conversation_id, given | fields, defaults, "1-1772550278000-0", "staging/x", [digits], started
     )
+
+
+def index(aws: Any, athena: Athena, *conversation_ids: str) -> None:
+    """Write the rows of archived calls, each into a file, as the indexer does."""
+    records = api.handler.aws().records
+    for each in conversation_ids:
+        record = records.get(each)
+        body, order = aws.body(record.json_key), aws.head(record.json_key)["Metadata"]["order"]
+        listed = datetime.fromisoformat(record.listed_at)
+        assert records.note_text(each, record.listed_at[:10], order)
+        read, caller = read_conversation(read_json(body)), record.external_number
+        rows = rows_of(read, each, caller, int(listed.timestamp()), order, record.audio)
+        athena.put(record.listed_at[:10], *rows, name=f"{each} {order}")
+
+
+def counted(
+    athena: Athena, conversation_id: str, started: str, agent_id: str | None = "agent_1", **fields: Any
+) -> None:
+    """Write the row that stands for a call."""
+    at = int(datetime.fromisoformat(started).timestamp())
+    named = {"conversation_id": conversation_id, "agent_id": agent_id, "caller": None, "version": "1"} | fields
+    athena.put(started[:10], Row(started=at, turn=CALL, role="call", **named))
 
 
 def table(aws: Any) -> Any:

@@ -5,17 +5,20 @@ from typing import Any
 import pytest
 
 import api.handler
-from tests.api.conftest import Get, audio, call, stage
+from tests.api.conftest import Get, audio, call, index, stage
+from tests.athena_stand_in import Athena
 
 PATHS = ["/calls/conv_1", "/calls/conv_1/transcript", "/calls/conv_1/audio", "/calls/conv_1/json"]
 
 
 @pytest.fixture
-def archived(aws: Any, archive: Any, get: Get) -> None:
+def archived(aws: Any, archive: Any, athena: Athena, get: Get) -> None:
     """A call that every answer has."""
-    archive(stage(aws, call()), stage(aws, audio()))
+    archive(stage(aws, call(transcript=[{"role": "user", "message": "Hello."}])), stage(aws, audio()))
     assert all("detail" not in get(path) for path in PATHS)
-    assert len(get("/calls")["calls"]) == len(get("/callers/12025550123")["calls"]) == len(get("/stats")["rows"]) == 1
+    index(aws, athena, "conv_1")
+    assert len(get("/calls")["calls"]) == len(get("/callers/12025550123")["calls"]) == 1
+    assert len(get("/search", "q=hello")["hits"]) == 1
 
 
 def mark() -> None:
@@ -35,7 +38,7 @@ def test_an_erased_call_is_in_no_answer(archived, get: Get, erase: Any) -> None:
     for path, query in (("/calls", ""), ("/calls", "caller=12025550123"), ("/calls", "agent=agent_1")):
         assert get(path, query) == {"calls": [], "next": None}
     assert get("/callers/12025550123")["calls"] == []
-    assert get("/stats")["rows"] == []
+    assert get("/search", "q=hello")["hits"] == []
 
 
 @pytest.mark.parametrize("path", PATHS)

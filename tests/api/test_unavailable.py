@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, ReadTimeoutError
 
 import api.handler
 from api.handler import lambda_handler
-from tests.api.conftest import Get, call, event, stage
+from tests.api.conftest import Get, call, event, index, stage
 
 SECRETS = ["12025550123", "Traceback", "botocore", "arn:aws:dynamodb", "api/", ".py"]
 ERRORS = [
@@ -24,16 +24,21 @@ FAULT = RuntimeError("12025550123 in api/handler.py")
 @pytest.mark.parametrize(
     ("path", "operation"),
     [
-        ("/calls", "dynamodb.Query"), ("/calls", "dynamodb.BatchGetItem"), ("/stats", "dynamodb.Query"),
+        ("/calls", "dynamodb.Query"), ("/calls", "dynamodb.BatchGetItem"), ("/stats", "s3.ListObjectsV2"),
+        ("/stats", "athena.StartQueryExecution"), ("/search?q=hello", "athena.GetQueryExecution"),
+        ("/search?q=hello", "dynamodb.BatchGetItem"), ("/search?q=hello", "athena.GetQueryResults"),
         ("/calls/conv_1", "dynamodb.GetItem"), ("/calls/conv_1", "s3.GetObject"),
         ("/calls/conv_1/transcript", "s3.GetObject"), ("/callers/12025550123", "dynamodb.Query"),
     ],
 )  # fmt: skip
-def test_if_a_service_fails_the_answer_is_503(aws, archive, get: Get, logs: StringIO, path, operation, error) -> None:
-    archive(stage(aws, call()))
+def test_if_a_service_fails_the_answer_is_503(
+    aws, archive, athena, get: Get, logs: StringIO, path, operation, error
+) -> None:
+    archive(stage(aws, call(transcript=[{"role": "user", "message": "Hello."}])))
+    index(aws, athena, "conv_1")
     fail(operation, error)
 
-    answer = get(path)
+    answer = get(*path.split("?"))
 
     assert answer["status"] == 503
     assert not [
@@ -42,8 +47,12 @@ def test_if_a_service_fails_the_answer_is_503(aws, archive, get: Get, logs: Stri
 
 
 @pytest.mark.parametrize("path", ["/calls", "/calls/conv_1", "/stats"])
-def test_a_fault_in_the_code_is_told_by_the_log_alone(aws, archive, get: Get, logs: StringIO, path: str) -> None:
-    archive(stage(aws, call()))
+def test_a_fault_in_the_code_is_told_by_the_log_alone(
+    aws, archive, athena, get: Get, logs: StringIO, path: str
+) -> None:
+    archive(stage(aws, call(transcript=[{"role": "user", "message": "Hello."}])))
+    index(aws, athena, "conv_1")
+    fail("athena.StartQueryExecution", FAULT)
     fail("dynamodb.Query", FAULT)
     fail("dynamodb.GetItem", FAULT)
 
@@ -73,5 +82,6 @@ def fail(operation: str, error: Exception) -> None:
         raise error
 
     aws = api.handler.aws()
-    client = aws.bucket._s3 if operation.startswith("s3") else aws.table.meta.client
-    client.meta.events.register(f"before-call.{operation}", raise_it)
+    clients = {"s3": [aws.bucket._s3, api.handler.storage()], "dynamodb": [aws.table.meta.client]}
+    for client in clients.get(operation.split(".")[0], [api.handler.athena().client]):
+        client.meta.events.register_first(f"before-call.{operation}", raise_it)

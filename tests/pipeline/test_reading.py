@@ -4,6 +4,7 @@ import base64
 import gc
 import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ def api(pipeline: Pipeline) -> Api:
     wait_until(
         lambda: found.get(f"/calls/{ID}").status == 200 and found.get(f"/calls/{ID}").json["audio"] == "archived"
     )
+    wait_until(lambda: pipeline.object_keys("text/") != set() and pipeline.depth("TextQueueUrl") == 0)
     return found
 
 
@@ -56,6 +58,19 @@ def test_a_call_is_found_and_read(api: Api) -> None:
     assert get(api, "/stats?from=2026-01-01&to=2026-12-31")["rows"]
 
 
+def test_what_was_said_is_found_in_its_turn_and_counted(api: Api) -> None:
+    index, turn = next(each for each in enumerate(CALL["transcript"]) if len((each[1]["message"] or "").split()) > 3)
+    words = quote(f'"{" ".join(turn["message"].split()[:3])}"')
+
+    found = get(api, f"/search?q={words}&role={turn['role']}&from=2020-01-01")
+    rows = get(api, "/stats?from=2026-01-01&to=2026-12-31")["rows"]
+
+    (hit,) = found["hits"]
+    assert (hit["conversation_id"], hit["index"], hit["message"]) == (ID, index, turn["message"])
+    assert found["next"] is None
+    assert [(row["agent_id"], row["calls"], row["with_audio"]) for row in rows] == [(CALL["agent_id"], 1, 1)]
+
+
 def test_a_recording_is_heard_in_parts(api: Api) -> None:
     signed = get(api, f"/calls/{ID}/audio")
 
@@ -65,7 +80,9 @@ def test_a_recording_is_heard_in_parts(api: Api) -> None:
     assert part.headers["Content-Type"] == signed["content_type"] == "audio/mpeg"
 
 
-@pytest.mark.parametrize("target", ["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/callers/12025550123", "/stats"])
+@pytest.mark.parametrize(
+    "target", ["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/callers/12025550123", "/stats", "/search?q=hello"]
+)
 def test_nobody_else_may_read(api: Api, pipeline: Pipeline, target: str) -> None:
     unsigned = httpx.get(api.url + target, trust_env=False)
     wrong = [reader(pipeline, secret="wrong"), reader(pipeline, key="AKIAIOSFODNN7EXAMPLE")]
@@ -105,11 +122,13 @@ def test_the_page_reads_and_plays_the_call(api: Api, pipeline: Pipeline) -> None
 
 def test_the_terminal_shows_the_same(api: Api, pipeline: Pipeline, ops: Any) -> None:
     code, listed = ops("calls", "--agent", CALL["agent_id"])
+    search_code, found = ops("search", CALL["transcript"][0]["message"].split()[0], "--since", "2020-01-01")
     shown_code, shown = ops("show", ID)
     gc.collect()
 
-    assert (code, shown_code) == (0, 0)
+    assert (code, search_code, shown_code) == (0, 0, 0)
     assert ID in [row["conversation_id"] for row in listed["rows"]]
+    assert ID in [row["conversation_id"] for row in found["rows"]]
     assert shown["call"] == get(api, f"/calls/{ID}")
     assert f"s3://{pipeline.bucket}/" in shown["files"][0]
     assert [file.rsplit(".")[-1] for file in shown["files"]] == ["json", "mp3"]
@@ -118,7 +137,10 @@ def test_the_terminal_shows_the_same(api: Api, pipeline: Pipeline, ops: Any) -> 
 POLICIES = {  # by the name of their statement: what they allow and what not
     "ReadCalls": (["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/stats"], []),
     "ReadCallsWithoutRecordings": (["/calls", f"/calls/{ID}/transcript", "/stats"], [f"/calls/{ID}/audio"]),
-    "ReadStatistics": (["/stats"], ["/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/callers/12025550123"]),
+    "ReadStatistics": (
+        ["/stats"],
+        ["/search?q=hello", "/calls", f"/calls/{ID}", f"/calls/{ID}/audio", "/callers/12025550123"],
+    ),
 }
 
 

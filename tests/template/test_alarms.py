@@ -79,7 +79,8 @@ def test_an_alarm_notifies_the_operators_when_it_fires_and_when_it_is_over(name)
 
 COMMAND = re.compile(
     r"\./scripts/ops (status|reconcile|canary|rotate-secret --yes|verify --since 48h"
-    r"|replay --since 30d --unarchived --yes|dlq (?:show|redrive) (?:archive|memory|audio|transcribe)(?: --yes)?)"
+    r"|replay --since 30d --unarchived --yes"
+    r"|dlq (?:show|redrive) (?:archive|memory|audio|transcribe|text)(?: --yes)?)"
 )
 
 

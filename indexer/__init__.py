@@ -1,0 +1,1 @@
+"""Indexer: announcements to rows under text/, which Athena searches."""
