@@ -44,7 +44,8 @@ class Gap(NamedTuple):
 
 def compare(stack: Deployed, function: str, called: Iterable[Right]) -> Gap:
     """How a function's role differs from what the function calls and what Lambda does in its name."""
-    needed = widest({*called, *of_lambda(stack, function), *of_options(stack, function)})
+    of_aws = {*of_lambda(stack, function), *of_options(stack, function), *of_athena(stack, function)}
+    needed = widest({*called, *of_aws})
     allowed = rights(stack, role_of(stack, function))
     return Gap(needed - allowed, allowed - needed)
 
@@ -152,6 +153,26 @@ def of_options(stack: Deployed, function: str) -> set[Right]:
     }
 
 
+def of_athena(stack: Deployed, function: str) -> set[Right]:
+    """What a function that searches asks Athena, and what Athena does in its name: it reads the table and the files.
+
+    moto's Athena reads nothing, so this is not recorded.
+    """
+    if "ATHENA_WORKGROUP" not in environment(stack, function):
+        return set()
+    place = "AWS::Region:AWS::AccountId"
+    asked = ("StartQueryExecution", "StopQueryExecution", "GetQueryExecution", "GetQueryResults")
+    catalog = ("catalog", "database/TextDatabase", "table/TextDatabase/TextTable")
+    return {
+        *((f"athena:{each}", f"arn:AWS::Partition:athena:{place}:workgroup/TextWorkgroup") for each in asked),
+        *(
+            (f"glue:{action}", f"arn:AWS::Partition:glue:{place}:{each}")
+            for action in ("GetDatabase", "GetTable", "GetPartitions") for each in catalog
+        ),
+        ("s3:GetBucketLocation", "Bucket.Arn"),
+    }  # fmt: skip
+
+
 # ---------------------------------------------------------------- what the functions call
 
 
@@ -251,7 +272,7 @@ def s3_resource(params: Mapping[str, Any]) -> str:
         return f"{arn}/transcribe/*"
     if kept := next((end for end in (".transcribe.json", ".vtt") if name.endswith(end)), ""):
         return f"{arn}/*/*{kept}"
-    if name.count(".") > 1:
+    if name.count(".") > 1 and name.endswith(".json"):
         return f"{arn}/*/*.*.json"
     own = PREFIX if name.startswith(PREFIX) else ""
     return f"{arn}/*" if folder.isdigit() else f"{arn}/{folder}/{own}*"

@@ -86,14 +86,25 @@ def test_files_that_are_large_together_become_several(aws, merge, filled, monkey
 
 
 def test_doubles_are_left_out(aws, index, archived, merge):
-    first, second = archived("conv_1"), archived("conv_2")
-    index(first)
+    first, second, third = (archived(f"conv_{number}") for number in (1, 2, 3))
     index(first, second)
+    index(first, third)
 
     merge()
 
-    assert said(aws) == [("conv_1", "1-1", "My boat."), ("conv_2", "1-1", "My boat.")]
+    assert [each for each, *_ in said(aws)] == ["conv_1", "conv_2", "conv_3"]
     assert len(aws.versions("text/")) == 1
+
+
+def test_a_file_that_has_the_rows_of_all_others_stays_as_it_is(aws, index, archived, merge):
+    first, second = archived("conv_1"), archived("conv_2")
+    index(first, second)
+    before = aws.versions("text/")
+    index(first)
+
+    merge()
+
+    assert aws.versions("text/") == before
 
 
 def test_rows_of_older_versions_are_left_out(aws, index, archived, merge):

@@ -140,6 +140,26 @@ def an_announced_call_that_is_gone(world: World) -> None:
     world.work(announce(world.aws, small_call(conversation_id="conv_3"), source_key="12025550123/gone.json"))
 
 
+def indexed(world: World, conversation_id: str, order: str = "1-1") -> str:
+    """A call with its record; returns its announcement."""
+    world.change(conversation_id, t_order=order, listed_at="2026-11-22T10:00:00Z")
+    return announce(world.aws, small_call(conversation_id=conversation_id))
+
+
+def calls_to_index(world: World) -> None:
+    first = indexed(world, "conv_1")
+    world.watch.conflicts = 1
+    world.work(first, indexed(world, "conv_2"))
+    world.work(first)
+    body = envelope(small_call(conversation_id="conv_2"))
+    key = staged_key(stage(world.aws, body))
+    world.work(announce(world.aws, body["data"], source_key=key, json_key=None))
+
+
+def files_to_merge(world: World) -> None:
+    world.run({})
+
+
 def an_hour_in_which_webhooks_failed(world: World) -> None:
     """One call was staged and not queued, one was never sent, and one lacks its recording."""
     now = datetime.now(timezone.utc)
@@ -279,6 +299,7 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     "ReconcilerFunction": [an_hour_in_which_webhooks_failed],
     "AudioFunction": [a_recording_to_fetch, a_recording_that_is_not_there, nonsense],
     "TranscriberFunction": [a_recording_to_transcribe, a_recording_of_an_erased_call],
+    "IndexerFunction": [calls_to_index, files_to_merge, an_announced_call_that_is_gone],
     "CanaryFunction": [a_test_call],
     "ReadFunction": [readers_requests],
 }  # fmt: skip

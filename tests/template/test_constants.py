@@ -21,6 +21,7 @@ STAGES = [
     pytest.param("MemoryQueue", "MemoryWriterFunction", id="memory"),
     pytest.param("AudioQueue", "AudioFunction", id="audio"),
     pytest.param("TranscribeQueue", "TranscriberFunction", id="transcribe"),
+    pytest.param("TextQueue", "IndexerFunction", id="text"),
 ]
 
 
@@ -61,8 +62,12 @@ def test_every_constant_is_a_whole_number_and_is_used():
 @pytest.mark.parametrize(("source", "function"), STAGES)
 def test_a_message_stays_invisible_six_times_as_long_as_its_function_may_run(source, function):
     timeout = STACK.of("AWS::Lambda::Function")[function]["Timeout"]
+    (mapping,) = (
+        each for each in STACK.of("AWS::Lambda::EventSourceMapping").values() if each["FunctionName"] == function
+    )
 
-    assert queue(source)["VisibilityTimeout"] == 6 * timeout
+    waits_for_its_batch = mapping.get("MaximumBatchingWindowInSeconds", 0)
+    assert queue(source)["VisibilityTimeout"] == 6 * timeout + waits_for_its_batch
 
 
 @pytest.mark.parametrize(("source", "function"), STAGES)

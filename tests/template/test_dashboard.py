@@ -33,6 +33,7 @@ def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
         a_secret_that_cannot_be_read_again,
         calls,
         memories,
+        texts,
         recordings,
         transcriptions,
         passes,
@@ -59,6 +60,14 @@ def memories(world: World) -> None:
     known, unknown = announce(world.aws, small_call()), announce(world.aws, small_call(), number=None)
     for message in (known, known, unknown, "not json"):
         world.run("MemoryWriterFunction", sqs_event(message))
+
+
+def texts(world: World) -> None:
+    known, unknown = announce(world.aws, small_call()), announce(world.aws, small_call(conversation_id="conv_none"))
+    world.run("ArchiverFunction", sqs_event(stage(world.aws, transcript("conv_1"))))
+    for message in (known, unknown, "not json"):
+        world.run("IndexerFunction", sqs_event(message))
+    world.run("IndexerFunction", {})
 
 
 def recordings(world: World) -> None:
@@ -91,11 +100,8 @@ def a_breakdown(world: World) -> None:
     world.aws.dynamodb.delete_table(TableName=world.aws.outputs["ConversationTableName"])
     world.aws.sqs.delete_queue(QueueUrl=world.aws.outputs["ArchiveQueueUrl"])
     for function, message in {
-        "Archiver": staged,
-        "MemoryWriter": announced,
-        "Audio": announced,
-        "Transcriber": heard,
-    }.items():
+        "Archiver": staged, "MemoryWriter": announced, "Audio": announced, "Transcriber": heard, "Indexer": announced,
+    }.items():  # fmt: skip
         assert world.run(f"{function}Function", sqs_event(message))["batchItemFailures"]
     assert world.run("IngestFunction", signed())["statusCode"] == 503
 
@@ -160,7 +166,7 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
         cost[name] = eval(expression, {}, cost)
 
     gigabyte_seconds = sum(seconds[name] * memory[name] / 1024 for name in memory)
-    per_call = (6 * 5 + 3 * 0.4 + 4 * 3 * 0.4 + 2 * 0.5 + 20 * 0.625) * 1e-6
+    per_call = (6 * 5 + 4 * 0.4 + 5 * 3 * 0.4 + 2 * 0.5 + 22 * 0.625) * 1e-6
     parts = {
         "api": 2 * (2_000 + 2_048) * 1e-6,
         "functions": 8 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,

@@ -103,6 +103,7 @@ def test_aws_runs_a_function_only_for_apis_of_the_account_and_our_schedules(stac
     assert {(each["Principal"], each["FunctionName"]) for each in permissions} == {
         *(("apigateway.amazonaws.com", each) for each in {*ingest, "ReadFunction"}),
         ("events.amazonaws.com", "ReconcilerFunction"), ("events.amazonaws.com", "CanaryFunction"),
+        ("events.amazonaws.com", "IndexerFunction"),
     }  # fmt: skip
     ours = "arn:AWS::Partition:execute-api:AWS::Region:AWS::AccountId:*/*/POST/post-call"
     reading = "arn:AWS::Partition:execute-api:AWS::Region:AWS::AccountId:ReadApi/*/GET/*"

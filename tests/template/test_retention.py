@@ -15,7 +15,7 @@ from tests.ingest.conftest import signed
 from tests.options import EVERYTHING, OPTIONS
 from tests.template.stacks import bucket, rules
 
-WORKING = ("staging/", "transcribe/")  # what is not the archive
+WORKING = ("staging/", "text/", "transcribe/")  # what is not the archive
 
 
 def test_deleting_the_stack_leaves_calls_records_and_their_keys():
@@ -85,6 +85,16 @@ def test_only_what_is_tagged_as_finished_expires():
     for name, rule in rules(**OPTIONS["expiry"]).items():
         if rule.get("Prefix") not in WORKING and ("ExpirationInDays" in rule or "NoncurrentVersionExpiration" in rule):
             assert rule["TagFilters"] == [tag], name
+
+
+def test_rows_expire_with_their_calls_and_their_old_versions_within_a_day():
+    found = rules(**OPTIONS["expiry"])
+
+    assert found["rows-of-expired-calls-expire"] | {"Id": ""} == {
+        "Id": "", "Status": "Enabled", "Prefix": "text/", "ExpirationInDays": "400",
+    }  # fmt: skip
+    assert "rows-of-expired-calls-expire" not in rules()
+    assert rules()["old-versions-of-rows-go"]["NoncurrentVersionExpiration"] == {"NoncurrentDays": 1}
 
 
 def test_rules_for_delete_markers_and_broken_uploads_have_no_tags_because_s3_refuses_them():
