@@ -31,7 +31,7 @@ from api.parameters import (
     read_number,
     read_query,
 )
-from api.recorded import Recorded, heard
+from api.recorded import Recorded
 from api.refusals import add_refusals
 from api.remembered import Remembered, read_memories
 from api.replies import ColdError, reply, reply_json
@@ -140,11 +140,10 @@ def show_transcript(id: str) -> Response[str]:
     reader, _ = read_request(Query, CALLS)
     call = read_call(id, reader)
     recorded = read_recorded(call, reader)
-    words = [] if recorded and recorded.has_words() else read_heard(call)
-    if recorded is None and not words:
+    if recorded is None:
         raise ProblemError(404, "The transcript of this call is not in the archive.")
     note_access("CallRead", "/calls/{id}/transcript", reader, call)
-    return reply(heard(words, reader.hide)) if words or recorded is None else reply_json(recorded.turns())
+    return reply_json(recorded.turns())
 
 
 @app.get("/calls/<id>/audio")
@@ -239,7 +238,7 @@ def read_recorded(call: Call, reader: Reader) -> Recorded | None:
     """What the call's JSON says; None if there is none that can be read. Raises ColdError."""
     body = read_object(call.json_key) if call.json_key else None
     try:
-        return Recorded(body, reader.hide) if body is not None else None
+        return Recorded(body, reader.hide, partial(read_heard, call)) if body is not None else None
     except ValueError:
         return None
 

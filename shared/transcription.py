@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from shared.conversation import Turn
+from shared.conversation import Conversation, Turn
+from shared.texts import fold
 
 # Japanese, Chinese, Thai, Lao, Myanmar, Khmer: no blank between two words.
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
@@ -70,12 +71,16 @@ def length_of(result: bytes) -> float:
     return max((item.end_time or 0 for item in _read(result).items), default=0)
 
 
-def version_of(order: str) -> str:
-    """The version of a call whose JSON of this `order` has no words, with those of its transcription.
+def version_of(order: str, recording: str) -> str:
+    """The version of a call whose JSON of this `order` has no words, with those of the `recording` of that order.
 
-    It is newer than the same JSON without them, and older than a newer JSON.
+    It is newer than the same JSON without them, or with those of an older recording, and older than a newer JSON.
     """
-    return f"{order}~t"
+    return f"{order}~{recording}"
+
+
+def is_without_words(conversation: Conversation) -> bool:
+    return not any(fold(turn.message or "") for turn in conversation.turns())
 
 
 def _read(result: bytes) -> _Results:

@@ -18,9 +18,8 @@ from shared.errors import PoisonError, RetryError
 from shared.messages import Announcement
 from shared.observability import logger, metrics
 from shared.record import Records
-from shared.texts import fold
 from shared.times import utc
-from shared.transcription import length_of
+from shared.transcription import is_without_words, length_of
 from shared.webhooks import read_archived
 from transcriber.jobs import STEP, Job, Jobs
 
@@ -71,11 +70,11 @@ class Transcriber:
         return self._only_missing and self._has_words(call)
 
     def _has_words(self, call: Call) -> bool:
-        """Whether ElevenLabs sent a transcript. Raises RetryError while the JSON is not written."""
+        """Whether ElevenLabs sent words. Raises RetryError while the JSON is not written."""
         stored = self._bucket.read(keys.call_json(str(call.folder), call.conversation_id))
         if stored is None:
             raise RetryError("the call's JSON is not in the archive yet")
-        return any(fold(turn.message or "") for turn in read_archived(stored[0]).turns())
+        return not is_without_words(read_archived(stored[0]))
 
     def _next_attempt(self, call: Call, recording: str, now: datetime) -> Transcription:
         """The same attempt while it is open. After a failure another one, because a job's name is used only once."""

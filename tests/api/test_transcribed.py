@@ -59,13 +59,6 @@ def test_numbers_that_were_said_are_masked_like_those_in_transcripts(aws, get: G
     assert turn["message"] == "+120…123"
 
 
-def test_the_words_are_shown_although_the_json_is_gone(aws, get: Get) -> None:
-    transcribed(aws)
-    aws.s3.delete_object(Bucket=aws.bucket, Key="12025550123/conv_1.json")
-
-    assert len(get("/calls/conv_1/transcript")["turns"]) == 2
-
-
 def test_a_calls_files_name_the_words_and_the_subtitles(aws, get: Get) -> None:
     transcribed(aws)
 

@@ -40,7 +40,7 @@ def test_a_recording_without_words_is_transcribed_when_its_event_comes(pipeline,
     pipeline.settle()
     wait_until(lambda: state_of(pipeline, "conv_silent") == "done")
 
-    assert pipeline.object_keys() == {
+    assert pipeline.object_keys(f"{FOLDER}/") == {
         *(f"{FOLDER}/conv_silent.{name}" for name in ("json", "mp3", "transcribe.json", "vtt")),
         *(f"{FOLDER}/conv_said.{name}" for name in ("json", "mp3")),
     }
@@ -51,3 +51,12 @@ def test_a_recording_without_words_is_transcribed_when_its_event_comes(pipeline,
     transcribe = pipeline._client("transcribe")
     wait_until(lambda: transcribe.list_transcription_jobs()["TranscriptionJobSummaries"] == [])
     assert pipeline.depth("TranscribeDlqUrl") == 0
+    wait_until(lambda: "~" in pipeline.call("conv_silent").get("text_order", ""))
+    wait_until(lambda: pipeline.depth("TextQueueUrl") == 0)
+
+    code, answer = ops("search", "placeholder speech")
+
+    assert code == 0
+    assert {(hit["conversation_id"], hit["role"]) for hit in answer["hits"]} == {("conv_silent", "speaker_0")}
+    code, shown = ops("show", "conv_silent")
+    assert (code, shown["turns"][0]["role"]) == (0, "speaker_0")

@@ -78,6 +78,8 @@ def test_no_bytes_make_it_fail(body):
 
 def test_a_call_with_words_from_its_recording_is_newer_than_without_and_older_than_its_next_version():
     order, newer = "1-1772550281000-" + "f" * 64, "1-1772550281001-" + "0" * 64
+    recordings = "1-1772550281000-a", "1-1772550282000-a"
 
-    assert order < version_of(order) < newer < version_of(newer)
-    assert version_of("0-1772550281000-" + "f" * 64) < order
+    versions = [order, *(version_of(order, each) for each in recordings), newer]
+    assert versions == sorted(versions)
+    assert version_of("0-1772550281000-" + "f" * 64, recordings[1]) < order
