@@ -57,6 +57,6 @@ def test_a_recording_without_words_is_transcribed_when_its_event_comes(pipeline,
     code, answer = ops("search", "placeholder speech")
 
     assert code == 0
-    assert {(hit["conversation_id"], hit["role"]) for hit in answer["hits"]} == {("conv_silent", "speaker_0")}
+    assert {(hit["conversation_id"], hit["role"]) for hit in answer["rows"]} == {("conv_silent", "speaker_0")}
     code, shown = ops("show", "conv_silent")
     assert (code, shown["turns"][0]["role"]) == (0, "speaker_0")

@@ -169,8 +169,8 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     per_call = (6 * 5 + 4 * 0.4 + 5 * 3 * 0.4 + 2 * 0.5 + 22 * 0.625) * 1e-6
     parts = {
         "api": 2 * (2_000 + 2_048) * 1e-6,
-        "functions": 8 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
-        "polling": 4 * 400_000 * 0.4e-6,
+        "functions": 9 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
+        "polling": 5 * 400_000 * 0.4e-6,
         "handling": 1_000 * round(per_call, 5),
         "transcription": 100 * 0.024,
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,

@@ -88,7 +88,7 @@ def test_eventbridge_may_send_only_what_our_rule_lets_through_to_the_transcriber
     assert (statement["Principal"], statement["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
     assert statement["Resource"] == "TranscribeQueue.Arn" == rule["Targets"][0]["Arn"]
     assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": "TranscriptionEndedRule.Arn"}}
-    assert rule["EventPattern"]["detail"]["TranscriptionJobName"] == [{"prefix": "uuid."}]
+    assert rule["EventPattern"]["detail"]["TranscriptionJobName"] == [{"prefix": "0123abcd-0123-abcd."}]
 
 
 @pytest.mark.parametrize(
