@@ -104,8 +104,8 @@ class Transcriber:
 
     def _finish(self, call: Call, mine: Transcription, job: Job | None) -> Outcome:
         if job is None or not job.is_completed:
-            reason = job.reason if job else "Amazon Transcribe does not know the job."
-            return "failed" if self._fail(call, mine, reason) else "dropped"
+            self._fail(call, mine, job.reason if job else "Amazon Transcribe does not know the job.")
+            return "failed"
         written = {version.key.rpartition(".")[2]: version.key for version in self._working(mine.job)}
         result = self._bucket.read(written["json"]) if "json" in written else None
         if result is None:
@@ -133,17 +133,18 @@ class Transcriber:
         done = replace(mine, state="done")
         return self._records.note_transcription(call.conversation_id, done, mine) is not None
 
-    def _fail(self, call: Call, mine: Transcription, reason: str) -> bool:
-        """Note the reason, and send the call to the dead-letter queue: a redrive starts another attempt."""
+    def _fail(self, call: Call, mine: Transcription, reason: str) -> None:
+        """Note the reason, and send the call to the dead-letter queue: a redrive starts another attempt.
+
+        The job goes last: whoever finds it although the record says `failed` sends the message again.
+        """
         failed = replace(mine, state="failed", reason=reason)
         if mine != failed and not self._records.note_transcription(call.conversation_id, failed, mine):
-            self._clear(mine.job)
-            return False
+            raise RetryError("the call's record has changed; the next attempt reads it again")
         mp3_key = keys.call_mp3(str(call.folder), call.conversation_id)
         announced = replace(call, audio="archived", mp3_key=mp3_key)
         self._reject(Announcement.of(announced, "audio_archived"), PoisonError(STEP, reason))
         self._clear(mine.job)
-        return True
 
     # Traces
 

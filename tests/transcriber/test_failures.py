@@ -1,6 +1,7 @@
 """What fails is told with its reason, and can be started again; what is interrupted goes on."""
 
 import json
+from dataclasses import replace
 
 import pytest
 from botocore.exceptions import ClientError
@@ -54,6 +55,27 @@ def test_a_look_at_a_job_that_has_failed_before_tells_nothing_new(aws, amazon, t
     assert transcribe(named(name)) == []
 
     assert aws.take("TranscribeDlqUrl") == []
+    assert amazon.jobs == []
+
+
+def test_a_failure_that_another_worker_noted_and_did_not_report_is_reported(aws, amazon, transcribe):
+    """The other worker died between its note and its message. This one was reading at the same moment."""
+    transcribe(archive(aws))
+    ended = amazon.fail(*amazon.jobs, REASON)
+    events = transcriber.handler.aws().table.meta.client.meta.events
+
+    def note_first(**_: object) -> None:
+        events.unregister("before-call.dynamodb.UpdateItem", unique_id="other")
+        last = state_of(aws)
+        noted = replace(last, state="failed", reason=REASON)
+        assert transcriber.handler.aws().records.note_transcription("conv_1", noted, last)
+
+    events.register("before-call.dynamodb.UpdateItem", note_first, unique_id="other")
+    assert transcribe(ended) == ["message-1"]
+
+    assert transcribe(ended) == []
+
+    assert {step for step, _ in aws.reasons("TranscribeDlqUrl")} == {"transcription"}
     assert amazon.jobs == []
 
 
