@@ -60,6 +60,8 @@ def test_each_queue_tells_its_depth_and_the_age_of_its_oldest_message(stack, run
         ("audio", "dead letters", 0, 0, 0, 0),
         ("transcribe", "queue", 0, 0, 0, 0),
         ("transcribe", "dead letters", 0, 0, 0, 0),
+        ("text", "queue", 0, 0, 0, 0),
+        ("text", "dead letters", 0, 0, 0, 0),
     ]
 
 
@@ -121,7 +123,10 @@ def test_a_stack_that_fetches_nothing_has_no_queue_and_no_function_for_it(stack,
 
     code, found = run_ops_json("status")
 
-    assert (code, [queue["name"] for queue in found["queues"]]) == (0, ["archive", "archive", "memory", "memory"])
+    assert (code, [queue["name"] for queue in found["queues"]]) == (
+        0,
+        ["archive", "archive", "memory", "memory", "text", "text"],
+    )
     assert aws_calls.seen["FilterLogEvents"] == 5  # and once for what ingest counted
 
 
