@@ -127,7 +127,7 @@ def test_a_stack_that_fetches_nothing_has_no_queue_and_no_function_for_it(stack,
         0,
         ["archive", "archive", "memory", "memory", "text", "text"],
     )
-    assert aws_calls.seen["FilterLogEvents"] == 5  # and once for what ingest counted
+    assert aws_calls.seen["FilterLogEvents"] == 6  # and once for what ingest counted
 
 
 def test_the_worst_night_fits_on_one_screen(stack, run_ops):
