@@ -301,7 +301,7 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
         "MEMORY_SECRET_ARN": "",
-        "TRANSCRIBE_QUEUE_URL": outputs["TranscribeQueueUrl"],
+        "TRANSCRIBE_QUEUE_URL": outputs.get("TranscribeQueueUrl", ""),
         "TEXT_QUEUE_URL": "",
         "JOB_PREFIX": "6f1c0e52-0000-4000-8000-000000000000",
         "KMS_KEY_ARN": "",
