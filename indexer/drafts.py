@@ -18,10 +18,14 @@ class _Draft:
 
 
 class Drafts:
-    """The files of one batch. An `owner` of rows is told if their file could not be written."""
+    """The files of one batch. An `owner` of rows is told if their file could not be written.
 
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket = bucket
+    `written` are the keys of the files. `replace` also writes files that exist, to repair their rows.
+    """
+
+    def __init__(self, bucket: Bucket, *, replace: bool = False) -> None:
+        self._bucket, self._replace = bucket, replace
+        self.written: set[str] = set()
         self._days: dict[str, _Draft] = {}
         self._size = 0
 
@@ -44,7 +48,9 @@ class Drafts:
         failed: dict[str, Exception] = {}
         for day, draft in self._days.items():
             try:
-                self._bucket.put_new(file_key(day, draft.versions), compress(draft.lines), CONTENT_TYPE)
+                key = file_key(day, draft.versions)
+                self._bucket.put(key, compress(draft.lines), CONTENT_TYPE, replace=self._replace)
+                self.written.add(key)
             except Exception as error:
                 failed |= dict.fromkeys(draft.owners, error)
         self._days, self._size = {}, 0

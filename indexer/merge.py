@@ -92,7 +92,7 @@ def merge(bucket: Bucket, records: Records, group: Group) -> int:
     count = counting(records, set().union(*in_files))
     key = file_key(group.day, count)
     if count:
-        bucket.put_new(key, compress(lines(bodies, in_files, count)), CONTENT_TYPE)
+        bucket.put(key, compress(lines(bodies, in_files, count)), CONTENT_TYPE)
     for each in group.files:
         if each != key:
             delete(bucket, each)

@@ -121,10 +121,11 @@ class Bucket:
                 return
         raise StorageError("too many concurrent writes of the same object")
 
-    def put_new(self, key: str, body: bytes, content_type: str) -> None:
-        """Write an object whose key tells its content, unless it is there."""
+    def put(self, key: str, body: bytes, content_type: str, *, replace: bool = False) -> None:
+        """Write an object whose key tells its content. If it is there, it is left alone, or replaced."""
+        condition = {} if replace else {"IfNoneMatch": "*"}
         for _ in range(_RACES):
-            if self._put(key, BytesIO(body), content_type, {}, {"IfNoneMatch": "*"}) or self.exists(key):
+            if self._put(key, BytesIO(body), content_type, {}, condition) or (condition and self.exists(key)):
                 return
         raise StorageError("too many concurrent writes of the same object")
 

@@ -348,6 +348,15 @@ class Records:
             {":order": order, ":days": {day}},
         )
 
+    def note_text_day(self, conversation_id: str, day: str) -> Call | None:
+        """Note that a file of this day has rows of the call, of whatever version."""
+        return self._update(
+            conversation_id,
+            "ADD #text_days :days",
+            "attribute_exists(#item) AND attribute_not_exists(#erased_at)",
+            {":days": {day}},
+        )
+
     def note_transcription(
         self, conversation_id: str, new: Transcription, before: Transcription | None, event_keys: Iterable[str] = ()
     ) -> Call | None:

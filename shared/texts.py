@@ -63,9 +63,15 @@ class Row(msgspec.Struct, kw_only=True):
 class _Named(msgspec.Struct):
     conversation_id: str
     version: str
+    caller: str | None = None
 
 
 _NAMED = msgspec.json.Decoder(_Named)
+
+
+def read_caller(line: bytes) -> str | None:
+    """The caller's number in a line of a file."""
+    return _NAMED.decode(line).caller
 
 
 def rows_of(

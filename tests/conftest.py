@@ -108,10 +108,10 @@ class Stack:
         return self.outputs["BucketName"]
 
     def object_keys(self, prefix: str = "") -> set[str]:
-        """All keys under `prefix`; without one, all keys except those of staged bodies."""
+        """All keys under `prefix`; without one, all keys except those of staged bodies and of rows."""
         pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
         found = {item["Key"] for page in pages for item in page.get("Contents", [])}
-        return found if prefix else {key for key in found if not key.startswith("staging/")}
+        return found if prefix else {key for key in found if not key.startswith(("staging/", "text/"))}
 
     def body(self, key: str) -> bytes:
         return self.s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
@@ -127,10 +127,11 @@ class Stack:
         return {tag["Key"]: tag["Value"] for tag in tags}
 
     def versions(self, prefix: str = "") -> set[tuple[str, str]]:
-        """Every version of every object outside staging."""
+        """Every version of every object under `prefix`; without one, except staged bodies and rows."""
         pages = self.s3.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=prefix)
         versions = [version for page in pages for version in page.get("Versions", []) + page.get("DeleteMarkers", [])]
-        return {(each["Key"], each["VersionId"]) for each in versions if not each["Key"].startswith("staging/")}
+        found = {(each["Key"], each["VersionId"]) for each in versions if not each["Key"].startswith("staging/")}
+        return found if prefix else {each for each in found if not each[0].startswith("text/")}
 
     def items(self) -> dict[tuple[str, str], dict[str, Any]]:
         """The whole table, by conversation_id and item."""

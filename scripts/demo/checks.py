@@ -91,8 +91,8 @@ def check_memories(kept: Kept, calls: Sequence[SampleCall], found: Iterable[Foun
 
 
 def check_queues(kept: Kept) -> Iterator[str]:
-    if len(kept.messages) != 6:
-        yield f"There are {len(kept.messages)} queues instead of 6."
+    if len(kept.messages) != 8:
+        yield f"There are {len(kept.messages)} queues instead of 8."
     yield from (f"{name} holds {messages} messages." for name, messages in kept.messages.items() if messages)
 
 

@@ -15,10 +15,11 @@ from scripts.embedded.aws import EmbeddedAws, EmbeddedAwsError
 from scripts.embedded.deployment import memory_config
 from scripts.webhooks import send
 from shared.bucket import content
+from shared.texts import PREFIX
 
 DRAIN_SECONDS = 120.0  # some ten times what it takes
 QUEUES = ("ArchiveQueue", "AudioQueue", "MemoryQueue", "TextQueue", "ArchiveDlq", "AudioDlq", "MemoryDlq", "TextDlq")
-FLOW = ("ArchiveQueue", "AudioQueue", "ArchiveQueue", "MemoryQueue")  # what is fetched is archived like the rest
+FLOW = ("ArchiveQueue", "AudioQueue", "ArchiveQueue", "MemoryQueue", "TextQueue")  # what is fetched is archived too
 COUNTS = [f"ApproximateNumberOfMessages{kind}" for kind in ("", "NotVisible", "Delayed")]
 MOST_MEMORIES = 1000
 
@@ -96,7 +97,8 @@ class Stack:
         s3, bucket = self._aws.client("s3"), {"Bucket": self._outputs["BucketName"]}
         versions: dict[str, list[str]] = defaultdict(list)
         for version in s3.list_object_versions(**bucket).get("Versions", []):
-            versions[version["Key"]].append(version["VersionId"])
+            if not version["Key"].startswith(PREFIX):  # rows for searches, whose files are made and merged at any time
+                versions[version["Key"]].append(version["VersionId"])
         staged = {
             key: {"Key": "archived", "Value": "true"} in s3.get_object_tagging(**bucket, Key=key)["TagSet"]
             for key in versions

@@ -54,8 +54,8 @@ def erase(
     The command permanently deletes objects with all their versions, payloads, records, memories and messages. It writes
     tombstones: if erased data arrives again, it is dropped. Calls that begin after this command are kept.
 
-    The command waits until all running functions have ended, by default for two minutes. Then it searches again. At the
-    end it writes a certificate, as a JSON file and as a text file.
+    The command waits until all running functions have ended, by default for five minutes. Then it searches again. At
+    the end it writes a certificate, as a JSON file and as a text file.
 
     If the command is interrupted, run it again. Exit code 1 if data is left, or if a person must look at something.
 

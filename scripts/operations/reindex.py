@@ -14,8 +14,10 @@ from archiver.archive import UNNAMED_FOR, describe_call
 from memory_writer.ledger import OPEN, iso
 from memory_writer.memories import find_user
 from reconciler.bookmarks import Bookmarks
+from scripts.aws_session import OpsError
+from scripts.operations.rows import RowsAgain, note_rows
 from scripts.operations.stack import AT_ONCE, Stack
-from scripts.operations.view import WITH_YES, View
+from scripts.operations.view import TIMES, WITH_YES, View, parse_time
 from shared.call import Call, Transcription
 from shared.caller import Caller, find_caller, found_by
 from shared.conversation import Conversation, read_conversation
@@ -23,6 +25,7 @@ from shared.errors import PoisonError, StorageError
 from shared.keys import STAGING, is_recording, staged_delivery_id
 from shared.parts import read_json
 from shared.record import MEMORIES
+from shared.texts import day_of
 from shared.times import utc
 from shared.unnamed import Unnamed
 from shared.webhooks import read_events
@@ -30,7 +33,7 @@ from shared.webhooks import read_events
 REACHED = "reindex"
 CONTINUES_FOR = timedelta(days=1)  # after that, much may have changed in what was read
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
-COUNTED = ("calls", "recordings", "events", "payloads")
+COUNTED = ("calls", "recordings", "events", "payloads", "files_of_rows")
 _FINAL = re.compile(r"(?:[0-9]{7,15}|no-phone)/([A-Za-z0-9_-]{1,128})((?:\.[A-Za-z0-9_-]{1,128})?)\.(json|mp3|vtt)")
 UNKNOWN = (
     "Nobody knows whether Mem0 has the memories of the new records. To look, and to write those that are missing: "
@@ -42,6 +45,10 @@ ERASED = (
 )
 
 
+COLD = (
+    "Calls were left out, because their JSON cannot be read. If its storage class is GLACIER or DEEP_ARCHIVE, restore "
+    "it (aws s3api restore-object), and run the command again."
+)
 UNREADABLE = (
     "Objects were left out: the archiver did not write them, or they cannot be read. If their storage class is GLACIER "
     "or DEEP_ARCHIVE, restore them (aws s3api restore-object), and run the command again. Until then, new records of "
@@ -54,6 +61,14 @@ def reindex(
     yes: Annotated[
         bool, typer.Option("--yes", help="Write the records. Without it, objects are only counted.")
     ] = False,
+    text: Annotated[bool, typer.Option("--text", help="Make the rows that searches read, not the records.")] = False,
+    since: Annotated[
+        datetime | None,
+        typer.Option(parser=parse_time, metavar="TIME", help=f"With --text: calls since then: {TIMES}."),
+    ] = None,
+    until: Annotated[
+        datetime | None, typer.Option(parser=parse_time, metavar="TIME", help="With --text: calls before then.")
+    ] = None,
 ) -> int:
     """Make the records of all calls, and their indexes, again from the bucket.
 
@@ -62,11 +77,18 @@ def reindex(
 
     It is safe while calls arrive. It leaves records of newer versions and erased calls as they are.
 
+    With --text, it makes the rows under text/ again, which searches and statistics read. It finds the calls by their
+    records.
+
     If the command is interrupted, run it again within a day: it continues. Exit code 1 if an object cannot be read.
 
     Example: ops reindex --yes
     """
     view: View = context.obj
+    if text:
+        return reindex_text(view, RowsAgain(view.stack, since, until), yes=yes)
+    if since or until:
+        raise OpsError("--since and --until need --text: the records are always made of all objects.")
     run = Reindex(view.stack)
     if not yes:
         with view.progress.status("Counting the objects ..."):
@@ -77,6 +99,17 @@ def reindex(
         for done in run.run():
             status.update(f"{', '.join(f'{number:,} {what}' for what, number in done.items())} ...")
     view.show(dict(run.done), f"Made again from the bucket{run.since}", "\n".join(advise(view.stack, run.done)))
+    return 1 if run.done["unreadable"] else 0
+
+
+def reindex_text(view: View, run: RowsAgain, *, yes: bool) -> int:
+    with view.progress.status("Counting the calls ...") as status:
+        if not yes:
+            view.show(run.count(), "To be indexed again", WITH_YES)
+            return 0
+        for done in run.run():
+            status.update(f"{done['calls']:,} calls ...")
+    view.show(dict(run.done), "Rows that were made again", COLD if run.done["unreadable"] else "")
     return 1 if run.done["unreadable"] else 0
 
 
@@ -112,6 +145,8 @@ class Reindex:
                 finals = [item for item in page if _FINAL.fullmatch(item["Key"])]
                 for done in pool.map(self._rebuild, [list(items) for _, items in groupby(finals, key=call_of)]):
                     self.done.update(done)
+                for done in pool.map(self._note_rows, [item["Key"] for item in page if day_of(item["Key"])]):
+                    self.done.update(done)
                 if page:
                     self._bookmarks.write(REACHED, f"{begun} {page[-1]['Key']}")
                 yield self.done
@@ -119,6 +154,14 @@ class Reindex:
                 self.done.update(done)
                 yield self.done
         self._bookmarks.remove(REACHED)
+
+    def _note_rows(self, key: str) -> Counter[str]:
+        """The keys of rows come after those of all calls, so the records are there."""
+        try:
+            note_rows(self._stack, key)
+        except (StorageError, ValueError):
+            return Counter({"unreadable": 1})
+        return Counter({"files_of_rows": 1})
 
     def _begin(self, now: datetime) -> tuple[str, str]:
         """When the run began, and the last key that was read: those of a run that was interrupted within a day."""
@@ -261,7 +304,7 @@ def kind_of(key: str) -> str | None:
     """What an object is; None for the events that name no call, and for anything else."""
     final = _FINAL.fullmatch(key)
     if final is None:
-        return "payloads" if staged_delivery_id(key) else None
+        return "payloads" if staged_delivery_id(key) else "files_of_rows" if day_of(key) else None
     return "recordings" if final[3] == "mp3" else "events" if final[2] or final[3] == "vtt" else "calls"
 
 

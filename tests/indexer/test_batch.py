@@ -1,6 +1,7 @@
 """A batch of announcements becomes files of rows, one for each day, and one call's trouble is its own."""
 
 import json
+from types import SimpleNamespace
 
 from botocore.exceptions import ClientError
 
@@ -69,6 +70,19 @@ def test_an_attempt_that_ended_before_its_file_is_done_again(aws, index, archive
     allow(indexer.handler.aws().bucket._s3, "PutObject")
 
     assert index(message) == []
+
+    assert said(aws) == [("conv_1", "1-1", "My boat.")]
+
+
+def test_another_write_at_the_same_moment_is_not_taken_for_the_file(aws, index, archived):
+    """S3 answers with a conflict while another put of the same key runs, which may still fail."""
+    left = [409]
+    conflict = {"Error": {"Code": "ConditionalRequestConflict", "Message": ""}, "ResponseMetadata": {}}
+    indexer.handler.aws().bucket._s3.meta.events.register(
+        "before-call.s3.PutObject", lambda **_: (SimpleNamespace(status_code=left.pop()), conflict) if left else None
+    )
+
+    assert index(archived("conv_1")) == []
 
     assert said(aws) == [("conv_1", "1-1", "My boat.")]
 

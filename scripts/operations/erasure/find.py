@@ -31,8 +31,9 @@ class Found:
 
     `calls` are deleted completely. `shared` are calls of others: only the data that names the caller is deleted.
     `later` began after the erasure, and stay. `staged` are the versions of staged bodies by their keys. The bodies of
-    `arrays` are deleted first, because they are found by their elements. `resolved` are the keys of noted bodies that
-    are archived or gone. `to_review` says why a person must look at an object.
+    `arrays` are deleted first, because they are found by their elements. `rows` are the versions of files under text/
+    that have rows of the calls, with their number. `resolved` are the keys of noted bodies that are archived or gone.
+    `to_review` says why a person must look at an object.
     """
 
     calls: dict[str, Call] = field(default_factory=dict)
@@ -41,6 +42,7 @@ class Found:
     finals: set[Version] = field(default_factory=set)
     arrays: dict[str, list[Version]] = field(default_factory=dict)
     staged: dict[str, list[Version]] = field(default_factory=dict)
+    rows: dict[Version, int] = field(default_factory=dict)
     memories: set[str] = field(default_factory=set)
     resolved: set[str] = field(default_factory=set)
     to_review: dict[str, str] = field(default_factory=dict)
@@ -59,9 +61,10 @@ class Found:
         return [call for call in self.calls.values() if call.is_known]
 
     def numbers(self) -> dict[str, int]:
+        size, rows = sum(each.size for each in self.versions), sum(self.rows.values())
         return {
             "calls": len(self.with_data), "object_versions": len(self.finals), "payloads": len(self.bodies),
-            "bytes": sum(each.size for each in self.versions), "memories": len(self.memories),
+            "bytes": size, "rows": rows, "memories": len(self.memories),
         }  # fmt: skip
 
     def without(self, calls: set[str], locked: Iterable[Version]) -> "Found":
@@ -71,6 +74,7 @@ class Found:
         return Found(
             {name: call for name, call in self.calls.items() if name not in calls},
             finals=self.finals - kept, memories=self.memories,
+            rows={version: number for version, number in self.rows.items() if version not in kept},
             staged={key: versions for key, versions in bodies.items() if versions},
         )  # fmt: skip
 

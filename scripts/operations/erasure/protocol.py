@@ -1,8 +1,8 @@
 """The steps of an erasure, in an order that is safe to interrupt and to repeat.
 
 Tombstones come first: from then on no earlier data is archived, fetched or remembered. Then the functions that began
-before are waited out. Messages, memories and objects are deleted next. The records of the calls are cleared last,
-because a second run finds by them what is left.
+before are waited out. Messages, memories, objects and rows are deleted next. The records of the calls are cleared
+last, because a second run finds by them what is left.
 """
 
 import time
@@ -15,6 +15,7 @@ from scripts.operations.erasure.find import Found, Search
 from scripts.operations.erasure.memories import Memories
 from scripts.operations.erasure.messages import Messages
 from scripts.operations.erasure.reading import Subject
+from scripts.operations.erasure.rows import Rows
 from scripts.operations.stack import Stack
 from scripts.operations.view import View, delay_ctrl_c
 from shared.bucket import Version
@@ -56,6 +57,7 @@ class Run:
 
     def __init__(self, view: View, subject: Subject) -> None:
         self._view, self._stack, self._subject = view, view.stack, subject
+        self._rows = Rows(self._stack, subject)
         self.memories, self._messages = Memories(self._stack, subject), Messages(self._stack, subject)
         self._eraser = Eraser(self._stack, subject)
 
@@ -67,7 +69,7 @@ class Run:
     def find(self) -> Found:
         """Search table, bucket and Mem0."""
         found = Search(self._stack, self._subject).find()
-        found.memories = self.memories.find(found)
+        found.memories, found.rows = self.memories.find(found), self._rows.find(found)
         return found
 
     def erase(self, found: Found, elevenlabs: ElevenLabs | None) -> Erasure:
@@ -79,6 +81,8 @@ class Run:
             self.memories.delete(found)
         transcribing = self._eraser.delete_jobs(found)  # before their files
         locked = self._delete_objects(found)
+        with self._view.progress.status("Deleting the rows under text/ ..."):
+            locked += self._rows.delete(found)
         with self._view.progress.status("Clearing the records, and searching again ..."):
             kept = set(found.calls) if locked else {*unsettled, *transcribing}
             self._eraser.clear_records(found, kept)
@@ -125,7 +129,7 @@ class Run:
 
 def longest_function(stack: Stack) -> int:
     """The longest timeout, in seconds, of the functions that read calls."""
-    names = ["ArchiveTimeoutSeconds", "MemoryTimeoutSeconds"]
+    names = ["ArchiveTimeoutSeconds", "MemoryTimeoutSeconds", "TextTimeoutSeconds"]
     names += [name for name in ("TranscribeTimeoutSeconds",) if name in stack.outputs]
     return max(int(stack.output(name)) for name in names)
 

@@ -135,7 +135,8 @@ OUTPUTS = {
     "WebhookSecretArn": "webhook", "ErasureSecretArn": "erasure", "MemorySecretArn": "mem0",
     "MemoryBackend": "platform", "Mem0Host": MEM0, "KeepAudio": "true",
 } | {
-    name: str(CONSTANTS[name]) for name in ("MemoryUnknownSeconds", "ArchiveTimeoutSeconds", "MemoryTimeoutSeconds")
+    name: str(CONSTANTS[name])
+    for name in ("MemoryUnknownSeconds", "ArchiveTimeoutSeconds", "MemoryTimeoutSeconds", "TextTimeoutSeconds")
 }  # fmt: skip
 SECRETS = {"webhook": SECRET, "erasure": "key-of-tombstones", "mem0": "m0-test", "elevenlabs": "xi-test"}
 ENVIRONMENT = {

@@ -257,7 +257,7 @@ SPOILED: dict[str, tuple[Callable[[Outcome], object], str]] = {
     "dead letter": (lambda outcome: outcome.after.messages.update(ArchiveDlq=1), "ArchiveDlq holds 1"),
     "audio waits": (lambda outcome: outcome.after.messages.update(AudioQueue=1), "AudioQueue holds 1"),
     "audio's dead letter": (lambda outcome: outcome.after.messages.update(AudioDlq=1), "AudioDlq holds 1"),
-    "queue unknown": (lambda outcome: outcome.after.messages.pop("AudioQueue"), "5 queues instead of 6"),
+    "queue unknown": (lambda outcome: outcome.after.messages.pop("AudioQueue"), "7 queues instead of 8"),
 }
 
 

@@ -21,7 +21,8 @@ COMMANDS = [
 
 @pytest.fixture
 def more_outputs() -> dict[str, str]:
-    return {"ArchiveTimeoutSeconds": "120", "MemoryTimeoutSeconds": "120", "MemoryUnknownSeconds": "3600"}
+    timeouts = {f"{name}TimeoutSeconds": "120" for name in ("Archive", "Memory", "Text")}
+    return timeouts | {"MemoryUnknownSeconds": "3600"}
 
 
 @pytest.fixture

@@ -42,7 +42,8 @@ Erase = Callable[..., tuple[int, dict[str, Any]]]
 @pytest.fixture
 def more_outputs() -> dict[str, str]:
     """No function is running: an erasure waits one second longer than the longest timeout."""
-    return {"ArchiveTimeoutSeconds": "-1", "MemoryTimeoutSeconds": "-1", "MemoryUnknownSeconds": "3600"}
+    timeouts = {f"{name}TimeoutSeconds": "-1" for name in ("Archive", "Memory", "Text")}
+    return timeouts | {"MemoryUnknownSeconds": "3600"}
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ OF_THE_CALLER = "The erasure of +120…123 was interrupted: ./scripts/ops erase 
 
 @pytest.fixture
 def more_outputs() -> dict[str, str]:
-    return {"ArchiveTimeoutSeconds": "-1", "MemoryTimeoutSeconds": "-1", "MemoryUnknownSeconds": "3600"}
+    timeouts = {f"{name}TimeoutSeconds": "-1" for name in ("Archive", "Memory", "Text")}
+    return timeouts | {"MemoryUnknownSeconds": "3600"}
 
 
 def interrupt(run_ops: Any, aws_calls: AwsCalls, tmp_path: Path, *words: str) -> None:
