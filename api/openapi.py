@@ -22,7 +22,6 @@ _CURSOR = {"type": "string", "pattern": f"^[A-Za-z0-9_-]{{2,{MOST_CHARACTERS}}}$
 # No control characters, and none that change the direction of text.
 _PLAIN = r"^[^\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]*$"
 _WORDS = {"type": "string", "maxLength": MOST_WORDS, "pattern": _PLAIN}
-_WORD = "[A-Za-z\u00c0-\u00d6]{1,20}"  # of a search: there may be more than letters, see docs/read.md
 _SECONDS = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 
 
@@ -153,7 +152,7 @@ _SPAN = [
 _AGAIN = parameter("cursor", _CURSOR, "`next` of the answer before, with the same filters.")
 _QUERY = [
     parameter(
-        "q", {"type": "string", "pattern": f"^{_WORD}( {_WORD}){{0,4}}$"},
+        "q", _WORDS | {"minLength": 1},
         "Words that a turn must have; case and accents do not matter, and the beginning of a word is enough. Words in "
         "double quotes must follow each other.",
     )

@@ -32,8 +32,8 @@ class Athena:
     `late`: queries run on until it is false. `busy`: no query can be started.
     """
 
-    def __init__(self, client: Any, s3: Any, bucket: str) -> None:
-        self._s3, self._bucket = s3, bucket
+    def __init__(self, client: Any, s3: Any, bucket: str, database: str = DATABASE, table: str = TABLE) -> None:
+        self._s3, self._bucket, self._database, self._table = s3, bucket, database, table
         self.queries: dict[str, dict[str, Any]] = {}
         self.results: dict[str, list[list[str | None]]] = {}
         self.ends: list[tuple[str, str]] = []
@@ -60,7 +60,7 @@ class Athena:
     def _start(self, asked: dict[str, Any]) -> dict[str, Any]:
         if self.busy:
             return {"Error": {"Code": "TooManyRequestsException", "Message": "You have reached the limit"}}
-        assert asked["QueryExecutionContext"] == {"Database": DATABASE}
+        assert asked["QueryExecutionContext"] == {"Database": self._database}
         id = str(uuid4())
         state, reason = self.ends.pop(0) if self.ends else ("SUCCEEDED", "")
         self.results[id] = self._run(asked["QueryString"]) if state == "SUCCEEDED" else []
@@ -89,14 +89,14 @@ class Athena:
                 path = Path(folder, key)
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(self._s3.get_object(Bucket=self._bucket, Key=key)["Body"].read())
-            return run(sql, Path(folder, PREFIX))
+            return run(sql, Path(folder, PREFIX), self._table)
 
 
-def run(sql: str, folder: Path) -> list[list[str | None]]:
+def run(sql: str, folder: Path, table: str = TABLE) -> list[list[str | None]]:
     """What a statement finds in the files of a folder, below the names of its columns."""
     with duckdb.connect() as connection:
         connection.execute(
-            f'CREATE VIEW "{TABLE}" AS SELECT * FROM read_json(?, columns = {COLUMNS}, hive_partitioning = true,'
+            f'CREATE VIEW "{table}" AS SELECT * FROM read_json(?, columns = {COLUMNS}, hive_partitioning = true,'
             " hive_types = {'day': VARCHAR}, format = 'newline_delimited')".replace("?", f"'{folder}/*/*.jsonl.gz'")
         )
         found = connection.execute(sql)

@@ -58,6 +58,9 @@ def widest(needed: set[Right]) -> set[Right]:
     }  # fmt: skip
 
 
+PLACE = "AWS::Region:AWS::AccountId"
+
+
 def is_part(resource: str, above: str) -> bool:
     in_folder = resource != above and above.endswith("/*") and resource.startswith(above[:-1])
     return in_folder or resource.startswith(f"{above}[")
@@ -154,19 +157,16 @@ def of_options(stack: Deployed, function: str) -> set[Right]:
 
 
 def of_athena(stack: Deployed, function: str) -> set[Right]:
-    """What a function that searches asks Athena, and what Athena does in its name: it reads the table and the files.
+    """What Athena does in the name of a function that searches: it reads the table and the files.
 
     moto's Athena reads nothing, so this is not recorded.
     """
     if "ATHENA_WORKGROUP" not in environment(stack, function):
         return set()
-    place = "AWS::Region:AWS::AccountId"
-    asked = ("StartQueryExecution", "StopQueryExecution", "GetQueryExecution", "GetQueryResults")
     catalog = ("catalog", "database/TextDatabase", "table/TextDatabase/TextTable")
     return {
-        *((f"athena:{each}", f"arn:AWS::Partition:athena:{place}:workgroup/TextWorkgroup") for each in asked),
         *(
-            (f"glue:{action}", f"arn:AWS::Partition:glue:{place}:{each}")
+            (f"glue:{action}", f"arn:AWS::Partition:glue:{PLACE}:{each}")
             for action in ("GetDatabase", "GetTable", "GetPartitions") for each in catalog
         ),
         ("s3:GetBucketLocation", "Bucket.Arn"),
@@ -234,6 +234,8 @@ def rights_for(service: str, operation: str, params: Mapping[str, Any]) -> set[R
         return {(f"secretsmanager:{operation}", str(params["SecretId"]))}
     if service == "transcribe":
         return transcribe_rights(operation, params)
+    if service == "athena":
+        return {(f"athena:{operation}", f"arn:AWS::Partition:athena:{PLACE}:workgroup/TextWorkgroup")}
     raise NotImplementedError(f"Say here which rights a call of {service} needs: {operation}")
 
 

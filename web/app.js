@@ -206,27 +206,8 @@ export function useLoaded(load, key) {
   return { ...(state.key === key ? state : {}), again: () => setTries(tries + 1) };
 }
 
-export function save(name, type, parts) {
-  const url = URL.createObjectURL(new Blob(parts, { type }));
-  const anchor = Object.assign(document.createElement("a"), { href: url, download: name });
-  anchor.click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-}
-
-// Where a spreadsheet begins a cell, also one that splits at semicolons or tabs, and what makes that cell a formula.
-const FORMULA = /(^|[;\t\r\n])(?=[=+\-@\uff1d\uff0b\uff0d\uff20\t\r])/g;
-
-/** Rows as CSV. What a spreadsheet would take for a formula gets an apostrophe. */
-export function csv(columns, rows) {
-  const cell = (value) => {
-    const text = value === null || value === undefined ? "" : String(value);
-    const harmless = typeof value === "string" ? text.replace(FORMULA, "$1'") : text;
-    return /[",;\t\r\n]/.test(harmless) ? `"${harmless.replaceAll('"', '""')}"` : harmless;
-  };
-  return [columns, ...rows.map((row) => columns.map((name) => row[name]))].map(
-    (row) => `${row.map(cell).join(",")}\r\n`,
-  );
-}
+/** Save calls as a file; how is in a module of its own. */
+export const exportCalls = (...what) => import("./export.js").then((module) => module.exportCalls(...what));
 
 /** What is wrong with a range before it is asked for; "" if nothing is. */
 export function contradiction({ from, to, min_seconds: shortest, max_seconds: longest }) {
@@ -293,7 +274,7 @@ export function listingOf(filters) {
 }
 
 /** Filters as the API wants them: days of the viewer's zone become moments. */
-function asked(filters) {
+export function asked(filters) {
   const moment = (day, time) => (/^\d{4}-\d{2}-\d{2}$/.test(day || "") ? isoMoment(`${day}T${time}`) : day);
   return { ...filters, from: moment(filters.from, "00:00:00"), to: moment(filters.to, "23:59:59.999") };
 }
@@ -406,7 +387,7 @@ function hint({ caller, text }) {
   if (caller || /^[\d\s().+-]+$/.test(text || ""))
     return "A caller is found by the whole number with its country code, such as +1 202 555 0142.";
   if (text)
-    return "The search finds words of titles and summaries. What was said in a call is not searched.";
+    return "This finds words of titles and summaries. To find what was said in calls, choose “What was said” above.";
   return "Remove a filter, or choose more days.";
 }
 
@@ -414,21 +395,39 @@ function hint({ caller, text }) {
 function Search({ filters }) {
   const shown = filters.text || filters.caller || "";
   const replaced = filters.text ? { text: "" } : { caller: "" };
+  const search = (typed) => {
+    const { id, ...found } = meant(typed);
+    go(id ? link(["calls", id]) : link([""], { ...filters, ...replaced, ...found }));
+  };
+  const clear = () => go(link([""], { ...filters, ...replaced }));
+  return html`<${SearchBox} shown=${shown} search=${search} clear=${clear} filters=${filters}
+    hint="Number, or words of title and summary" />`;
+}
+
+/** A box for words, and where they are looked for: in what is known of the calls, or in `said`, what was said in them. */
+export function SearchBox({ shown, search, clear, hint, filters, said }) {
   const [typed, setTyped] = useState(shown);
   useEffect(() => setTyped(shown), [shown]);
   const submit = (event) => {
     event.preventDefault();
-    const { id, ...found } = meant(typed);
-    go(id ? link(["calls", id]) : link([""], { ...filters, ...replaced, ...found }));
+    search(typed);
   };
-  const cleared = (event) => !event.target.value && shown && go(link([""], { ...filters, ...replaced }));
+  const { agent, from, to } = filters;
+  const words = typed.trim();
+  const place = (label, href, current) =>
+    html`<a class="button" aria-current=${current ? "true" : undefined} href=${href}>${label}</a>`;
   return html`<form class="search" role="search" onSubmit=${submit}>
-    <${Icon} name="search" />
-    <input type="search" id="search" aria-label="Search calls" maxlength="200" autocomplete="off" spellcheck=${false}
-      placeholder="Number, or words of title and summary"
-      value=${typed} onInput=${(event) => setTyped(event.target.value)} onSearch=${cleared} />
-    <button>Search</button>
-  </form>`;
+      <${Icon} name="search" />
+      <input type="search" id="search" aria-label=${said ? "Search what was said" : "Search calls"} maxlength="200"
+        autocomplete="off" spellcheck=${false} placeholder=${hint} value=${typed}
+        onInput=${(event) => setTyped(event.target.value)}
+        onSearch=${(event) => !event.target.value && shown && clear()} />
+      <button>Search</button>
+    </form>
+    <div class="segments places" role="group" aria-label="Where to search">
+      ${place("Numbers and summaries", link([""], said ? { text: words, agent, from, to } : filters), !said)}
+      ${place("What was said", link(["search"], said ? filters : { q: words, agent, from, to }), said)}
+    </div>`;
 }
 
 const CHIPS = {
@@ -589,29 +588,23 @@ function Row({ call, filters }) {
   </tr>`;
 }
 
-const IDS = ["conversation_id", "started_at", "caller", "agent_id"];
-const COLUMNS = [...IDS, "duration_secs", "outcome", "audio", "status", "cost", "title", "summary", "archived_at"];
-
-const named = (call) => ({ ...call, title: nameOf(call) });
-
-export function exportCalls(calls, kind, name = "calls") {
-  const dated = `${name}-${daysAgo(0)}`;
-  if (kind === "json") save(`${dated}.json`, "application/json", [JSON.stringify(calls, null, 2)]);
-  else save(`${dated}.csv`, "text/csv", ["\ufeff", ...csv(COLUMNS, calls.map(named))]);
-}
-
 // ------------------------------------------------------------------ the page
 
-const VIEWS = { calls: "./call.js", callers: "./caller.js", statistics: "./statistics.js" };
+const VIEWS = {
+  calls: "./call.js",
+  callers: "./caller.js",
+  search: "./search.js",
+  statistics: "./statistics.js",
+};
 const loaded = {};
 
 /** The view of `path`. Only the list of calls is here: the other views are loaded when they are first opened. */
 function View({ path, query }) {
   const [name, id] = path;
-  const file = id || name === "statistics" ? VIEWS[name] : undefined;
+  const file = id || name === "statistics" || name === "search" ? VIEWS[name] : undefined;
   const { error, again } = useLoaded(async () => (loaded[file] ??= file && (await import(file)).default), file);
   const [fault, retry] = useErrorBoundary();
-  const title = { statistics: "Statistics", callers: "Caller" }[name] || (id ? "Call" : "Calls");
+  const title = { statistics: "Statistics", search: "What was said", callers: "Caller" }[name] || (id ? "Call" : "Calls");
   useEffect(() => void (document.title = `${title} · AgenticMemory`), [title, id]);
   if (fault || error) return html`<${Trouble} error=${fault || error} again=${fault ? retry : again} />`;
   if (!file) return html`<${Calls} query=${query} />`;
@@ -624,7 +617,7 @@ const HELP = {
   "← →": "5 seconds back or on",
   "j k": "Next or previous turn",
   "n p": "Older or newer call",
-  Esc: "From a call back to the list",
+  Esc: "From a call back to the list or the search",
   "?": "Show or hide this",
 };
 

@@ -25,19 +25,34 @@ import {
 } from "./app.js";
 import { Details } from "./details.js";
 import { Player, usePlayer } from "./player.js";
-import { Turns, marked, readable, wordsOf } from "./transcript.js";
+import { Turns, marked, markedWords, readable, wordsOf } from "./transcript.js";
 
 export default function Call({ id, query }) {
   const call = useLoaded(() => api(["calls", id]), id);
   const transcript = useLoaded(() => api(["calls", id, "transcript"]), id);
   useEffect(() => window.scrollTo(0, 0), []);
-  const filters = filtersIn(query);
+  const filters = query.q ? foundBy(query) : filtersIn(query);
   const body = call.error
     ? html`<${Trouble} error=${call.error} again=${call.error.status === 404 ? undefined : call.again} />`
     : call.value && (transcript.value || transcript.error)
-      ? html`<${Opened} call=${call.value} transcript=${transcript} filters=${filters} at=${query.at} />`
+      ? html`<${Opened} call=${call.value} transcript=${transcript} filters=${filters} at=${query.at}
+          turn=${query.turn} />`
       : html`<${Busy} />`;
-  return html`<${Neighbours} id=${id} filters=${filters} unknown=${call.error?.status === 404} />${body}`;
+  const above = query.q ? html`<${Back} filters=${filters} />` : html`<${Neighbours} id=${id} filters=${filters}
+    unknown=${call.error?.status === 404} />`;
+  return html`${above}${body}`;
+}
+
+/** The search that found a turn of the call. */
+const foundBy = ({ q, role, agent, from, to }) => ({ q, role, agent, from, to });
+
+/** The way back to the search. */
+function Back({ filters }) {
+  const href = link(["search"], filters);
+  useKeys({ Escape: () => go(href) });
+  return html`<div class="head">
+    <a class="button quiet" href=${href}><${Icon} name="left" />What was said</a>
+  </div>`;
 }
 
 /** The way back to the list, and along it. */
@@ -78,10 +93,12 @@ const NO_AUDIO = {
   none: "This call was not recorded.",
 };
 
-function Opened({ call, transcript, filters, at }) {
+function Opened({ call, transcript, filters, at, turn }) {
   const id = call.conversation_id;
   const turns = useMemo(() => readable(transcript.value?.turns || []), [transcript.value]);
   const words = useMemo(() => wordsOf(filters.text), [filters.text]);
+  const { q } = filters;
+  const mark = useMemo(() => (text) => (q ? markedWords(text, q) : marked(text, words)), [q, words]);
   const audible = call.audio === "archived" && call.may?.hear !== false;
   const total = Math.max(call.duration_secs || 0, turns.at(-1)?.at_secs || 0);
   const position = { clock: useRef(), strip: useRef(), line: useRef() };
@@ -106,11 +123,12 @@ function Opened({ call, transcript, filters, at }) {
     return navigator.clipboard.writeText(`${location.origin}${location.pathname}${link(["calls", id], { at })}`);
   };
   useEffect(() => {
-    if (at === undefined) list.current.querySelector(".turn:has(mark)")?.scrollIntoView({ block: "nearest" });
-    const index = at === undefined ? -1 : turnAt(turns, Number(at), -1);
+    if (at === undefined && turn === undefined) list.current.querySelector(".turn:has(mark)")?.scrollIntoView({ block: "nearest" });
+    const named = turn === undefined ? -1 : turns.findIndex((each) => each.index === Number(turn));
+    const index = named < 0 && at !== undefined ? turnAt(turns, Number(at), -1) : named;
     if (index < 0) return;
     follow.mark(index, true);
-    player.seek(Number(at));
+    player.seek(Number(at ?? turns[index].at_secs));
   }, []);
   useKeys({
     " ": () => audible && player.toggle(),
@@ -146,7 +164,7 @@ function Opened({ call, transcript, filters, at }) {
           transcript.error
             ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
             : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness}
-                audible=${audible} words=${words} />`
+                audible=${audible} mark=${mark} />`
         }
       </section>
       <${Details} call=${call} download=${download} words=${words} />

@@ -33,8 +33,27 @@ export function marked(text, words) {
     .map((part, place) => (place % 2 ? html`<mark>${part}</mark>` : part));
 }
 
+const WORD = /[\p{L}\p{M}\p{N}]+/gu;
+const UNSPACED = /[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]/;
+
+/** A text as the search compares it: without case and accents. */
+const folded = (text) => text.normalize("NFKD").replace(/[\u0300-\u036f]/g, "").toLowerCase().replace(/ß/g, "ss");
+
+/** Text of others in which the words that a search for `query` found are marked: those that begin so. */
+export function markedWords(text, query) {
+  const wanted = (folded(String(query ?? "")).match(WORD) || []).map((word) => word.normalize("NFC"));
+  const isMarked = (word) => {
+    const seen = folded(word).normalize("NFC");
+    const fits = (each) => (UNSPACED.test(each) ? seen.includes(each) : seen.startsWith(each));
+    return wanted.some((each) => (each.length === 1 && !UNSPACED.test(each) ? seen === each : fits(each)));
+  };
+  return plain(text)
+    .split(/([\p{L}\p{M}\p{N}]+)/u)
+    .map((part, place) => (place % 2 && isMarked(part) ? html`<mark>${part}</mark>` : part));
+}
+
 /** All turns. They are made once: which one is heard is marked in the page itself, since an hour has 800 of them. */
-export function Turns({ turns, href, jumping, completeness, audible, words }) {
+export function Turns({ turns, href, jumping, completeness, audible, mark }) {
   return useMemo(() => {
     if (!turns.length)
       return html`<div class="notice">
@@ -42,9 +61,9 @@ export function Turns({ turns, href, jumping, completeness, audible, words }) {
         <p>${plain(completeness?.explanation) || "Nothing was said, or the transcript is not here."}</p>
       </div>`;
     return html`<ol class="turns">
-      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping, audible, words }} />`)}
+      ${turns.map((turn, index) => html`<${Turn} key=${index} ...${{ turn, index, href, jumping, audible, mark }} />`)}
     </ol>`;
-  }, [turns, audible, words]);
+  }, [turns, audible, mark]);
 }
 
 /** Whether a turn is the caller's, or the second speaker's in a recording that Amazon Transcribe heard. */
@@ -56,7 +75,7 @@ function named(role) {
   return speaker ? `Speaker ${Number(speaker[1]) + 1}` : role;
 }
 
-function Turn({ turn, index, href, jumping, audible, words }) {
+function Turn({ turn, index, href, jumping, audible, mark }) {
   const role = { agent: "Agent", user: "Caller" }[turn.role] || named(turn.role);
   const pressed = (event) => {
     const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
@@ -70,7 +89,7 @@ function Turn({ turn, index, href, jumping, audible, words }) {
     </a>
     <span class="role"><${Text}>${role}<//></span>
     <div class="said">
-      ${turn.message && html`<p dir="auto">${marked(turn.message, words)}</p>`}
+      ${turn.message && html`<p dir="auto">${mark(turn.message)}</p>`}
       ${turn.interrupted && html`<${Interrupted} turn=${turn} />`}
       ${turn.tools.map((tool, place) => html`<${Tool} key=${place} call=${tool} result=${tool.result} />`)}
     </div>

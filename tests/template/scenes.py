@@ -14,14 +14,17 @@ import boto3
 import pytest
 from moto import mock_aws
 
+import api.handler
 from scripts.embedded.elevenlabs import ElevenLabs
 from shared.indexes import DAYS, listing
 from shared.messages import ClaimCheck
 from shared.record import MEMORIES
+from shared.texts import Row
 from shared.tombstones import Tombstones
 from tests.alarms import Deployed
 from tests.api.conftest import event as request
 from tests.archiver.conftest import audio, envelope, stage, stage_recording, staged_key, transcript
+from tests.athena_stand_in import Athena
 from tests.conftest import SECRET, Stack, close_clients, create_table, forget, lambda_context, sqs_event
 from tests.ingest.conftest import signed
 from tests.memory_writer.conftest import announce, small_call
@@ -248,16 +251,23 @@ def readers_requests(world: World) -> None:
     for conversation_id in ("conv_1", "conv_2"):
         keys = {f"{kind}_key": f"12025550123/{conversation_id}.{kind}" for kind in ("json", "mp3")}
         listed = listing(conversation_id, "agent_1", "2026-11-22T10:00:00Z")
-        world.change(conversation_id, **facts, **keys, **listed, caller="12025550123")
+        world.change(conversation_id, **facts, **keys, **listed, caller="12025550123", text_order="1")
     day = {"conversation_id": {"S": DAYS}, "item": {"S": "2026-11-22"}}
     world.aws.dynamodb.put_item(TableName="ConversationTable", Item=day)
-    body = json.dumps({"transcript": [], "metadata": {}}).encode()
+    body = json.dumps({"transcript": [{"role": "user", "message": "Hello."}], "metadata": {}}).encode()
     for name in ("conv_1.json", "conv_1.mp3"):
         world.aws.s3.put_object(Bucket=BUCKET, Key=f"12025550123/{name}", Body=body)
+    rows = Athena(
+        api.handler.athena().client, boto3.Session().client("s3"), BUCKET, "TextDatabase", "TextTable"
+    )  # fmt: skip
+    at = int(datetime(2026, 11, 22, 10, tzinfo=timezone.utc).timestamp())
+    said = {"conversation_id": "conv_1", "agent_id": "agent_1", "caller": None, "started": at, "version": "1"}
+    rows.put("2026-11-22", Row(**said, turn=0, role="user", words=" hello "))
     month = {"agent": "agent_1", "from": "2026-11-01", "to": "2026-11-30"}
     for path, query in {
         "/calls": {}, "/calls/conv_1": {}, "/calls/conv_2": {}, "/calls/conv_1/transcript": {},
         "/calls/conv_1/audio": {}, "/calls/conv_1/json": {}, "/callers/+12025550123": {}, "/stats": month,
+        "/search": month | {"q": "hello"},
     }.items():  # fmt: skip
         answer = world.run(request(path, query))
         assert answer["statusCode"] == 200, answer

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from scripts.demo.calls import mp3
+from shared.texts import fold, needles
 from tests.web.calls import Call, generated, transcript
 
 WEB = Path(__file__).parent.parent.parent / "web"
@@ -51,6 +52,7 @@ class StandIn(ThreadingHTTPServer):
         self.requests: list[str] = []
         self.hidden: set[str] = set()  # conversation_ids that no list has
         self.looks_at = 60  # calls a page looks at: filters that match little get short pages, as with the real API
+        self.late = False  # searches and statistics take longer than one answer
         self.url_seconds = 900.0
         self.may = {"hear": True, "numbers": True}
 
@@ -84,6 +86,8 @@ class StandIn(ThreadingHTTPServer):
                 return self.signed(self.call(conversation_id), kind, query)
             case ["callers", number]:
                 return self.caller(number, query)
+            case ["search"]:
+                return self.search(query)
             case ["stats"]:
                 return self.statistics(query)
         raise Fault(404, "Not found", "There is no such route.")
@@ -121,15 +125,37 @@ class StandIn(ThreadingHTTPServer):
         return self.page(calls, query) | {"caller": number, "memories": memories, "memories_note": ""}
 
     def statistics(self, query: dict[str, list[str]]) -> dict[str, Any]:
-        """A page of ten days."""
+        if self.is_late(query):
+            return {"rows": [], "next": "later", "bytes": 0}
         rows: dict[tuple[str, str], dict[str, Any]] = {}
         for call in (each for each in self.listed() if matches(each, query)):
             count(rows.setdefault((call["started_at"][:10], call["agent_id"]), {}), call)
+        found = [{"day": day, "agent_id": agent} | values for (day, agent), values in rows.items()]
+        return {"rows": found, "next": None, "bytes": 20_000}
+
+    def is_late(self, query: dict[str, list[str]]) -> bool:
+        """Whether the answer comes only when it is asked for again."""
+        return self.late and "cursor" not in query
+
+    def search(self, query: dict[str, list[str]]) -> dict[str, Any]:
+        """Turns in pages of ten. The words of one call are in cold storage."""
+        now = datetime.now(timezone.utc)
+        searched = {"from": "2020-01-01T00:00:00Z", "to": now.strftime("%Y-%m-%dT%H:%M:%SZ"), "bytes": 1_234_567}
+        if self.is_late(query):
+            return {"hits": [], "next": "0", "searched": searched | {"from": "2026-01-01T00:00:00Z"}}
+        calls = [each for each in self.listed() if matches(each, {k: v for k, v in query.items() if k != "text"})]
+        hits = [
+            {name: call[name] for name in ("conversation_id", "caller", "agent_id", "started_at", "title")}
+            | {name: turn[name] for name in ("index", "at_secs", "role", "message")} | {"reason": None}
+            for call in calls for turn in transcript(call)
+            if all(needle in fold(turn["message"] or "") for needle in needles(query["q"][0]))
+            and query.get("role", [turn["role"]]) == [turn["role"]]
+        ]  # fmt: skip
+        cold = {"message": None, "role": None, "at_secs": None, "reason": "The transcript is in cold storage."}
+        hits = [hit | (cold if hit["conversation_id"] == "conv_silent" else {}) for hit in hits]
         start = int(query.get("cursor", ["0"])[0])
-        days = sorted({day for day, _ in rows}, reverse=True)
-        chosen = days[start : start + 10]
-        found = [{"day": day, "agent_id": agent} | values for (day, agent), values in rows.items() if day in chosen]
-        return {"rows": found, "next": str(start + 10) if start + 10 < len(days) else None}
+        following = str(start + 10) if start + 10 < len(hits) else None
+        return {"hits": hits[start : start + 10], "next": following, "searched": searched}
 
 
 def count(values: dict[str, Any], call: Call) -> None:

@@ -8,12 +8,13 @@ from tests.web.stand_in import Fault, StandIn
 VIEWS = {
     "calls": "", "empty": "#/?text=zebra", "call": "#/calls/conv_dog", "hostile": "#/calls/conv_hostile",
     "missing": "#/calls/conv_missing", "caller": "#/callers/%2B12025550144", "statistics": "#/statistics",
+    "search": "#/search?q=dredging", "nobody": "#/search?q=zebra",
 }  # fmt: skip
 
 
 READY = {
     "calls": ".call", "empty": ".empty", "call": ".player", "hostile": ".player", "missing": ".player",
-    "caller": ".call", "statistics": "canvas",
+    "caller": ".call", "statistics": "canvas", "search": ".hit", "nobody": ".empty",
 }  # fmt: skip
 SHADES = """Array.from(document.querySelectorAll('canvas'), canvas =>
   new Set(canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data).size)"""
@@ -40,7 +41,8 @@ def test_a_caller_of_whom_nothing_is_kept_says_so(page: Page, stand_in: StandIn)
     expect(page.get_by_role("heading", name="No calls")).to_be_visible()
 
 
-def test_statistics_add_up_all_pages_and_draw_them(page: Page, stand_in: StandIn) -> None:
+def test_statistics_that_take_longer_are_asked_for_again_and_drawn(page: Page, stand_in: StandIn) -> None:
+    stand_in.late = True
     page.goto(f"{stand_in.url}/#/statistics?from=2020-01-01&to=2100-01-01")
     page.goto(f"{stand_in.url}/#/statistics")
     page.get_by_role("link", name="90 days").click()
@@ -48,9 +50,10 @@ def test_statistics_add_up_all_pages_and_draw_them(page: Page, stand_in: StandIn
 
     period = page.locator(".period .tile")
     expect(period.filter(has_text="Calls").locator("strong")).to_have_text(str(len(stand_in.calls)))
-    expect(period.filter(has_text="Cost").locator("strong")).to_have_text(
+    expect(period.filter(has_text="credits").locator("strong")).to_have_text(
         f"{sum(call['cost'] or 0 for call in stand_in.calls):,}"
     )
+    expect(period.filter(has_text="AWS, estimate").locator("strong")).to_have_text("US$0.032")
     assert page.locator(".chart canvas").count() == 6
     assert "from=" in page.url
     assert min(page.evaluate(SHADES)) > 20
