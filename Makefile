@@ -108,6 +108,7 @@ build-IngestFunction: PACKAGE := ingest
 build-ArchiverFunction: PACKAGE := archiver
 build-MemoryWriterFunction: PACKAGE := memory_writer
 build-ReconcilerFunction build-AudioFunction: PACKAGE := reconciler
+build-TranscriberFunction: PACKAGE := transcriber
 build-IndexerFunction: PACKAGE := indexer
 build-CanaryFunction: PACKAGE := canary
 build-ReadFunction: PACKAGE := api

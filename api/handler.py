@@ -38,12 +38,15 @@ from api.replies import ColdError, reply, reply_json
 from api.rows import detail
 from api.search import Search
 from api.statistics import read_statistics
+from shared import keys
 from shared.aws import Aws
 from shared.call import Call
+from shared.conversation import Turn
 from shared.errors import ProblemError, StorageError
 from shared.keys import is_id
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
+from shared.transcription import turns_of
 
 # If a service of AWS does not answer, the request fails after two attempts of 4 s, well within the API's 30 s.
 _CONFIG = Config(
@@ -233,16 +236,29 @@ def read_call(id: str, reader: Reader) -> Call:
 
 def read_recorded(call: Call, reader: Reader) -> Recorded | None:
     """What the call's JSON says; None if there is none that can be read. Raises ColdError."""
+    body = read_object(call.json_key) if call.json_key else None
     try:
-        stored = aws().bucket.read(call.json_key) if call.json_key else None
+        return Recorded(body, reader.hide, partial(read_heard, call)) if body is not None else None
+    except ValueError:
+        return None
+
+
+def read_heard(call: Call) -> list[Turn]:
+    """The turns that Amazon Transcribe heard in the recording; none if it was not asked. Raises ColdError."""
+    key = keys.call_transcription(str(call.folder), call.conversation_id)
+    body = read_object(key) if key in call.event_keys else None
+    return turns_of(body) if body is not None else []
+
+
+def read_object(key: str) -> bytes | None:
+    """Raises ColdError."""
+    try:
+        stored = aws().bucket.read(key)
     except StorageError as error:
         if "InvalidObjectState" in str(error):
             raise ColdError from None
         raise
-    try:
-        return Recorded(stored[0], reader.hide) if stored else None
-    except ValueError:
-        return None
+    return stored[0] if stored else None
 
 
 def reply_address(

@@ -41,6 +41,11 @@ def fields(**schemas: Schema) -> Schema:
     return {"type": "object", "properties": schemas, "required": list(schemas), "additionalProperties": False}
 
 
+def optional(schema: Schema, **schemas: Schema) -> Schema:
+    """The same object, with fields that it need not have."""
+    return schema | {"properties": schema["properties"] | schemas}
+
+
 def named(name: str) -> Schema:
     return {"$ref": f"#/components/schemas/{name}"}
 
@@ -69,12 +74,15 @@ _SCHEMAS = {
         type=one_of("factual", "semantic"), state=one_of("done", "sent", "sending", "idle", "none"),
         reason=maybe(_TEXT), count=_WHOLE, memory_ids=many(_TEXT), at=maybe(_TEXT),
     ),
-    "File": fields(kind=one_of("json", "mp3", "event"), name=_TEXT, event=maybe(_TEXT)),
+    "File": fields(kind=one_of("json", "mp3", "transcription", "subtitles", "event"), name=_TEXT, event=maybe(_TEXT)),
     "Completeness": fields(
         transcript=one_of("webhook", "fetched", "missing"), audio=maybe(one_of(*_AUDIO)), audio_reason=maybe(_TEXT),
         missing_reason=maybe(_TEXT), is_complete=_FLAG, explanation=_TEXT,
     ),
-    "Transcript": fields(turns=many(named("Turn"))),
+    "Transcript": optional(
+        fields(turns=many(named("Turn"))),
+        source=one_of("transcribe") | {"description": "Who wrote the words down, if it was Amazon Transcribe."},
+    ),
     "Turn": fields(
         index=_WHOLE, role=maybe(_TEXT), message=maybe(_TEXT), original_message=maybe(_TEXT), interrupted=_FLAG,
         at_secs=maybe(_NUMBER), tool_calls=many(named("ToolCall")), tool_results=many(named("ToolResult")),

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from api.replies import MOST_BYTES, size_of, to_json, too_large
+from shared.conversation import Turn
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+from shared.texts import fold
 
 MOST_LEVELS = 50  # of nested values
 MOST_OF_VALUE = 1_000_000  # bytes: as objects, they take many times as much memory
@@ -71,10 +73,13 @@ class _Tool(Part):
 
 
 class Recorded:
-    """One JSON. Raises ValueError if it is none. `hide` masks numbers."""
+    """One JSON. Raises ValueError if it is none. `hide` masks numbers.
 
-    def __init__(self, body: bytes, hide: Hide) -> None:
-        self._data, self._hide = fields(_Data, read_json(body)), hide
+    `hear` reads what Amazon Transcribe heard in the recording: only if the JSON has no words.
+    """
+
+    def __init__(self, body: bytes, hide: Hide, hear: Callable[[], list[Turn]] = list) -> None:
+        self._data, self._hide, self._hear = fields(_Data, read_json(body)), hide, hear
 
     def facts(self) -> dict[str, Any]:
         metadata = fields(_Metadata, self._data.metadata)
@@ -87,8 +92,17 @@ class Recorded:
             "collected": list(self._collected()),
         }
 
+    def has_words(self) -> bool:
+        said = objects(_Turn, self._data.transcript)
+        return any(fold(text(turn.message or turn.content) or "") for turn in said)
+
+    def _heard(self) -> list[Turn]:
+        return [] if self.has_words() else self._hear()
+
     def turns(self) -> str:
         """The turns as JSON. Raises ProblemError if they are too large; it stops reading there."""
+        if words := self._heard():
+            return to_json(heard(words, self._hide))
         written, size = [], 0
         for index, turn in enumerate(objects(_Turn, self._data.transcript)):
             written.append(to_json(self._turn(index, turn)))
@@ -99,6 +113,11 @@ class Recorded:
 
     def said(self, indexes: Collection[int]) -> dict[int, dict[str, Any]]:
         """Who said what, and when, in these turns, by index."""
+        if words := self._heard():
+            return {
+                index: {"role": turn.role, "message": self._hide(turn.message), "at_secs": turn.secs}
+                for index, turn in enumerate(words) if index in indexes
+            }  # fmt: skip
         last = max(indexes, default=-1)
         turns = islice(enumerate(objects(_Turn, self._data.transcript)), last + 1)
         return {
@@ -186,6 +205,19 @@ class Recorded:
                 hidden = self._hide(str(value))
                 return value if hidden == str(value) else hidden
         return value
+
+
+def heard(turns: list[Turn], hide: Hide) -> dict[str, Any]:
+    """What Amazon Transcribe heard, in the same form. Nobody knows which of its speakers is the agent."""
+    return {
+        "source": "transcribe",
+        "turns": [
+            {
+                "index": index, "role": turn.role, "message": hide(turn.message), "original_message": None,
+                "interrupted": False, "at_secs": turn.secs, "tool_calls": [], "tool_results": [],
+            } for index, turn in enumerate(turns)
+        ],
+    }  # fmt: skip
 
 
 def _inner(given: str) -> bytes:

@@ -51,11 +51,16 @@ def detail(
 
 def files(call: Call) -> list[dict[str, Any]]:
     """The call's objects, by name: their folder is the caller's number."""
-    listed = [("json", call.json_key), ("mp3", call.mp3_key), *(("event", key) for key in sorted(call.event_keys))]
+    others = [(_kind(key), key) for key in sorted(call.event_keys)]
+    listed = [("json", call.json_key), ("mp3", call.mp3_key), *others]
     return [
         {"kind": kind, "name": name, "event": name.split(".")[1] if kind == "event" else None}
         for kind, name in ((kind, key.rpartition("/")[2]) for kind, key in listed if key)
     ]
+
+
+def _kind(key: str) -> str:
+    return "transcription" if key.endswith(".transcribe.json") else "subtitles" if key.endswith(".vtt") else "event"
 
 
 def completeness(call: Call, reader: Reader, *, has_json: bool, is_cold: bool) -> dict[str, Any]:

@@ -10,12 +10,13 @@ then looks for rows. So nobody needs to look at the records again after the file
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from indexer.drafts import Drafts
+from shared import keys
 from shared.announcements import read_announcement
 from shared.bucket import Bucket
 from shared.errors import RetryError
@@ -25,6 +26,7 @@ from shared.observability import count, logger
 from shared.record import Records
 from shared.source import Source, read_source
 from shared.texts import CallVersion, Row, rows_of
+from shared.transcription import is_without_words, turns_of, version_of
 
 AT_ONCE = 8  # calls that are read at the same time. Each may have 6 MB
 
@@ -62,6 +64,21 @@ def note(source: Source, records: Records) -> Indexed | None:
     day = f"{listed:%Y-%m-%d}"
     call = records.note_text(announcement.conversation_id, day, announcement.order)
     return Indexed(source, day, listed) if call else None
+
+
+def with_heard(source: Source, bucket: Bucket) -> Source:
+    """The call with the words of its recording, if ElevenLabs sent none and Amazon Transcribe heard some."""
+    call, announcement = source.call, source.announcement
+    key = keys.call_transcription(str(call.folder), call.conversation_id) if call else ""
+    if call is None or key not in call.event_keys or not is_without_words(source.conversation):
+        return source
+    stored = bucket.read(key)
+    turns = turns_of(stored[0]) if stored else []
+    if stored is None or not turns:
+        return source
+    order = version_of(announcement.order, stored[1].get("order", ""))
+    conversation = replace(source.conversation, heard=tuple(turns))
+    return replace(source, conversation=conversation, announcement=replace(announcement, order=order))
 
 
 class Batch:
@@ -107,7 +124,7 @@ class Batch:
         if announcement.conversation_id.startswith(TEST_CALLS):
             return None
         source = read_source(announcement, self._bucket, self._records)
-        return note(source, self._records) if source else None
+        return note(with_heard(source, self._bucket), self._records) if source else None
 
     def _add(self, message: SQSRecord, read: Future[Indexed | None]) -> None:
         try:

@@ -23,7 +23,7 @@ def process_batch(
             try:
                 handle(record)
             except PoisonError as error:
-                send_to_dlq(record, error, sqs, dlq_url)
+                send_to_dlq(record.body, error, sqs, dlq_url)
         except Exception:
             count("RecordFailed")
             raise
@@ -33,11 +33,11 @@ def process_batch(
     return process_partial_response(event, handle_or_reject, processor, context)
 
 
-def send_to_dlq(record: SQSRecord, error: PoisonError, sqs: Any, dlq_url: str) -> None:
-    """Send the message to the DLQ, with the attributes `step` and `error`."""
+def send_to_dlq(body: str, error: PoisonError, sqs: Any, dlq_url: str) -> None:
+    """Send a message to the DLQ, with the attributes `step` and `error`."""
     sqs.send_message(
         QueueUrl=dlq_url,
-        MessageBody=record.body,
+        MessageBody=body,
         MessageAttributes=string_attributes({"step": error.step, "error": error.error}),
     )
     count("RecordPoisoned", reason=error.step)

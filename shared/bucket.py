@@ -90,7 +90,7 @@ class Bucket:
             condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
             if self._put(key, body, content_type, metadata, condition | options):
                 return "written"
-            stored = self._stored(key)
+            stored = self.stored(key)
             if stored and stored.order > metadata["order"]:
                 return "stale"
             if stored and stored.order == metadata["order"] and not force:
@@ -99,7 +99,7 @@ class Bucket:
         raise StorageError("too many concurrent writes of the same object")
 
     def exists(self, key: str) -> bool:
-        return self._stored(key) is not None
+        return self.stored(key) is not None
 
     def tag_archived(self, staged_key: str) -> None:
         """Tag a staged body as archived. Only tagged bodies expire."""
@@ -116,7 +116,7 @@ class Bucket:
             condition = {"IfMatch": stored.etag} if stored else {"IfNoneMatch": "*"}
             if self._put(key, body, content_type, metadata, condition):
                 return
-            stored = self._stored(key)
+            stored = self.stored(key)
             if stored and stored.size >= size:
                 return
         raise StorageError("too many concurrent writes of the same object")
@@ -182,7 +182,7 @@ class Bucket:
             raise _storage_error(error) from None
         return True
 
-    def _stored(self, key: str) -> Stored | None:
+    def stored(self, key: str) -> Stored | None:
         try:
             head = self._s3.head_object(Bucket=self.name, Key=key)
         except AwsError as error:

@@ -1,7 +1,7 @@
 """What a call's record contains."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Literal, Self
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,21 @@ class Parked:
     def of_ticket(cls, ticket: str) -> Self:
         order, staged_key = ticket.split()
         return cls(staged_key, order)
+
+
+@dataclass(frozen=True)
+class Transcription:
+    """The newest transcription of a call's recording. `order` is the recording's, `job` the name at Amazon Transcribe.
+
+    `attempt` counts from 1 for each version of the recording. `reason` says why a transcription failed.
+    """
+
+    state: Literal["started", "done", "failed"]
+    job: str
+    order: str
+    attempt: int
+    at: str
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -61,6 +76,7 @@ class Call:
     audio_asked_at: str | None = None
     audio_missing_since: str | None = None
     audio_missing_reason: str | None = None
+    transcription: Transcription | None = None
     text_order: str | None = None
     text_days: frozenset[str] = frozenset()
     staged_keys: frozenset[str] = frozenset()

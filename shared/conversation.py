@@ -80,7 +80,7 @@ class Criterion:
 class Conversation:
     """`client_user_id` is an id that the client chose. It is not verified, and never used as a phone number.
 
-    `cost` is in ElevenLabs' credits.
+    `cost` is in ElevenLabs' credits. `heard` takes the place of a transcript without words.
     """
 
     agent_id: str | None = None
@@ -94,6 +94,7 @@ class Conversation:
     title: str | None = None
     summary: str | None = None
     transcript: bytes = b""
+    heard: tuple[Turn, ...] = ()
     results: bytes = b""
     evaluation: bytes = b""
 
@@ -105,7 +106,10 @@ class Conversation:
         return round(min(self.started_at.timestamp() + (self.duration_secs or 0), _LAST_SECOND) * 1000)
 
     def turns(self) -> Iterator[Turn]:
-        """The transcript's turns, in order."""
+        """The transcript's turns, in order, or those that were heard in the recording."""
+        yield from self.heard
+        if self.heard:
+            return
         for each in objects(_Turn, self.transcript):
             yield Turn(text(each.role), text(each.message or each.content), read_seconds(each.time_in_call_secs))
 

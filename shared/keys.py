@@ -6,6 +6,7 @@ from typing import Literal, TypeGuard
 
 NO_PHONE = "no-phone"
 STAGING = "staging"
+TRANSCRIBE = "transcribe"  # where Amazon Transcribe writes; the results are copied from there into the call's folder
 TEST_CALLS = "canary_"  # how the ids of the canary's calls begin
 
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -55,6 +56,21 @@ def call_json(folder: str, conversation_id: str) -> str:
 def call_mp3(folder: str, conversation_id: str) -> str:
     """The call's recording."""
     return f"{folder}/{conversation_id}.mp3"
+
+
+def call_transcription(folder: str, conversation_id: str) -> str:
+    """The words of the recording: the result of Amazon Transcribe, as it came."""
+    return f"{folder}/{conversation_id}.transcribe.json"
+
+
+def call_subtitles(folder: str, conversation_id: str) -> str:
+    """The same words as subtitles (WebVTT)."""
+    return f"{folder}/{conversation_id}.vtt"
+
+
+def transcribing(conversation_id: str, attempt: str = "") -> str:
+    """The folder in which Amazon Transcribe works on a call; it is deleted when the job is done."""
+    return f"{TRANSCRIBE}/{conversation_id}/{attempt}/" if attempt else f"{TRANSCRIBE}/{conversation_id}/"
 
 
 def event_json(folder: str, conversation_id: str, event: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from botocore.exceptions import ClientError
 
 from shared.aws_errors import error_code
-from shared.call import Call, Parked
+from shared.call import Call, Parked, Transcription
 from shared.errors import RetryError
 from shared.indexes import DAYS, INDEXES, day_partitions
 from shared.times import utc
@@ -357,6 +357,22 @@ class Records:
             {":days": {day}},
         )
 
+    def note_transcription(
+        self, conversation_id: str, new: Transcription, before: Transcription | None, event_keys: Iterable[str] = ()
+    ) -> Call | None:
+        """Replace what the record says of the transcription, and add the objects that are about to be written.
+
+        None: the call is erased, or the record does not say `before` any more.
+        """
+        add, added = _adding(event_keys=set(event_keys))
+        return self._update(
+            conversation_id,
+            f"SET #transcription = :new {add}".strip(),
+            "attribute_exists(#item) AND attribute_not_exists(#erased_at) AND attribute_not_exists(#left_out) AND "
+            f"{'#transcription = :before' if before else 'attribute_not_exists(#transcription)'}",
+            {":new": _filled(new)} | ({":before": _filled(before)} if before else {}) | added,
+        )
+
     def note_discarded(self, delivery_id: str, now: datetime) -> None:
         """Note that a staged body is about to be deleted, because its claim check may arrive once more."""
         self._table.update_item(
@@ -421,8 +437,13 @@ def _key(conversation_id: str) -> dict[str, str]:
 def _call(item: dict[str, Any]) -> Call:
     known = {field.name: item[field.name] for field in fields(Call) if field.name in item}
     known |= {"parked": Parked(**item["parked"])} if "parked" in item else {}
+    known |= {"transcription": Transcription(**item["transcription"])} if "transcription" in item else {}
     known |= {name: frozenset(item.get(name, ())) for name in _SETS}
     return Call(**known | {"waiting": frozenset(map(Parked.of_ticket, item.get("waiting", ())))})
+
+
+def _filled(transcription: Transcription) -> dict[str, Any]:
+    return {name: value for name, value in asdict(transcription).items() if value is not None}
 
 
 def _adding(**sets: set[str]) -> tuple[str, dict[str, Any]]:

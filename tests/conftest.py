@@ -262,8 +262,8 @@ def projection(index: str) -> dict[str, Any]:
 
 
 QUEUES = (
-    "ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "TextQueueUrl", "TextDlqUrl",
-    "Announcements",
+    "ArchiveQueueUrl", "ArchiveDlqUrl", "MemoryDlqUrl", "AudioQueueUrl", "AudioDlqUrl", "TranscribeQueueUrl",
+    "TranscribeDlqUrl", "TextQueueUrl", "TextDlqUrl", "Announcements",
 )  # fmt: skip
 
 
@@ -302,6 +302,12 @@ def environment(outputs: dict[str, str]) -> dict[str, str]:
         "MINIMUM_CALL_SECONDS": "0",
         "AGENT_IDS": "",
         "MEMORY_SECRET_ARN": "",
+        "TRANSCRIBE_QUEUE_URL": outputs.get("TranscribeQueueUrl", ""),
+        "TEXT_QUEUE_URL": "",
+        "JOB_PREFIX": "6f1c0e52-0000-4000-8000-000000000000",
+        "KMS_KEY_ARN": "",
+        "TRANSCRIBE": "all",
+        "TRANSCRIBE_CHECK_SECONDS": "0",
         "TEXT_DATABASE": "texts",
         "TEXT_TABLE": "turns",
         "ATHENA_WORKGROUP": "searches",
@@ -318,16 +324,18 @@ def forget() -> None:
     import ingest.handler
     import memory_writer.handler
     import reconciler.handler
+    import transcriber.handler
 
     handlers = (
         ingest.handler, archiver.handler, memory_writer.handler, reconciler.handler, canary.handler, api.handler,
-        indexer.handler,
+        transcriber.handler, indexer.handler,
     )  # fmt: skip
     for handler in handlers:
         handler.settings.cache_clear()
         handler.aws.cache_clear()
     archiver.handler.archiver.cache_clear()
     archiver.handler.sns.cache_clear()
+    transcriber.handler.jobs.cache_clear()
     api.handler.signer.cache_clear()
     api.handler.remembered.cache_clear()
     api.handler.storage.cache_clear()

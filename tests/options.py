@@ -22,9 +22,12 @@ OPTIONS = {
     "gradual deployment": {"GradualDeployment": "Canary10Percent5Minutes", "DeploymentId": "2026-11-22"},
     "filter": {"SourceAddresses": "filter", "AllowedSources": "203.0.113.7,127.0.0.0/8"},
     "tokens": {"JwtIssuer": "https://issuer.example/pool", "JwtAudience": "app-1"},
+    "transcription": {"Transcribe": "all"},
     "VPC": {"VpcSubnetIds": "subnet-01234567,subnet-0123456789abcdef0", "VpcSecurityGroupIds": "sg-01234567"},
 }
-WITH_ALL_FUNCTIONS = {"ElevenLabsApiKey": "xi-test", "Mem0ApiKey": "m0-test", "CanaryMinutes": "15"}
+WITH_ALL_FUNCTIONS = {
+    "ElevenLabsApiKey": "xi-test", "Mem0ApiKey": "m0-test", "CanaryMinutes": "15", "Transcribe": "missing",
+}  # fmt: skip
 EVERYTHING = {name: value for option in OPTIONS.values() for name, value in option.items()} | {
     "ReplicationKmsKeyArn": OTHER_KEY,
     "ElevenLabsApiKey": "xi-test",

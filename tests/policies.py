@@ -87,6 +87,8 @@ def resources(statement: Json) -> list[str]:
     """With the keys that it is for, if it is for some items of a table alone."""
     if "Condition" not in statement:
         return listed(statement["Resource"])
+    if listed(statement["Action"]) == ["transcribe:StartTranscriptionJob"]:
+        return listed(statement["Resource"])
     ((operator, tested),) = statement["Condition"].items()
     ((name, keys),) = tested.items()
     assert (operator, name) == ("ForAllValues:StringLike", "dynamodb:LeadingKeys")
@@ -230,9 +232,25 @@ def rights_for(service: str, operation: str, params: Mapping[str, Any]) -> set[R
         return {(f"sns:{operation.removesuffix('Batch')}", str(params["TopicArn"]).rsplit(":", maxsplit=1)[-1])}
     if service == "secretsmanager":
         return {(f"secretsmanager:{operation}", str(params["SecretId"]))}
+    if service == "transcribe":
+        return transcribe_rights(operation, params)
     if service == "athena":
         return {(f"athena:{operation}", f"arn:AWS::Partition:athena:{PLACE}:workgroup/TextWorkgroup")}
     raise NotImplementedError(f"Say here which rights a call of {service} needs: {operation}")
+
+
+def transcribe_rights(operation: str, params: Mapping[str, Any]) -> set[Right]:
+    """Amazon Transcribe reads and writes with the rights of whoever starts a job."""
+    if operation != "StartTranscriptionJob":
+        prefix = str(params["TranscriptionJobName"]).partition(".")[0]
+        job = f"arn:AWS::Partition:transcribe:AWS::Region:AWS::AccountId:transcription-job/{prefix}.*"
+        return {(f"transcribe:{operation}", job)}
+    recording = {"Bucket": params["OutputBucketName"], "Key": params["Media"]["MediaFileUri"].split("/", 3)[3]}
+    result = {"Bucket": params["OutputBucketName"], "Key": params["OutputKey"]}
+    return {
+        ("transcribe:StartTranscriptionJob", "*"), ("s3:GetObject", s3_resource(recording)),
+        ("s3:PutObject", s3_resource(result)),
+    }  # fmt: skip
 
 
 S3_ACTIONS = {"HeadObject": "GetObject", "ListObjectsV2": "ListBucket", "ListObjectVersions": "ListBucketVersions"}
@@ -252,6 +270,10 @@ def s3_resource(params: Mapping[str, Any]) -> str:
     if "Key" not in params:
         return arn
     folder, _, name = str(params["Key"]).partition("/")
+    if folder == "transcribe":
+        return f"{arn}/transcribe/*"
+    if kept := next((end for end in (".transcribe.json", ".vtt") if name.endswith(end)), ""):
+        return f"{arn}/*/*{kept}"
     if name.count(".") > 1 and name.endswith(".json"):
         return f"{arn}/*/*.*.json"
     own = PREFIX if name.startswith(PREFIX) else ""

@@ -157,6 +157,10 @@ function Opened({ call, transcript, filters, at, turn }) {
     <div class="call-page">
       <section aria-label="Transcript" ref=${list}>
         ${
+          transcript.value?.source === "transcribe" &&
+          html`<p class="small muted">Transcribed by Amazon Transcribe, from the recording.</p>`
+        }
+        ${
           transcript.error
             ? html`<${Trouble} error=${transcript.error} again=${transcript.again} />`
             : html`<${Turns} turns=${turns} href=${href} jumping=${jumping} completeness=${call.completeness}

@@ -9,7 +9,7 @@ export function Details({ call, download, words }) {
     (each.value ?? "") === "" ? html`<${None} why="No value" />` : html`<${Text}>${written(each.value)}<//>`;
   const cost = typeof call.cost === "number" ? `${call.cost} credits` : html`<${None} why="Not known" />`;
   const result = (each) => html`<${Outcome} value=${each.result} />`;
-  const others = (call.files || []).filter((file) => file.kind === "event");
+  const others = (call.files || []).filter((file) => !["json", "mp3"].includes(file.kind));
   return html`<aside aria-label="About this call">
     ${
       call.summary &&

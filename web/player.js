@@ -1,6 +1,7 @@
 /** The recording: a player whose URL is renewed when it has expired, and a strip of who spoke when. */
 
 import { Icon, Trouble, api, clock, html, showKeys, useEffect, useMemo, useRef, useState } from "./app.js";
+import { isSecond } from "./transcript.js";
 
 const EARLY = 20_000; // ms before its end at which a URL counts as expired
 const SPEEDS = [0.75, 1, 1.25, 1.5, 2, 3];
@@ -124,7 +125,7 @@ function Tools({ speed, download }) {
 /** Two lanes, the agent's above the caller's. A turn lasts until the next one begins; nothing is decoded. */
 function Strip({ turns, total, seek, position }) {
   const lanes = useMemo(() => {
-    const drawn = (isCaller, top) => lane(turns, total, (role) => (role === "user") === isCaller, top);
+    const drawn = (isCaller, top) => lane(turns, total, (role) => isSecond(role) === isCaller, top);
     return html`<path class="agent" d=${drawn(false, 2)} /><path class="user" d=${drawn(true, 11)} />`;
   }, [turns, total]);
   const at = (event) => {
@@ -137,7 +138,7 @@ function Strip({ turns, total, seek, position }) {
   };
   return html`<div class="strip" ref=${position.strip} role="slider" tabindex="0" aria-label="Position; who spoke when"
       aria-valuemin="0" aria-valuemax=${Math.ceil(total)} aria-valuenow="0"
-      title="Who spoke when: the agent above, the caller below"
+      title=${turns.some((turn) => turn.role === "user") ? "Who spoke when: the agent above, the caller below" : "Who spoke when"}
       onPointerDown=${down} onPointerMove=${(event) => event.buttons && at(event)}>
     <svg viewBox=${`0 0 ${total || 1} 20`} preserveAspectRatio="none" aria-hidden="true">${lanes}</svg>
     <span class="head-line" ref=${position.line}></span>

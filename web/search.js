@@ -23,7 +23,7 @@ import {
   useRef,
   useState,
 } from "./app.js";
-import { markedWords } from "./transcript.js";
+import { markedWords, roleOf } from "./transcript.js";
 
 const ANSWERS = 40; // of the API that one search asks for: each takes 20 seconds at most
 const NAMES = ["q", "role", "agent", "from", "to"];
@@ -153,7 +153,7 @@ function Hits({ list }) {
 function Hit({ hit, list }) {
   const key = `${hit.conversation_id}:${hit.index}`;
   const href = link(["calls", hit.conversation_id], { ...list.filters, at: hit.at_secs, turn: hit.index });
-  const role = { agent: "Agent", user: "Caller" }[hit.role] || hit.role;
+  const role = roleOf(hit.role);
   return html`<li class=${`hit ${hit.role === "agent" ? "agent" : ""}`}>
     <p class="about muted small">
       ${role && html`<span class="role"><${Text}>${role}<//></span>`}

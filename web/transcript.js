@@ -66,15 +66,24 @@ export function Turns({ turns, href, jumping, completeness, audible, mark }) {
   }, [turns, audible, mark]);
 }
 
+/** Whether a turn is the caller's, or the second speaker's in a recording that Amazon Transcribe heard. */
+export const isSecond = (role) => role === "user" || role === "speaker_1";
+
+/** A role as people read it. `speaker_0` is "Speaker 1": nobody knows whether it is the agent. */
+export function roleOf(role) {
+  const speaker = /^speaker_(\d{1,2})$/.exec(role);
+  return { agent: "Agent", user: "Caller" }[role] || (speaker ? `Speaker ${Number(speaker[1]) + 1}` : role);
+}
+
 function Turn({ turn, index, href, jumping, audible, mark }) {
-  const role = { agent: "Agent", user: "Caller" }[turn.role] || turn.role;
+  const role = roleOf(turn.role);
   const pressed = (event) => {
     const other = event.target.closest("details") || event.ctrlKey || event.metaKey || event.shiftKey;
     if (other || String(getSelection())) return; // a click in a fold or for a new tab, or the end of a selection
     event.preventDefault();
     jumping.current(index, { play: true });
   };
-  return html`<li class=${`turn ${turn.role === "user" ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
+  return html`<li class=${`turn ${isSecond(turn.role) ? "user" : "agent"}`} data-turn=${index} onClick=${pressed}>
     <a href=${href(turn.at_secs)} title=${audible ? "Play from here" : "Jump here"}>
       <time>${clock(turn.at_secs)}</time>
     </a>

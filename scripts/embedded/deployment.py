@@ -17,7 +17,9 @@ from scripts.embedded.aws import REGION, ROOT, ROOT_KEY, EmbeddedAws, EmbeddedAw
 from scripts.embedded.translation import CODE_BUCKET, Template, emulate, translate
 
 TEMPLATE = ROOT / "template.yaml"
-SOURCES = ("shared", "ingest", "archiver", "memory_writer", "reconciler", "indexer", "canary", "api")
+SOURCES = (
+    "shared", "ingest", "archiver", "memory_writer", "reconciler", "transcriber", "indexer", "canary", "api",
+)  # fmt: skip
 AT_ONCE = {"ArchiveConcurrency": "4"}  # each is a process of this machine; the default is for a new account
 SOON = {"TextBatchingSeconds": "1"}  # a call that is made for a test is to be found at once
 DEPLOY_SECONDS = 60.0

@@ -114,7 +114,7 @@ def emulate(template: Template, parameters: Mapping[str, str], endpoint_url: str
         elif resource["Type"] == "AWS::Lambda::EventSourceMapping":
             resources[name] = with_numbers(resource, template.get("Parameters", {}), parameters)
         else:
-            resources[name] = without_tls(with_queries(with_batches(plain_secret(resource))))
+            resources[name] = without_tls(with_any_job(with_queries(with_batches(plain_secret(resource)))))
     return template | {"Resources": resources}
 
 
@@ -222,6 +222,17 @@ def with_batches(node: Any) -> Any:
         return node
     more = {"Action": ["sqs:SendMessage", "sqs:SendMessageBatch"]} if node.get("Action") == "sqs:SendMessage" else {}
     return {name: with_batches(value) for name, value in node.items()} | more
+
+
+def with_any_job(node: Any) -> Any:
+    """The emulator knows neither the resources nor the condition keys of Amazon Transcribe, and would deny its use."""
+    if isinstance(node, list):
+        return [with_any_job(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    if "transcribe:" in str(node.get("Action")):
+        return {name: each for name, each in node.items() if name != "Condition"} | {"Resource": "*"}
+    return {name: with_any_job(each) for name, each in node.items()}
 
 
 def with_queries(node: Any) -> Any:

@@ -15,7 +15,7 @@ from scripts.operations.stack import Stack
 
 # A command in an alarm's text: its words end where the sentence goes on.
 _COMMAND = re.compile(
-    r"\./scripts/ops ((?:dlq )?[a-z][a-z-]*(?: (?:archive|memory|audio)\b| --[a-z][a-z-]*(?: \d+[mhd]\b)?)*)"
+    r"\./scripts/ops ((?:dlq )?[a-z][a-z-]*(?: (?:archive|memory|audio|transcribe)\b| --[a-z][a-z-]*(?: \d+[mhd]\b)?)*)"
 )
 _SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z]|\./)")
 

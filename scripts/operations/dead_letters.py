@@ -28,10 +28,16 @@ QUEUES = {
     "archive": ("ArchiveDlqUrl", "ArchiveQueueUrl"),
     "memory": ("MemoryDlqUrl", "MemoryQueueUrl"),
     "audio": ("AudioDlqUrl", "AudioQueueUrl"),
+    "transcribe": ("TranscribeDlqUrl", "TranscribeQueueUrl"),
     "text": ("TextDlqUrl", "TextQueueUrl"),
 }
+NO_QUEUE = {
+    "audio": "The stack has no audio queue. Deploy the stack with the parameter ElevenLabsApiKey.",
+    "transcribe": "The stack has no transcribe queue. Deploy the stack with the parameter Transcribe.",
+}
 BY_SNS, BY_ATTEMPTS, DONE = "delivery by SNS", "all attempts failed", "already done"
-CONFIGURATION = ("mem0", "configuration")  # steps of messages that succeed once the stack's settings are right
+# Steps of messages that may succeed later: once the stack's settings are right, or with another job.
+CONFIGURATION = ("mem0", "configuration", "transcription")
 DONE_TEXT = "The work is done, and only the message is left."
 GONE_TEXT = "The payload is no longer in staging/, and only the message is left."
 Cure = Literal["redrive", "poison", "done"]
@@ -171,9 +177,8 @@ class DeadLetterQueue:
     def __init__(self, stack: Stack, name: str) -> None:
         if name not in QUEUES:
             raise OpsError(f"There is no queue {name!r}. Choose one of {', '.join(QUEUES)}.")
-        no_queue = "The stack has no audio queue. Deploy the stack with the parameter ElevenLabsApiKey."
         self.stack, self.name, self._sqs = stack, name, stack.client("sqs")
-        self._dead, self._source = (stack.output(each, no_queue if name == "audio" else "") for each in QUEUES[name])
+        self._dead, self._source = (stack.output(each, NO_QUEUE.get(name, "")) for each in QUEUES[name])
         self._hidden = HiddenMessages(self._sqs, self._dead)
 
     @contextmanager

@@ -19,7 +19,7 @@ from scripts.private_files import open_private
 
 app = typer.Typer(help="Show, redrive or drop the messages in the dead-letter queues.", no_args_is_help=True)
 
-Queue = Annotated[str, typer.Argument(help="archive, memory, audio or text.")]
+Queue = Annotated[str, typer.Argument(help="archive, memory, audio, transcribe or text.")]
 ErrorText = Annotated[
     str, typer.Option(help="Only messages whose step and error contain this text. They are compared as 'step: error'.")
 ]

@@ -14,6 +14,7 @@ FUNCTIONS = {
     "archive": "ArchiverLogGroup",
     "memory": "MemoryWriterLogGroup",
     "audio": "AudioLogGroup",
+    "transcribe": "TranscriberLogGroup",
     "text": "IndexerLogGroup",
     "ingest": "IngestLogGroup",
     "reconciler": "ReconcilerLogGroup",
@@ -21,7 +22,10 @@ FUNCTIONS = {
     "api": "ReadLogGroup",
 }
 # Functions that not every stack has, by output.
-ONLY_WITH = {"audio": "AudioQueueUrl", "text": "TextQueueUrl", "canary": "CanaryFunctionName", "api": "ApiUrl"}
+ONLY_WITH = {
+    "audio": "AudioQueueUrl", "transcribe": "TranscribeQueueUrl", "text": "TextQueueUrl",
+    "canary": "CanaryFunctionName", "api": "ApiUrl",
+}  # fmt: skip
 _FAILED = '{ ($.level = "WARNING") || ($.level = "ERROR") || ($.level = "CRITICAL") }'
 _OF_LAMBDA = re.compile(r"Task timed out.*|Runtime exited.*|\[ERROR\].*")
 

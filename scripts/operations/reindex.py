@@ -18,7 +18,7 @@ from scripts.aws_session import OpsError
 from scripts.operations.rows import RowsAgain, note_rows
 from scripts.operations.stack import AT_ONCE, Stack
 from scripts.operations.view import TIMES, WITH_YES, View, parse_time
-from shared.call import Call
+from shared.call import Call, Transcription
 from shared.caller import Caller, find_caller, found_by
 from shared.conversation import Conversation, read_conversation
 from shared.errors import PoisonError, StorageError
@@ -34,7 +34,7 @@ REACHED = "reindex"
 CONTINUES_FOR = timedelta(days=1)  # after that, much may have changed in what was read
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 COUNTED = ("calls", "recordings", "events", "payloads", "files_of_rows")
-_FINAL = re.compile(r"(?:[0-9]{7,15}|no-phone)/([A-Za-z0-9_-]{1,128})((?:\.[A-Za-z0-9_-]{1,128})?)\.(json|mp3)")
+_FINAL = re.compile(r"(?:[0-9]{7,15}|no-phone)/([A-Za-z0-9_-]{1,128})((?:\.[A-Za-z0-9_-]{1,128})?)\.(json|mp3|vtt)")
 UNKNOWN = (
     "Nobody knows whether Mem0 has the memories of the new records. To look, and to write those that are missing: "
     "ops replay --only memory --since 1970-01-01 --yes"
@@ -246,10 +246,22 @@ class Reindex:
                 continue
 
     def _add_event(self, item: dict[str, Any]) -> bool:
-        body, metadata = self._read(item["Key"])
+        key, at = item["Key"], utc(item["LastModified"])
+        if key.endswith((".transcribe.json", ".vtt")):
+            return self._add_transcription(call_of(item), key, at)
+        body, metadata = self._read(key)
         numbers = find_caller(read_json(body)).numbers
-        staged, at = self._take_staged(metadata), utc(item["LastModified"])
-        return self._records.add_staged(call_of(item), staged, at, numbers, item["Key"]) is not None
+        staged = self._take_staged(metadata)
+        return self._records.add_staged(call_of(item), staged, at, numbers, key) is not None
+
+    def _add_transcription(self, call_id: str, key: str, at: str) -> bool:
+        """The result of Amazon Transcribe, or its subtitles: what the record needs is in the metadata."""
+        metadata = self._metadata(key)
+        call = self._records.add_staged(call_id, None, at, event_key=key)
+        if call and not call.transcription and "job" in metadata:
+            done = Transcription("done", metadata["job"], metadata["order"], int(metadata.get("attempt", "1")), at)
+            self._records.note_transcription(call_id, done, None)
+        return call is not None
 
     def _add_recording(self, item: dict[str, Any]) -> bool:
         metadata = self._metadata(item["Key"])
@@ -293,7 +305,7 @@ def kind_of(key: str) -> str | None:
     final = _FINAL.fullmatch(key)
     if final is None:
         return "payloads" if staged_delivery_id(key) else "files_of_rows" if day_of(key) else None
-    return "recordings" if final[3] == "mp3" else "events" if final[2] else "calls"
+    return "recordings" if final[3] == "mp3" else "events" if final[2] or final[3] == "vtt" else "calls"
 
 
 def call_of(item: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from itertools import groupby, islice
 
-from indexer.batch import Indexed, note
+from indexer.batch import Indexed, note, with_heard
 from indexer.drafts import Drafts
 from indexer.merge import counting, delete
 from reconciler.bookmarks import Bookmarks
@@ -95,7 +95,7 @@ class RowsAgain:
         except (StorageError, PoisonError):
             self.done["unreadable"] += 1
             return None
-        indexed = note(source, self._records) if source else None
+        indexed = note(with_heard(source, self._bucket), self._records) if source else None
         self.done["calls" if indexed else "left_out"] += 1
         return indexed
 

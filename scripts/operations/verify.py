@@ -142,7 +142,7 @@ class Inspection:
             return {"call": call.conversation_id, "json": f"left out: {call.left_out}", "mp3": "left out",
                     "factual": "-", "semantic": "-", "problems": []}  # fmt: skip
         known, conversation, problems = self._json(call)
-        problems += self._staged(call) + self._mp3(call)
+        problems += self._staged(call) + self._mp3(call) + self._transcription(call)
         states = {kind: self._entry(call, kind) for kind in KINDS}
         problems += [problem for kind in KINDS for problem in self._memory(known, kind, states[kind], conversation)]
         return {
@@ -182,6 +182,16 @@ class Inspection:
                 return ["the record has a recording, but the archive has no MP3"]
             return [] if mp3.get("order") == call.mp3_order else ["the MP3 is of another version than the record"]
         return ["the archive has an MP3 that is not in the record"] if mp3 is not None else []
+
+    def _transcription(self, call: Call) -> list[str]:
+        """What Amazon Transcribe heard, if the stack has it transcribe recordings."""
+        if call.transcription is None:
+            return []
+        if call.transcription.state == "failed":
+            return [f"its recording could not be transcribed: {call.transcription.reason}"]
+        is_done = call.transcription.state == "done"
+        is_there = self._stack.metadata(keys.call_transcription(str(call.folder), call.conversation_id)) is not None
+        return ["the record has a transcription, but the archive has none"] if is_done and not is_there else []
 
     def _staged(self, call: Call) -> list[str]:
         """Payloads expire after 30 days; those that exist must be archived."""

@@ -10,7 +10,9 @@ from tests.alarms import Deployed
 DEFAULT = Deployed()
 
 
-EVERYTHING = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours="3", AlarmEmail="duty@example.com", CanaryMinutes="15")
+EVERYTHING = Deployed(
+    ElevenLabsApiKey="xi-test", NoWebhookHours="3", AlarmEmail="duty@example.com", CanaryMinutes="15", Transcribe="all"
+)  # fmt: skip
 
 
 REMEMBERING = Deployed(ElevenLabsApiKey="xi-test", Mem0ApiKey="m0-test")

@@ -40,6 +40,7 @@ from tests.policies import (
 )
 from tests.processes import LONGEST
 from tests.reconciler.conftest import KEY, NOW, conversation
+from tests.transcriber.conftest import amazon_transcribe
 
 
 class World:
@@ -185,6 +186,27 @@ def a_recording_that_is_not_there(world: World) -> None:
     world.work(announce(world.aws, small_call(conversation_id="conv_2")))
 
 
+def a_recording_to_transcribe(world: World) -> None:
+    """It is asked for twice at the same moment, and fails once."""
+    key, order = "12025550123/conv_1", {"order": "1-1772550281000-a"}
+    facts = {"folder": "12025550123", "t_order": "1", "json_key": f"{key}.json", "audio": "archived"}
+    world.change("conv_1", **facts)
+    announcement = announce(world.aws, small_call() | {"transcript": []}, event="audio_archived")
+    world.aws.s3.put_object(Bucket=BUCKET, Key=f"{key}.mp3", Body=b"ID3 sound", Metadata=order)
+    world.aws.s3.put_object(Bucket=BUCKET, Key=f"{key}.json", Body=b'{"transcript": []}')
+    with amazon_transcribe(world.aws) as amazon:
+        world.work(announcement)
+        world.work(amazon.fail(*amazon.jobs, "No audio."))
+        world.work(announcement)
+        world.watch.conflicts = 1
+        world.work(amazon.complete(*amazon.jobs))
+
+
+def a_recording_of_an_erased_call(world: World) -> None:
+    world.change("conv_1", erased_at="2026-11-22T10:00:00Z")
+    world.work(announce(world.aws, small_call(), event="audio_archived"))
+
+
 def nonsense(world: World) -> None:
     world.work("nonsense")
 
@@ -286,6 +308,7 @@ SCENES: dict[str, list[Callable[[World], None]]] = {
     ],
     "ReconcilerFunction": [an_hour_in_which_webhooks_failed],
     "AudioFunction": [a_recording_to_fetch, a_recording_that_is_not_there, nonsense],
+    "TranscriberFunction": [a_recording_to_transcribe, a_recording_of_an_erased_call],
     "IndexerFunction": [calls_to_index, files_to_merge, an_announced_call_that_is_gone],
     "CanaryFunction": [a_test_call],
     "ReadFunction": [readers_requests],

@@ -48,7 +48,11 @@ def test_every_queue_function_api_and_topic_has_its_alarms(stack):
 
 
 def test_alarms_that_depend_on_parameters_exist_only_with_them():
-    assert set(ALARMS) - set(REMEMBERING.alarms) == {"NoWebhookAlarm", "MemoryNotConfiguredAlarm", "CanaryAlarm"}
+    transcription = {name for name in ALARMS if name.startswith("Transcribe")}
+    assert len(transcription) == 5
+    assert set(ALARMS) - set(REMEMBERING.alarms) == {
+        "NoWebhookAlarm", "MemoryNotConfiguredAlarm", "CanaryAlarm", *transcription,
+    }  # fmt: skip
     assert {"MemoryNotConfiguredAlarm", "AudioParkedLongAlarm"} <= set(DEFAULT.alarms)
     assert "NoWebhookAlarm" not in DEFAULT.alarms
 
@@ -56,7 +60,9 @@ def test_alarms_that_depend_on_parameters_exist_only_with_them():
 @pytest.mark.parametrize("name", ALARMS)
 def test_no_alarm_looks_back_further_than_cloudwatch_allows(name):
     most_hours = str(translated()["Parameters"]["NoWebhookHours"]["MaxValue"])
-    alarm = Deployed(ElevenLabsApiKey="xi-test", NoWebhookHours=most_hours, CanaryMinutes="60").alarms[name]
+    alarm = Deployed(
+        ElevenLabsApiKey="xi-test", NoWebhookHours=most_hours, CanaryMinutes="60", Transcribe="all"
+    ).alarms[name]
 
     seconds = alarm["Period"] * int(alarm["EvaluationPeriods"])
 
@@ -73,7 +79,8 @@ def test_an_alarm_notifies_the_operators_when_it_fires_and_when_it_is_over(name)
 
 COMMAND = re.compile(
     r"\./scripts/ops (status|reconcile|canary|rotate-secret --yes|verify --since 48h"
-    r"|replay --since 30d --unarchived --yes|dlq (?:show|redrive) (?:archive|memory|audio|text)(?: --yes)?)"
+    r"|replay --since 30d --unarchived --yes"
+    r"|dlq (?:show|redrive) (?:archive|memory|audio|transcribe|text)(?: --yes)?)"
 )
 
 

@@ -70,6 +70,7 @@ AWS_SCENES = {  # by the ends of the alarms' names, the longest first
     "ReconcilerFunctionErrorsAlarm": Scene(*ONE_TOO_MANY, 3600),
     "MemoryNotConfiguredAlarm": Scene(*ONE_TOO_MANY, 60),
     "CallArchivedTopicAlarm": Scene(*ONE_TOO_MANY, 300),
+    "TranscribeQueueAgeAlarm": Scene([1020, 1080], [1081, 1081], 60, 5),
     "AudioQueueAgeAlarm": Scene([2760, 2820], [3060, 3001], 60, 5),
     "TextQueueAgeAlarm": Scene([2760, 2820], [3060, 3001], 60, 5),
     "TextQueueDepthAlarm": Scene([10_000, 5], [10_001, 5], 60, 5),

@@ -20,6 +20,7 @@ STAGES = [
     pytest.param("ArchiveQueue", "ArchiverFunction", id="archive"),
     pytest.param("MemoryQueue", "MemoryWriterFunction", id="memory"),
     pytest.param("AudioQueue", "AudioFunction", id="audio"),
+    pytest.param("TranscribeQueue", "TranscriberFunction", id="transcribe"),
     pytest.param("TextQueue", "IndexerFunction", id="text"),
 ]
 
@@ -41,6 +42,8 @@ def test_make_local_can_override_each_of_these_numbers():
         "AudioMaxReceives", "TextBatchingSeconds", "TextTimeoutSeconds", "TextVisibilitySeconds", "TextMaxReceives",
         "TextQueueAgeAlarmSeconds", "TextQueueDepthAlarm", "ReconcileAfterMinutes",
         "QueueAgeAlarmSeconds", "AudioQueueAgeAlarmSeconds",
+        "TranscribeTimeoutSeconds", "TranscribeVisibilitySeconds", "TranscribeMaxReceives", "TranscribeCheckSeconds",
+        "TranscribeQueueAgeAlarmSeconds",
         "QueueDepthAlarm", "UnarchivedAgeAlarmSeconds", "SignatureBurstAlarm", "ReadRateLimit", "ReadBurstLimit",
     }  # fmt: skip
 
@@ -104,7 +107,7 @@ def test_a_request_to_mem0_fits_into_the_memory_writers_time():
 
 
 def test_delays_and_visibility_timeouts_are_within_the_limits_of_sqs():
-    assert value("AudioDelaySeconds") <= 900
+    assert max(value("AudioDelaySeconds"), value("TranscribeCheckSeconds")) <= 900
     assert max(value(name) for name in CONSTANTS if name.endswith("VisibilitySeconds")) <= 12 * 3600
 
 

@@ -23,6 +23,7 @@ from tests.template.world import (
     forgeries,
     good_webhook,
 )
+from tests.transcriber.conftest import amazon_transcribe, archive
 
 
 def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
@@ -34,6 +35,7 @@ def everything_that_is_counted(world: World) -> dict[Metric, list[float]]:
         memories,
         texts,
         recordings,
+        transcriptions,
         passes,
         a_test_call_that_fails,
         a_breakdown,
@@ -79,6 +81,13 @@ def recordings(world: World) -> None:
     world.run("AudioFunction", sqs_event("not json"))
 
 
+def transcriptions(world: World) -> None:
+    with amazon_transcribe(world.aws) as amazon:
+        world.run("TranscriberFunction", sqs_event(archive(world.aws, "conv_heard")))
+        world.run("TranscriberFunction", sqs_event(amazon.complete(*amazon.jobs)))
+    world.run("TranscriberFunction", sqs_event("not json"))
+
+
 def passes(world: World) -> None:
     for act in (all_is_fixed, a_list_that_cannot_be_read, a_key_that_is_refused):
         act(world)
@@ -87,10 +96,11 @@ def passes(world: World) -> None:
 def a_breakdown(world: World) -> None:
     """Without its table and its queue no function can do its work."""
     announced, staged = announce(world.aws, small_call()), stage(world.aws, transcript("conv_3"))
+    heard = archive(world.aws, "conv_3")
     world.aws.dynamodb.delete_table(TableName=world.aws.outputs["ConversationTableName"])
     world.aws.sqs.delete_queue(QueueUrl=world.aws.outputs["ArchiveQueueUrl"])
     for function, message in {
-        "Archiver": staged, "MemoryWriter": announced, "Audio": announced, "Indexer": announced,
+        "Archiver": staged, "MemoryWriter": announced, "Audio": announced, "Transcriber": heard, "Indexer": announced,
     }.items():  # fmt: skip
         assert world.run(f"{function}Function", sqs_event(message))["batchItemFailures"]
     assert world.run("IngestFunction", signed())["statusCode"] == 503
@@ -144,7 +154,7 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     memory = {name: each["MemorySize"] for name, each in EVERYTHING.of("AWS::Lambda::Function").items()}
     month = {
         "Count": 2_000, "DataProcessed": 2**30, "Invocations": 5_000, "NumberOfEmptyReceives": 400_000,
-        "CallArchived": 1_000, "BucketSizeBytes": 2**30, "NumberOfObjects": 4_000,
+        "CallArchived": 1_000, "TranscribedSeconds": 6_000, "BucketSizeBytes": 2**30, "NumberOfObjects": 4_000,
     }  # fmt: skip
     seconds = {name: 100 * 2**place for place, name in enumerate(memory)}
 
@@ -159,9 +169,10 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     per_call = (6 * 5 + 4 * 0.4 + 5 * 3 * 0.4 + 2 * 0.5 + 22 * 0.625) * 1e-6
     parts = {
         "api": 2 * (2_000 + 2_048) * 1e-6,
-        "functions": 8 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
-        "polling": 4 * 400_000 * 0.4e-6,
+        "functions": 9 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
+        "polling": 5 * 400_000 * 0.4e-6,
         "handling": 1_000 * round(per_call, 5),
+        "transcription": 100 * 0.024,
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,
     }
     assert {name: cost[name] for name in parts} == pytest.approx(parts)

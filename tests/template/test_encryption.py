@@ -74,7 +74,9 @@ def test_the_stacks_own_key_is_rotated_and_allows_the_services_that_write_by_the
         for statement in key["KeyPolicy"]["Statement"] if "Service" in statement["Principal"]
         for service in listed(statement["Principal"]["Service"])
     }  # fmt: skip
-    assert set(services) == {"sns.amazonaws.com", "cloudwatch.amazonaws.com", "logs.AWS::Region.AWS::URLSuffix"}
+    assert set(services) == {
+        "sns.amazonaws.com", "cloudwatch.amazonaws.com", "events.amazonaws.com", "logs.AWS::Region.AWS::URLSuffix",
+    }  # fmt: skip
     assert all("stack-*" in str(condition) for condition in services.values())  # for this stack's resources only
 
 

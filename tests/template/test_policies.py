@@ -73,12 +73,22 @@ def test_sns_may_send_what_our_topic_announces_to_its_subscribers_and_their_dead
 
     allowed = set()
     for policy in stack.of("AWS::SQS::QueuePolicy").values():
-        (statement,) = policy["PolicyDocument"]["Statement"]
+        (statement, *_) = policy["PolicyDocument"]["Statement"]
         assert (statement["Principal"], statement["Action"]) == ({"Service": "sns.amazonaws.com"}, "sqs:SendMessage")
         assert set(statement["Resource"]) == {f"{queue}.Arn" for queue in policy["Queues"]}
         assert list(statement["Condition"]) == ["ArnEquals"]
         allowed |= {(queue, statement["Condition"]["ArnEquals"]["aws:SourceArn"]) for queue in statement["Resource"]}
     assert allowed == delivered
+
+
+def test_eventbridge_may_send_only_what_our_rule_lets_through_to_the_transcriber():
+    (_, statement) = EVERYTHING.of("AWS::SQS::QueuePolicy")["TranscribeQueuePolicy"]["PolicyDocument"]["Statement"]
+    rule = EVERYTHING.of("AWS::Events::Rule")["TranscriptionEndedRule"]
+
+    assert (statement["Principal"], statement["Action"]) == ({"Service": "events.amazonaws.com"}, "sqs:SendMessage")
+    assert statement["Resource"] == "TranscribeQueue.Arn" == rule["Targets"][0]["Arn"]
+    assert statement["Condition"] == {"ArnEquals": {"aws:SourceArn": "TranscriptionEndedRule.Arn"}}
+    assert rule["EventPattern"]["detail"]["TranscriptionJobName"] == [{"prefix": "0123abcd-0123-abcd."}]
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from tests.ingest.conftest import signed
 from tests.options import EVERYTHING, OPTIONS
 from tests.template.stacks import bucket, rules
 
+WORKING = ("staging/", "text/", "transcribe/")  # what is not the archive
+
 
 def test_deleting_the_stack_leaves_calls_records_and_their_keys():
     deletion = {name: each.get("DeletionPolicy") for name, each in Deployed(**EVERYTHING).resources.items()}
@@ -56,7 +58,7 @@ def test_the_key_of_the_tombstones_is_random_and_never_rotates():
 
 def test_by_default_finished_calls_are_kept_for_ever_with_all_their_versions():
     for rule in rules().values():
-        if rule.get("Prefix") not in ("staging/", "text/"):
+        if rule.get("Prefix") not in WORKING:
             assert "ExpirationInDays" not in rule
             assert "NoncurrentVersionExpiration" not in rule
 
@@ -81,9 +83,7 @@ def test_only_what_is_tagged_as_finished_expires():
     tag = {"Key": "tier", "Value": "archive"}
 
     for name, rule in rules(**OPTIONS["expiry"]).items():
-        if rule.get("Prefix") not in ("staging/", "text/") and (
-            "ExpirationInDays" in rule or "NoncurrentVersionExpiration" in rule
-        ):
+        if rule.get("Prefix") not in WORKING and ("ExpirationInDays" in rule or "NoncurrentVersionExpiration" in rule):
             assert rule["TagFilters"] == [tag], name
 
 

@@ -356,3 +356,18 @@ def test_an_unknown_call_says_what_may_be_the_reason(page: Page, stand_in: Stand
     expect(page.get_by_role("button", name="Older call")).to_be_disabled()
     expect(page.get_by_role("button", name="Newer call")).to_be_disabled()
     said.clear()
+
+
+def test_the_words_of_a_recording_say_who_wrote_them_down(page: Page, stand_in: StandIn) -> None:
+    said = [("speaker_0", "Hello."), ("speaker_1", "My refund?"), ("speaker_0", "Soon.")]
+    turns = [
+        {"index": place, "role": role, "message": message, "at_secs": place}
+        for place, (role, message) in enumerate(said)
+    ]
+    page.route("**/transcript", lambda route: route.fulfill(json={"source": "transcribe", "turns": turns}))
+
+    open_call(page, stand_in, "conv_dog")
+
+    expect(page.get_by_text("Transcribed by Amazon Transcribe")).to_be_visible()
+    expect(page.locator(".turn .role")).to_have_text(["Speaker 1", "Speaker 2", "Speaker 1"])
+    expect(page.locator(".turn.user")).to_have_count(1)

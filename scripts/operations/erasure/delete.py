@@ -5,10 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 
+from botocore.exceptions import ClientError
+
 from scripts.operations.erasure.find import Found, all_versions
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import AT_ONCE, Stack
 from shared import keys
+from shared.aws_errors import error_code
 from shared.bucket import Version
 from shared.call import Call
 from shared.times import utc
@@ -39,6 +42,29 @@ class Eraser:
         caller = self._subject.caller
         if caller and caller not in call.numbers | {call.caller}:
             self._records.note_numbers(replace(call, numbers=frozenset({caller})), now)
+
+    def delete_jobs(self, found: Found) -> set[str]:
+        """Delete what Amazon Transcribe keeps of the calls' jobs; returns the calls whose job is still running.
+
+        A running job can neither be stopped nor deleted. When it ends, the transcriber finds the tombstone.
+        """
+        return {
+            call.conversation_id
+            for call in found.calls.values()
+            if call.transcription and not self._delete_job(call.transcription.job)
+        }
+
+    def _delete_job(self, name: str) -> bool:
+        transcribe = self._stack.client("transcribe")
+        try:
+            job = transcribe.get_transcription_job(TranscriptionJobName=name)["TranscriptionJob"]
+            if job["TranscriptionJobStatus"] in ("QUEUED", "IN_PROGRESS"):
+                return False
+            transcribe.delete_transcription_job(TranscriptionJobName=name)
+        except ClientError as error:
+            if error_code(error) not in ("NotFoundException", "BadRequestException"):  # it is gone
+                raise
+        return True
 
     def delete_objects(self, found: Found) -> Iterator[tuple[Version, bool]]:
         """Delete permanently; says of each version whether it is deleted. Arrays go first: others lead to them."""

@@ -99,6 +99,7 @@ class Search:
         self._find_unnamed(found)
         for call in found.calls.values():
             found.finals |= {each for folder in self._folders(call) for each in self._objects(folder, call)}
+            found.finals |= set(self._bucket.versions(keys.transcribing(call.conversation_id)))
             self._add_staged(bodies_of(call), found)
         for call in found.shared.values():
             self._find_named(call, found)

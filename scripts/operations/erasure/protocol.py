@@ -40,6 +40,7 @@ class Erasure:
     kept: set[str]  # calls whose records a second run needs
     locked: list[Version]  # versions that may not be deleted yet
     unsettled: dict[str, datetime]  # calls of which Mem0 may show a memory later, and until when
+    transcribing: set[str]  # calls whose recording Amazon Transcribe is still working on
     to_review: dict[str, str]  # objects and queues that a person must look at, and why
     at_elevenlabs: Answers | None  # None if its copies stay
     has_mem0: bool
@@ -47,7 +48,8 @@ class Erasure:
     @property
     def is_complete(self) -> bool:
         refused = any((self.at_elevenlabs or {}).values())
-        return not (any(self.found_afterwards.numbers().values()) or self.to_review or self.unsettled or refused)
+        later = self.to_review or self.unsettled or self.transcribing
+        return not (any(self.found_afterwards.numbers().values()) or later or refused)
 
 
 class Run:
@@ -77,11 +79,12 @@ class Run:
             unsettled = self.memories.unsettled(found)
             messages = self._messages.delete(found, has_mem0=self.memories.has_mem0)
             self.memories.delete(found)
+        transcribing = self._eraser.delete_jobs(found)  # before their files
         locked = self._delete_objects(found)
         with self._view.progress.status("Deleting the rows under text/ ..."):
             locked += self._rows.delete(found)
         with self._view.progress.status("Clearing the records, and searching again ..."):
-            kept = set(found.calls) if locked else set(unsettled)
+            kept = set(found.calls) if locked else {*unsettled, *transcribing}
             self._eraser.clear_records(found, kept)
             afterwards = self._find_again()
             self._eraser.remove_notes(afterwards)
@@ -89,7 +92,7 @@ class Run:
             answers = delete_at_elevenlabs(elevenlabs, sorted(found.calls)) if elevenlabs else None
         return Erasure(
             self._subject, began_at, datetime.now(timezone.utc), found, afterwards, messages, kept, locked,
-            unsettled, to_review, answers, self.memories.has_mem0,
+            unsettled, transcribing, to_review, answers, self.memories.has_mem0,
         )  # fmt: skip
 
     def _stop_new_data(self, found: Found) -> Found:
@@ -126,7 +129,8 @@ class Run:
 
 def longest_function(stack: Stack) -> int:
     """The longest timeout, in seconds, of the functions that read calls."""
-    names = ("ArchiveTimeoutSeconds", "MemoryTimeoutSeconds", "TextTimeoutSeconds")
+    names = ["ArchiveTimeoutSeconds", "MemoryTimeoutSeconds", "TextTimeoutSeconds"]
+    names += [name for name in ("TranscribeTimeoutSeconds",) if name in stack.outputs]
     return max(int(stack.output(name)) for name in names)
 
 

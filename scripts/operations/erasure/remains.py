@@ -40,6 +40,9 @@ def undeleted(stack: Stack, erasure: Erasure) -> Remains:
     for conversation_id, at in erasure.unsettled.items():
         why = "Mem0 may show a memory later, because its answer was lost"
         yield remaining(conversation_id, why, f"{utc(at)}. Then run the same command again")
+    for conversation_id in sorted(erasure.transcribing):
+        why = "Amazon Transcribe is working on the recording, and cannot be stopped. The stack deletes the result"
+        yield remaining(conversation_id, why, "the job has ended, mostly in minutes. Then run the same command again")
     for key, why in erasure.to_review.items():
         yield remaining(mask_key(key), why, "a person has looked at it. Then run the same command again")
 

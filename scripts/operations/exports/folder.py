@@ -34,7 +34,7 @@ RECORDS = "records"
 VERSION = 1
 ARCHIVES = (".zip", ".tar.gz")
 _OURS = re.compile(
-    rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3)"
+    rf"([0-9]{{7,15}}|{NO_PHONE}|{RECORDS})/[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)?\.(json|mp3|vtt)"
     rf"|(?P<table>{'|'.join(TABLES)})/day=[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}/(?P=table)\.({'|'.join(FORMATS)})"
 )
 

@@ -212,7 +212,7 @@ def fetches_no_audio() -> Iterator[tuple[Any, str, Any]]:
 
 @bug("A poison message is retried, and reaches the dead-letter queue without its reason.", "rests")
 def retries_poison() -> Iterator[tuple[Any, str, Any]]:
-    def send(record: Any, error: Exception, sqs: Any, dlq_url: str) -> None:
+    def send(body: str, error: Exception, sqs: Any, dlq_url: str) -> None:
         raise error
 
     yield shared.batch, "send_to_dlq", send

@@ -12,6 +12,7 @@ from shared.texts import CALL, Row, read_rows
 from tests.archiver.conftest import envelope, stage
 from tests.conftest import sqs_event
 from tests.scripts.operations.conftest import archive_checks, press_ctrl_c, table
+from tests.transcriber.conftest import RESULT
 
 DAY, STARTED = "2026-11-22", 1795341600
 
@@ -217,3 +218,17 @@ def test_a_table_that_was_lost_knows_again_where_the_rows_of_its_calls_are(
     assert (code, done["files_of_rows"]) == (0, 2)
     assert after["text_days"] == before["text_days"] == {"2026-11-22", "2026-11-23"}
     assert after["text_order"] == before["text_order"]
+
+
+def test_the_words_of_a_recording_are_made_again_too(stack, archive, run_ops_json):
+    archive(conv_1="...")
+    key = f"{stack.call('conv_1')['folder']}/conv_1.transcribe.json"
+    stack.s3.put_object(Bucket=stack.bucket, Key=key, Body=RESULT, Metadata={"order": "1-2"})
+    table(stack).update_item(
+        Key={"conversation_id": "conv_1", "item": "call"}, UpdateExpression="ADD event_keys :keys",
+        ExpressionAttributeValues={":keys": {key}},
+    )  # fmt: skip
+
+    code, _ = run_ops_json("reindex", "--text", "--yes")
+
+    assert (code, said(stack)) == (0, [("conv_1", "Hello."), ("conv_1", "My refund?")])

@@ -25,7 +25,7 @@ def test_an_empty_queue_is_reported_as_empty(run_ops, run_ops_json, tmp_path, mo
 def test_an_unknown_queue_is_refused(run_ops):
     code, _, err = run_ops("dlq", "show", "archives")
 
-    assert (code, err) == (2, "There is no queue 'archives'. Choose one of archive, memory, audio, text.\n")
+    assert (code, err) == (2, "There is no queue 'archives'. Choose one of archive, memory, audio, transcribe, text.\n")
 
 
 def test_a_missing_permission_is_named(stack, run_ops, aws_calls, subtests):

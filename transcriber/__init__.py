@@ -1,0 +1,1 @@
+"""Transcriber: recordings to words, by Amazon Transcribe."""
