@@ -67,6 +67,8 @@ AWS = {
     "AWS/ApiGateway": Documented("AWS::ApiGatewayV2::Api", "ApiId", "{}", {
         "Count": PLAIN, "4xx": PLAIN, "5xx": PLAIN, "DataProcessed": PLAIN,
     }),
+    # Athena user guide, "List of CloudWatch metrics and dimensions for Athena"
+    "AWS/Athena": Documented("AWS::Athena::WorkGroup", "WorkGroup", "{}", {"ProcessedBytes": PLAIN}),
     # S3 user guide, "Metrics and dimensions"
     "AWS/S3": Documented("AWS::S3::Bucket", "BucketName", "{}", {
         "BucketSizeBytes": CLASSES, "NumberOfObjects": {"AllStorageTypes"},
@@ -80,7 +82,8 @@ def resource_of(metric: Metric) -> tuple[str, str]:
     documented = AWS[namespace]
     given = dict(dimensions)
     value, storage_type = given.pop(documented.dimension), given.pop("StorageType", None)
-    assert given == {}, metric
+    of_queries = {"QueryState": "SUCCEEDED", "QueryType": "DML"} if namespace == "AWS/Athena" else {}
+    assert given == of_queries, metric
     types = documented.metrics[name]
     assert (storage_type in types) if types else (storage_type is None), metric
     logical_name = value.split(".")[0]

@@ -155,6 +155,7 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
     month = {
         "Count": 2_000, "DataProcessed": 2**30, "Invocations": 5_000, "NumberOfEmptyReceives": 400_000,
         "CallArchived": 1_000, "TranscribedSeconds": 6_000, "BucketSizeBytes": 2**30, "NumberOfObjects": 4_000,
+        "ProcessedBytes": 10**12,
     }  # fmt: skip
     seconds = {name: 100 * 2**place for place, name in enumerate(memory)}
 
@@ -173,6 +174,7 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
         "polling": 5 * 400_000 * 0.4e-6,
         "handling": 1_000 * round(per_call, 5),
         "transcription": 100 * 0.024,
+        "searches": 5,
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,
     }
     assert {name: cost[name] for name in parts} == pytest.approx(parts)
