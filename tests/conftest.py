@@ -45,6 +45,7 @@ def remember_client(client: httpx.Client, *arguments: Any, **named: Any) -> None
 
 httpx.Client.__init__ = remember_client  # type: ignore[method-assign]
 
+pytest_plugins = ["tests.browser"]
 FOLDER = Path(__file__).parent
 FIXTURES = FOLDER / "fixtures"
 SECRET = "wsec_0123456789abcdef"

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent.parent
 TEMPLATE = ROOT / "template.yaml"
 BUILT = ROOT / ".aws-sam" / "build" / "template.yaml"
 SAM = ROOT / ".venv-sam" / "bin" / "sam"
-_BUCKET = re.compile(r"s3://([a-z0-9.-]+)/|S3Bucket: ([a-z0-9.-]+)")
+_BUCKET = re.compile(r"(?:CodeUri: s3://|S3Bucket: )([a-z0-9.-]+)")
 _LAST_LINES = 30
 
 
@@ -73,7 +73,7 @@ def upload(session: Session, built: Path) -> str:
     found = _BUCKET.search(template.decode())
     if not found:
         raise OpsError(f"{built} has no function whose package could be uploaded: run make build again.")
-    s3, bucket, key = session.client("s3"), found[1] or found[2], f"{hashlib.sha256(template).hexdigest()}.template"
+    s3, bucket, key = session.client("s3"), found[1], f"{hashlib.sha256(template).hexdigest()}.template"
     s3.put_object(Bucket=bucket, Key=key, Body=template)
     return f"{s3.meta.endpoint_url}/{bucket}/{key}"
 

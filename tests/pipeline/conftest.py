@@ -121,4 +121,5 @@ def elevenlabs() -> Iterator[ElevenLabs]:
 @pytest.fixture(scope="module")
 def pipeline(emulator: EmbeddedAws, request: pytest.FixtureRequest) -> Pipeline:
     """A stack of the module's own: two modules on one would find each other's calls."""
-    return Pipeline(emulator, Path(request.module.__file__).stem.removeprefix("test_").replace("_", "-"), {})
+    name = Path(request.module.__file__).stem.removeprefix("test_").replace("_", "-")
+    return Pipeline(emulator, name, {"BucketName": f"agentic-memory-of-{name}"})

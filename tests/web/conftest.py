@@ -1,29 +1,13 @@
-"""Headless Chromium, and the stand-in that serves the page to it."""
+"""Tabs of the browser, and the stand-in that serves the page to them."""
 
-import os
 from collections.abc import Iterator
-from shutil import which
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.web.stand_in import StandIn, standing_in
 
-CHROMIUM = which("chromium")
 expect.set_options(timeout=15_000)  # a busy machine takes its time
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--autoplay-policy=no-user-gesture-required", "--mute-audio"]
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    """Chromium; without one the tests are skipped, but fail where CI is set, so that none is left out unnoticed."""
-    if not CHROMIUM:
-        reason = "No chromium: apt-get install chromium"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="session")

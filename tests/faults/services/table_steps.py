@@ -12,7 +12,7 @@ from reconciler.bookmarks import Bookmarks
 from scripts.operations.erasure.journal import Journal
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.replay import mark_unknown
-from shared.call import Call, Parked
+from shared.call import Call, Parked, Transcription
 from shared.indexes import listing
 from shared.record import MEMORIES, Records
 from shared.tombstones import Tombstones
@@ -158,6 +158,10 @@ def _delete(call: str, item: str, side: Side) -> None:
 
 
 DAYS = ("2026-03-03", "2026-03-04")
+TRANSCRIPTIONS = (
+    Transcription("started", "job_1", "1-1", 1, "2026-03-03T15:00:00Z"),
+    Transcription("failed", "job_1", "1-1", 1, "2026-03-03T15:01:00Z", "Too short."),
+)
 # How often a step is chosen; those that are not named here: 2.
 WEIGHTS = {
     "save_transcript": 8, "park_audio": 5, "save_audio": 1, "finish_audio": 1, "leave_out": 1,
@@ -202,6 +206,11 @@ RECORD_STEPS: dict[str, Callable[[Steps], Arguments]] = {
         (s._id(), s._one(NUMBERS), s._some(KEYS), s._some(("events/e1", "events/e2"))), {},
     ),
     "remove_number": lambda s: ((s._id(), s._one(NUMBERS)), {}),
+    "note_text": lambda s: ((s._id(), s._one(DAYS), s._one(ORDERS)), {}),
+    "note_text_day": lambda s: ((s._id(), s._one(DAYS)), {}),
+    "note_transcription": lambda s: (
+        (s._id(), s._one(TRANSCRIPTIONS), s._one((None, *TRANSCRIPTIONS)), s._some(("events/e1", "events/e2"))), {},
+    ),
     "note_discarded": lambda s: ((s._one(("d1", "d2")), s._at), {}),
     "is_discarded": lambda s: ((s._one(("d1", "d2")),), {}),
     "note_numbers": lambda s: (

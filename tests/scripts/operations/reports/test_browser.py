@@ -8,7 +8,6 @@ from playwright.sync_api import Browser, Page
 
 from scripts.operations.reports.page import render
 from tests.scripts.operations.reports.test_page import HOSTILE, call, made
-from tests.web.conftest import browser as browser  # a fixture
 
 LONG = "the_agent_asked_for_the_name_of_the_boat_and_the_berth_and_the_day_and_the_hour_of_its_arrival"
 
