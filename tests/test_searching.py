@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from tests.conftest import forget
@@ -10,8 +11,10 @@ from tests.searching import run
 
 
 @pytest.fixture
-def own_environment() -> Iterator[None]:
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Without the clients, the session and the variables of other tests, and afterwards as before."""
     before = dict(os.environ)
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps the credentials that it read first
     forget()
     yield
     os.environ.clear()
