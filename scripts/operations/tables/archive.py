@@ -3,13 +3,17 @@
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 from scripts.operations.stack import AT_ONCE, Stack
 from scripts.operations.tables.recorded import read_rows
 from scripts.operations.tables.rows import CallRows, record_only
 from shared.call import Call
+from shared.conversation import Turn
 from shared.errors import StorageError
+from shared.keys import call_transcription
 from shared.record import MEMORIES
+from shared.transcription import turns_of
 
 TOGETHER = 50  # calls whose records and ledgers DynamoDB reads in one request each: a request takes 100 keys
 COLD = "InvalidObjectState"  # what S3 says of an object in an archive class
@@ -76,7 +80,7 @@ class Archive:
         try:
             found = self._bucket.read(key)
             if found is not None:
-                return read_rows(known.call, known.memories, found[0]), ""
+                return read_rows(known.call, known.memories, found[0], partial(self._hear, known.call)), ""
             problem = "missing"
         except ValueError:
             problem = "not JSON"
@@ -85,6 +89,11 @@ class Archive:
                 raise
             problem = "in an archive class of S3"
         return CallRows([record_only(known.call, known.memories)]), problem
+
+    def _hear(self, call: Call) -> list[Turn]:
+        key = call_transcription(str(call.folder), call.conversation_id)
+        found = self._bucket.read(key) if key in call.event_keys else None
+        return turns_of(found[0]) if found else []
 
     def _is_erased(self, conversation_id: str) -> bool:
         call = self._records.get(conversation_id)

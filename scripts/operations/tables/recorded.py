@@ -1,15 +1,16 @@
 """The rows in a call's JSON."""
 
 from collections import defaultdict, deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 
 import msgspec
 
 from scripts.operations.tables.rows import CallRows, CollectedRow, EvaluationRow, ToolRow, TurnRow, record_only
 from shared.call import Call
-from shared.conversation import read_conversation
+from shared.conversation import Turn, read_conversation
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+from shared.transcription import is_without_words
 
 Raw = msgspec.Raw
 CENTS = Decimal("0.000001")
@@ -70,14 +71,19 @@ class _Tool(Part):
     tool_latency_secs: Raw = MISSING
 
 
-def read_rows(call: Call, memories: dict[str, str], body: bytes) -> CallRows:
-    """The rows of a call whose JSON is `body`. Raises ValueError if it is not JSON."""
+def read_rows(call: Call, memories: dict[str, str], body: bytes, hear: Callable[[], list[Turn]]) -> CallRows:
+    """The rows of a call whose JSON is `body`. Raises ValueError if it is not JSON.
+
+    If it has no words, the turns are those that Amazon Transcribe heard in the recording, which `hear` reads.
+    """
     part = read_json(body)
     conversation, data = read_conversation(part), fields(_Data, part)
     metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)
     contacts = [fields(_Contact, each) for each in (metadata.phone_call, metadata.sms, metadata.whatsapp)]
     turns = list(objects(_Turn, data.transcript))
     turn_rows = [_turn(call.conversation_id, index, turn) for index, turn in enumerate(turns)]
+    if is_without_words(conversation):
+        turn_rows = [_heard(call.conversation_id, *each) for each in enumerate(hear())] or turn_rows
     tools = _tools(call.conversation_id, turns)
     row = record_only(
         call, memories, has_json=True, bytes=len(body),
@@ -86,7 +92,7 @@ def read_rows(call: Call, memories: dict[str, str], body: bytes) -> CallRows:
         started_at=conversation.started_at, seconds=conversation.duration_secs, status=whole(conversation.status),
         outcome=whole(conversation.call_successful), termination_reason=_text(metadata.termination_reason),
         language=_text(metadata.main_language), title=whole(conversation.title), summary=whole(conversation.summary),
-        turns=len(turns), user_turns=sum(each.role == "user" and _has_words(each) for each in turn_rows),
+        turns=len(turn_rows), user_turns=sum(each.role == "user" and _has_words(each) for each in turn_rows),
         tool_calls=len(tools), cost=conversation.cost, cost_fiat=_money(metadata.cost_fiat),
     )  # fmt: skip
     evaluation = [
@@ -105,6 +111,10 @@ def _turn(call: str, index: int, turn: _Turn) -> TurnRow:
         call, index, _text(turn.role), _text(turn.message or turn.content), _text(turn.original_message),
         _flag(turn.interrupted), _seconds(turn.time_in_call_secs), _text(turn.source_medium),
     )  # fmt: skip
+
+
+def _heard(call: str, index: int, turn: Turn) -> TurnRow:
+    return TurnRow(call, index, turn.role, turn.message, None, None, turn.secs, "transcribe")
 
 
 def _collected(call: str, analysis: _Analysis) -> Iterator[CollectedRow]:

@@ -49,12 +49,12 @@ class CallRow:
 class TurnRow:
     conversation_id: Annotated[str, "the call"]
     turn: Annotated[int, "number of the turn in the transcript, from 0"]
-    role: Annotated[Texts, "agent or user"]
+    role: Annotated[Texts, "agent or user; of a recording that was transcribed, speaker_0 or speaker_1"]
     message: Annotated[Texts, "what was said; null in a turn with tools only"]
     original_message: Annotated[Texts, "the whole message, if the caller interrupted it"]
     interrupted: Annotated[bool | None, "whether the caller interrupted the agent"]
     at_secs: Annotated[float | None, "second of the call in which the turn began"]
-    source_medium: Annotated[Texts, "audio, dtmf, text, image or file"]
+    source_medium: Annotated[Texts, "audio, dtmf, text, image or file; transcribe: heard by Amazon Transcribe"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from tests.archiver.conftest import FULL_ID, stage
 from tests.conftest import fixture_body
 from tests.scripts.operations.conftest import CALLER, INTERRUPTED, NOON, archive_checks, note
 from tests.scripts.operations.export.conftest import DAY, exported, files, manifest, put_call
+from tests.transcriber.conftest import RESULT
 
 ROOT = Path(__file__).parents[4]
 STARTED = 1795260600  # 2026-11-21T11:30:00Z
@@ -241,6 +242,24 @@ def test_the_manifest_has_the_columns_and_a_checksum_of_each_file(stack, run_ops
         "name": "turn", "type": "integer", "meaning": "number of the turn in the transcript, from 0",
     }  # fmt: skip
     assert run_ops_json("export", "--verify", str(destination))[1]["rows"] == []
+
+
+def test_a_call_without_words_has_the_turns_that_were_heard_in_its_recording(stack, run_ops_json, destination, context):
+    body = json.loads(fixture_body("02"))
+    body["data"]["transcript"] = []
+    archive_checks(context, stage(stack, json.dumps(body).encode(), now=NOON))
+    heard = f"{CALLER.lstrip('+')}/{FULL_ID}.transcribe.json"
+    stack.s3.put_object(Bucket=stack.bucket, Key=heard, Body=RESULT)
+    note(stack, FULL_ID, event_keys={heard}, archived_at="2026-11-21T12:00:00Z", **listed_of(stack, FULL_ID))
+
+    run_ops_json("export", str(destination), *DAY, "--format", "parquet")
+
+    turns = duckdb.sql(
+        f"SELECT role, message, at_secs, source_medium FROM '{destination}/turns/*/*.parquet' ORDER BY turn"
+    )
+    assert turns.fetchall() == [
+        ("speaker_0", "Hello.", 0.2, "transcribe"), ("speaker_1", "My refund?", 1.5, "transcribe"),
+    ]  # fmt: skip
 
 
 def test_an_erased_call_is_not_in_the_tables_and_leaves_those_that_have_it(stack, run_ops_json, calls, destination):
