@@ -88,10 +88,10 @@ clean:  ## removes everything that the other targets made
 	@$(MAKE) --no-print-directory environment FOLDER=.venv REQUIREMENTS=$<
 
 .venv-sam/ready: requirements-sam.txt
-	@$(MAKE) --no-print-directory environment FOLDER=.venv-sam REQUIREMENTS=$< OPTIONS=--no-compile
+	@$(MAKE) --no-print-directory environment FOLDER=.venv-sam REQUIREMENTS=$<
 
 .venv-checkov/ready: requirements-checkov.txt
-	@$(MAKE) --no-print-directory environment FOLDER=.venv-checkov REQUIREMENTS=$< OPTIONS=--no-compile
+	@$(MAKE) --no-print-directory environment FOLDER=.venv-checkov REQUIREMENTS=$<
 
 .PHONY: environment
 environment:
@@ -99,7 +99,7 @@ environment:
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or later is needed, and none was found. With pyenv: pyenv install 3.13" >&2; exit 1; }
 	@echo "Setting up $(FOLDER) with $$($(PYTHON) --version), once; this takes a minute or two ..."
 	@$(PYTHON) -m venv --clear $(FOLDER) || { echo "On Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
-	@$(FOLDER)/bin/python -m pip install -qq $(OPTIONS) --require-hashes -r $(REQUIREMENTS)
+	@$(FOLDER)/bin/python -m pip install -qq --no-compile --require-hashes -r $(REQUIREMENTS)
 	@touch $(FOLDER)/ready
 
 # What `sam build` calls, once for each function: a folder, shared, and the folder's pinned requirements. A new function is
