@@ -406,8 +406,7 @@ function Search({ filters }) {
 
 /** A box for words, and where they are looked for: in what is known of the calls, or in `said`, what was said in them. */
 export function SearchBox({ shown, search, clear, hint, filters, said }) {
-  const [typed, setTyped] = useState(shown);
-  useEffect(() => setTyped(shown), [shown]);
+  const [typed, setTyped] = useTyped(shown);
   const submit = (event) => {
     event.preventDefault();
     search(typed);
@@ -510,10 +509,21 @@ function Period({ label, filters }) {
   return html`<a class="button" aria-current=${current} href=${link([""], { ...filters, from, to: "" })}>${label}</a>`;
 }
 
+/** What is being typed, until another value is given. An effect also runs late after the first drawing, and would then
+ *  remove what was typed meanwhile. */
+function useTyped(value) {
+  const [typed, setTyped] = useState(value);
+  const given = useRef(value);
+  useEffect(() => {
+    if (given.current !== value) setTyped(value);
+    given.current = value;
+  }, [value]);
+  return [typed, setTyped];
+}
+
 /** An input that keeps what is being typed while the page around it is drawn again. */
 function Field({ value, commit, wrong, class: name = "", ...rest }) {
-  const [typed, setTyped] = useState(value);
-  useEffect(() => setTyped(value), [value]);
+  const [typed, setTyped] = useTyped(value);
   const input = (event) => setTyped(event.target.value);
   const aria = wrong ? { "aria-invalid": "true", "aria-describedby": "wrong" } : {};
   return html`<input ...${rest} ...${aria} class=${`${name} ${value && name ? "set" : ""}`} value=${typed}

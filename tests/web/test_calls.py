@@ -49,6 +49,16 @@ def test_a_number_finds_the_calls_of_that_caller(page: Page, stand_in: StandIn, 
     assert set(page.locator(".call .caller").all_inner_texts()) == {"+12025550144"}
 
 
+def test_what_is_typed_at_once_is_kept_on_a_slow_machine(page: Page, stand_in: StandIn) -> None:
+    late = "requestAnimationFrame = () => 0; const soon = setTimeout; setTimeout = (run, ms) => soon(run, ms + 1500)"
+    page.add_init_script(late)
+    page.goto(stand_in.url)
+    page.get_by_label("Search calls").fill("dog")
+    page.wait_for_timeout(2500)
+
+    expect(page.get_by_label("Search calls")).to_have_value("dog")
+
+
 def test_an_id_opens_its_call(page: Page, stand_in: StandIn) -> None:
     page.goto(stand_in.url)
     search(page, "conv_hostile")
