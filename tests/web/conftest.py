@@ -23,9 +23,13 @@ def stand_in(server: StandIn) -> StandIn:
 
 
 @pytest.fixture
-def profile(browser: Browser) -> Iterator[BrowserContext]:
+def profile(browser: Browser, stand_in: StandIn) -> Iterator[BrowserContext]:
     made = browser.new_context(
-        viewport={"width": 1280, "height": 800}, locale="en-GB", timezone_id="Europe/Paris", accept_downloads=True
+        viewport={"width": 1280, "height": 800},
+        locale="en-GB",
+        timezone_id="Europe/Paris",
+        accept_downloads=True,
+        extra_http_headers={"X-Test": stand_in.test},
     )
     made.set_default_timeout(20_000)
     yield made

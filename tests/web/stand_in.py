@@ -14,6 +14,7 @@ from threading import Thread
 from time import sleep, time
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+from uuid import uuid4
 
 from scripts.demo.calls import mp3
 from shared.texts import fold, needles
@@ -50,6 +51,7 @@ class StandIn(ThreadingHTTPServer):
     def forget(self) -> None:
         self.faults: dict[str, Fault] = {}
         self.requests: list[str] = []
+        self.test = uuid4().hex  # which test asks: what an earlier one asked may still arrive
         self.hidden: set[str] = set()  # conversation_ids that no list has
         self.looks_at = 60  # calls a page looks at: filters that match little get short pages, as with the real API
         self.late = False  # searches and statistics take longer than one answer
@@ -203,7 +205,8 @@ class Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         url = urlsplit(self.path)
-        self.server.requests.append(self.path)
+        if self.headers.get("X-Test") == self.server.test:
+            self.server.requests.append(self.path)
         first, *rest = [unquote(part) for part in url.path.strip("/").split("/")]
         if first == "api":
             self.api(url.path, rest, parse_qs(url.query))
