@@ -248,9 +248,12 @@ def test_a_call_without_words_has_the_turns_that_were_heard_in_its_recording(sta
     body = json.loads(fixture_body("02"))
     body["data"]["transcript"] = []
     archive_checks(context, stage(stack, json.dumps(body).encode(), now=NOON))
+    note(stack, FULL_ID, archived_at="2026-11-21T12:00:00Z", **listed_of(stack, FULL_ID))
+    run_ops_json("export", str(destination), *DAY, "--format", "parquet")
     heard = f"{CALLER.lstrip('+')}/{FULL_ID}.transcribe.json"
     stack.s3.put_object(Bucket=stack.bucket, Key=heard, Body=RESULT)
-    note(stack, FULL_ID, event_keys={heard}, archived_at="2026-11-21T12:00:00Z", **listed_of(stack, FULL_ID))
+    done = {"state": "done", "job": "job_1", "order": "1-5", "attempt": 1, "at": "2026-11-21T12:05:00Z"}
+    note(stack, FULL_ID, event_keys={heard}, transcription=done)
 
     run_ops_json("export", str(destination), *DAY, "--format", "parquet")
 
