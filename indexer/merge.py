@@ -17,11 +17,10 @@ from aws_lambda_powertools.metrics import MetricUnit
 
 from indexer.drafts import CONTENT_TYPE
 from shared.bucket import Bucket
-from shared.call import Call
 from shared.errors import StorageError
 from shared.observability import logger, metrics
 from shared.record import Records
-from shared.texts import PREFIX, CallVersion, compress, day_of, file_key, read_lines
+from shared.texts import PREFIX, CallVersion, compress, day_of, file_key, read_lines, versions_in
 
 SMALL = 4 << 20  # bytes of a file that is merged
 MOST = 4 * SMALL  # bytes of files that are merged into one
@@ -88,7 +87,7 @@ def merge(bucket: Bucket, records: Records, group: Group) -> int:
     bodies = [each[0] for each in read if each]
     if len(bodies) < len(group.files):
         return 0
-    in_files = [{version for version, _ in read_lines(body)} for body in bodies]
+    in_files = [versions_in(body) for body in bodies]
     count = counting(records, set().union(*in_files))
     key = file_key(group.day, count)
     if count:
@@ -104,10 +103,7 @@ def counting(records: Records, versions: set[CallVersion]) -> set[CallVersion]:
 
     Rows of a call without a record count: while `ops reindex` makes the table again, not all calls have one.
     """
-    ids = sorted({conversation_id for conversation_id, _ in versions})
-    calls: dict[str, Call] = {}
-    for start in range(0, len(ids), 100):
-        calls |= records.get_all(ids[start : start + 100])
+    calls = records.get_all(conversation_id for conversation_id, _ in versions)
     return {
         (each, version) for each, version in versions
         if (call := calls.get(each)) is None or (not call.erased_at and version >= (call.text_order or ""))

@@ -21,6 +21,7 @@ MOST_STAGED = 1000  # staged bodies of one call, because an item holds at most 4
 DISCARDED_FOR = timedelta(days=30)  # longer than a claim check exists: 4 days in its queue, 14 in the DLQ
 _SETS = ("staged_keys", "event_keys", "numbers", "users", "text_days")
 _DISCARDED = "#discarded"  # not a conversation's id: those contain no #
+_MOST_READ = 100  # items of one request: DynamoDB's maximum
 _THROTTLED_TRIES = 8  # 12 s in all
 _HAS_ROOM = "(attribute_not_exists(#staged_keys) OR size(#staged_keys) < :most OR contains(#staged_keys, :key))"
 
@@ -37,14 +38,18 @@ class Records:
         return _call(answer["Item"]) if "Item" in answer else None
 
     def get_all(self, conversation_ids: Iterable[str]) -> dict[str, Call]:
-        """The calls that have a record, by id; at most 100 ids."""
+        """The calls that have a record, by id. Raises RetryError as `read_items` does."""
         items = self.read_items([_key(each) for each in dict.fromkeys(conversation_ids)])
         return {item["conversation_id"]: _call(item) for item in items}
 
     def read_items(self, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
-        """The items that exist, at most 100. Raises RetryError if DynamoDB throttles all tries."""
+        """The items that exist. Raises RetryError if DynamoDB throttles all tries."""
+        batches = (keys[start : start + _MOST_READ] for start in range(0, len(keys), _MOST_READ))
+        return [item for batch in batches for item in self._read_batch(batch)]
+
+    def _read_batch(self, keys: list[dict[str, str]]) -> list[dict[str, Any]]:
         table, client = self._table.name, self._table.meta.client
-        asked = {table: {"Keys": keys, "ConsistentRead": True}} if keys else {}
+        asked = {table: {"Keys": keys, "ConsistentRead": True}}
         items: list[dict[str, Any]] = []
         for attempt in range(_THROTTLED_TRIES):
             if not asked:

@@ -21,15 +21,12 @@ PREFIX = "text/"
 CALL = -1  # the turn of the row that is the call itself
 MOST_CHARACTERS = 200  # of a query
 MOST_WORDS = 10
-_FIRST_MARK, _LAST_MARK = (
-    "\u0300",
-    "\u036f",
-)  # accents of Latin, Greek and Cyrillic letters; others belong to their letter
-# Scripts that put no blanks between words: Thai and Lao, Myanmar, Khmer, Japanese and Chinese. Korean has blanks, but
-# its particles are written to the word.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff]"
-)
+# Accents of Latin, Greek and Cyrillic letters; other marks belong to their letter.
+_FIRST_MARK, _LAST_MARK = "\u0300", "\u036f"
+# Letters of scripts that put no blanks between words: Thai and Lao, Myanmar, Khmer, Chinese.
+UNSPACED_LETTERS = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3400-\u9fff\uf900-\ufaff"
+# Japanese and rare Chinese letters too. Korean has blanks, but its particles are written to the word.
+_UNSPACED = re.compile(f"[{UNSPACED_LETTERS}\u3040-\u30ff\uac00-\ud7af\U00020000-\U0003ffff]")
 _PHRASE = re.compile(r'"([^"]*)"?|([^"]+)')
 _DAY = re.compile(r"text/day=(\d{4}-\d{2}-\d{2})/[0-9a-f]{64}\.jsonl\.gz")
 _ENCODER = msgspec.json.Encoder()
@@ -138,6 +135,11 @@ def read_lines(body: bytes) -> Iterator[tuple[CallVersion, bytes]]:
                 yield (named.conversation_id, named.version), line
     except (OSError, EOFError, zlib.error, msgspec.MsgspecError):
         raise ValueError("not a file of rows") from None
+
+
+def versions_in(body: bytes) -> set[CallVersion]:
+    """The versions of calls that have rows in a file. Raises ValueError if it is not one of ours."""
+    return {version for version, _ in read_lines(body)}
 
 
 def read_rows(body: bytes) -> list[Row]:

@@ -25,7 +25,7 @@ from shared.errors import PoisonError, StorageError
 from shared.keys import TEST_CALLS
 from shared.messages import Announcement
 from shared.source import read_source
-from shared.texts import CallVersion, day_of, day_prefix, read_lines
+from shared.texts import CallVersion, day_of, day_prefix, versions_in
 from shared.times import utc
 
 REACHED = "reindex-text"
@@ -36,7 +36,7 @@ TOGETHER = 1000  # calls whose rows are written together, as the indexer's
 def note_rows(stack: Stack, key: str) -> None:
     """Note the rows of a file in the records of its calls, so that an erasure finds them."""
     day, read = day_of(key), stack.bucket.read(key)
-    for conversation_id, version in sorted({version for version, _ in read_lines(read[0])}) if read and day else ():
+    for conversation_id, version in sorted(versions_in(read[0])) if read and day else ():
         stack.records.note_text(conversation_id, str(day), version)
         stack.records.note_text_day(conversation_id, str(day))  # also if other rows are newer
 
@@ -49,6 +49,7 @@ class RowsAgain:
         self._since, self._until = utc(since) if since else "0", utc(until) if until else "9"
         self.done = Counter(dict.fromkeys(("calls", "files", "left_out", "unreadable"), 0))
         self._files = Drafts(stack.bucket, replace=True)
+        self._unwritten: set[tuple[str, str]] = set()  # days and calls whose rows are read
 
     def count(self) -> dict[str, int]:
         return {"calls": sum(1 for _ in self._calls(self._since))}
@@ -81,10 +82,11 @@ class RowsAgain:
                 for indexed in pool.map(self._read, together):
                     if indexed:
                         self._files.add(indexed.day, indexed.version, indexed.rows(), indexed.version[0])
+                        self._unwritten.add((indexed.day, indexed.version[0]))
                         made.add(indexed.version)
                     if self._files.is_full:
-                        self._write(made)
-                self._write(made)
+                        self._write()
+                self._write()
                 yield self.done
         for key in set(before) - self._files.written:
             self._delete_if_made(key, made)
@@ -99,24 +101,23 @@ class RowsAgain:
         self.done["calls" if indexed else "left_out"] += 1
         return indexed
 
-    def _write(self, made: set[CallVersion]) -> None:
-        """Write what was read; raises what went wrong. Then look whether a call was erased meanwhile."""
+    def _write(self) -> None:
+        """Write what was read; raises what went wrong. Then look whether one of these calls was erased meanwhile."""
+        written, self._unwritten = self._unwritten, set()
         files = len(self._files.written)
         for error in self._files.write().values():
             raise error
         self.done["files"] += len(self._files.written) - files
-        days = frozenset(day for key in self._files.written if (day := day_of(key)))
-        ids = sorted(conversation_id for conversation_id, _ in made)
-        for start in range(0, len(ids), 100):
-            found = self._records.get_all(ids[start : start + 100])
-            erased = {name: replace(call, text_days=days) for name, call in found.items() if call.erased_at}
-            if erased:
-                Rows(self._stack, Subject()).delete(Found(erased))
+        days = frozenset(day for day, _ in written)
+        found = self._records.get_all(conversation_id for _, conversation_id in written)
+        erased = {name: replace(call, text_days=days) for name, call in found.items() if call.erased_at}
+        if erased:
+            Rows(self._stack, Subject()).delete(Found(erased))
 
     def _delete_if_made(self, key: str, made: set[CallVersion]) -> None:
         read = self._bucket.read(key)
         try:
-            versions = {version for version, _ in read_lines(read[0])} if read and day_of(key) else None
+            versions = versions_in(read[0]) if read and day_of(key) else None
         except ValueError:
             return
         if versions is not None and counting(self._records, versions) <= made:

@@ -44,7 +44,7 @@ HANDLERS = sorted({handler_of(EVERYTHING, function) for function in SCENES})
 # These are found only because something else has the same name: bookmarks are also read, ElevenLabs' recordings also
 # downloaded, and mem0 also has a `get_all`.
 SAME_NAME = {
-    "memory_writer/handler.py": {("shared/record.py", "Records.read_items", "BatchGetItem")},
+    "memory_writer/handler.py": {("shared/record.py", "Records._read_batch", "BatchGetItem")},
     "reconciler/handler.py": {
         ("shared/bucket.py", "Bucket.read", "GetObject"), ("shared/bucket.py", "Bucket.download", "GetObject"),
     },
