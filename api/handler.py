@@ -38,7 +38,6 @@ from api.replies import ColdError, reply, reply_json
 from api.rows import detail
 from api.search import Search
 from api.statistics import read_statistics
-from shared import keys
 from shared.aws import Aws
 from shared.call import Call
 from shared.conversation import Turn
@@ -46,7 +45,7 @@ from shared.errors import ProblemError, StorageError
 from shared.keys import is_id
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
-from shared.transcription import turns_of
+from shared.transcription import result_key, turns_of
 
 # If a service of AWS does not answer, the request fails after two attempts of 4 s, well within the API's 30 s.
 _CONFIG = Config(
@@ -245,8 +244,8 @@ def read_recorded(call: Call, reader: Reader) -> Recorded | None:
 
 def read_heard(call: Call) -> list[Turn]:
     """The turns that Amazon Transcribe heard in the recording; none if it was not asked. Raises ColdError."""
-    key = keys.call_transcription(str(call.folder), call.conversation_id)
-    body = read_object(key) if key in call.event_keys else None
+    key = result_key(call)
+    body = read_object(key) if key else None
     return turns_of(body) if body is not None else []
 
 

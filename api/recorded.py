@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from api.replies import MOST_BYTES, size_of, to_json, too_large
-from shared.conversation import Turn
+from shared.conversation import Conversation, Turn
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
-from shared.texts import fold
+from shared.transcription import is_without_words
 
 MOST_LEVELS = 50  # of nested values
 MOST_OF_VALUE = 1_000_000  # bytes: as objects, they take many times as much memory
@@ -93,8 +93,7 @@ class Recorded:
         }
 
     def has_words(self) -> bool:
-        said = objects(_Turn, self._data.transcript)
-        return any(fold(text(turn.message or turn.content) or "") for turn in said)
+        return not is_without_words(Conversation(transcript=bytes(self._data.transcript)))
 
     def _heard(self) -> list[Turn]:
         return [] if self.has_words() else self._hear()

@@ -16,7 +16,6 @@ from datetime import datetime
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from indexer.drafts import Drafts
-from shared import keys
 from shared.announcements import read_announcement
 from shared.bucket import Bucket
 from shared.errors import RetryError
@@ -26,7 +25,7 @@ from shared.observability import count, logger
 from shared.record import Records
 from shared.source import Source, read_source
 from shared.texts import CallVersion, Row, rows_of
-from shared.transcription import is_without_words, turns_of, version_of
+from shared.transcription import is_without_words, result_key, turns_of, version_of
 
 AT_ONCE = 8  # calls that are read at the same time. Each may have 6 MB
 
@@ -69,8 +68,8 @@ def note(source: Source, records: Records) -> Indexed | None:
 def with_heard(source: Source, bucket: Bucket) -> Source:
     """The call with the words of its recording, if ElevenLabs sent none and Amazon Transcribe heard some."""
     call, announcement = source.call, source.announcement
-    key = keys.call_transcription(str(call.folder), call.conversation_id) if call else ""
-    if call is None or key not in call.event_keys or not is_without_words(source.conversation):
+    key = result_key(call) if call else None
+    if key is None or not is_without_words(source.conversation):
         return source
     stored = bucket.read(key)
     turns = turns_of(stored[0]) if stored else []

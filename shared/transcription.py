@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 import msgspec
 
+from shared.call import Call
 from shared.conversation import Conversation, Turn
-from shared.texts import fold
+from shared.keys import call_transcription
+from shared.texts import UNSPACED_LETTERS, fold
 
-# Japanese, Chinese, Thai, Lao, Myanmar, Khmer: no blank between two words.
-_UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3001-\u30ff\u3400-\u9fff\uf900-\ufaff\uff00-\uffef]")
+_UNSPACED = re.compile(f"[{UNSPACED_LETTERS}\u3001-\u30ff\uff00-\uffef]")  # Japanese and Chinese marks too
 _SPEAKER = re.compile(r"spk_(\d{1,2})")
 
 
@@ -51,6 +52,12 @@ class _Word(NamedTuple):
     text: str
     secs: float | None
     is_mark: bool
+
+
+def result_key(call: Call) -> str | None:
+    """The key of what Amazon Transcribe heard in the call's recording; None if the call has no such object."""
+    key = call_transcription(str(call.folder), call.conversation_id)
+    return key if key in call.event_keys else None
 
 
 def turns_of(result: bytes) -> list[Turn]:

@@ -2,7 +2,7 @@
 
 Two kinds of messages come through TranscribeQueue: announcements of recordings, which start a job, and names of jobs to
 look at. EventBridge sends a name when a job ends. Its events are not guaranteed, so the function sends itself the name
-too, and again every quarter of an hour until the job has ended.
+too, and again every few minutes until the job has ended.
 
 The results are copied into the call's folder (`transcriber.transcription`). If a job fails, its call goes to the DLQ
 with Amazon Transcribe's reason; a redrive starts another job. Other errors are retried, as everywhere (`shared.batch`).

@@ -124,7 +124,7 @@ class Tables:
 
 
 def source_of(calls: list[Known]) -> str:
-    """A hash of what the files of a day are made of: the records change whenever a call's JSON or transcription does."""
+    """A hash of what a day's files are made of: a record changes whenever the call's JSON or transcription does."""
     state = sorted(
         f"{each.call.conversation_id} {each.call.t_order} {each.call.mp3_order} {each.call.audio} {each.call.json_key} "
         f"{each.call.external_number} {sorted(each.memories.items())} {each.call.transcription}"

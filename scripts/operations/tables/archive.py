@@ -11,9 +11,8 @@ from scripts.operations.tables.rows import CallRows, record_only
 from shared.call import Call
 from shared.conversation import Turn
 from shared.errors import StorageError
-from shared.keys import call_transcription
 from shared.record import MEMORIES
-from shared.transcription import turns_of
+from shared.transcription import result_key, turns_of
 
 TOGETHER = 50  # calls whose records and ledgers DynamoDB reads in one request each: a request takes 100 keys
 COLD = "InvalidObjectState"  # what S3 says of an object in an archive class
@@ -91,8 +90,8 @@ class Archive:
         return CallRows([record_only(known.call, known.memories)]), problem
 
     def _hear(self, call: Call) -> list[Turn]:
-        key = call_transcription(str(call.folder), call.conversation_id)
-        found = self._bucket.read(key) if key in call.event_keys else None
+        key = result_key(call)
+        found = self._bucket.read(key) if key else None
         return turns_of(found[0]) if found else []
 
     def _is_erased(self, conversation_id: str) -> bool:
