@@ -5,17 +5,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timezone
 
-from botocore.exceptions import ClientError
-
 from scripts.operations.erasure.find import Found, all_versions
 from scripts.operations.erasure.reading import Subject
 from scripts.operations.stack import AT_ONCE, Stack
 from shared import keys
-from shared.aws_errors import error_code
 from shared.bucket import Version
 from shared.call import Call
 from shared.times import utc
 from shared.unnamed import Unnamed
+from transcriber.jobs import Jobs
 
 
 class Eraser:
@@ -48,23 +46,15 @@ class Eraser:
 
         A running job can neither be stopped nor deleted. When it ends, the transcriber finds the tombstone.
         """
-        return {
-            call.conversation_id
-            for call in found.calls.values()
-            if call.transcription and not self._delete_job(call.transcription.job)
-        }
-
-    def _delete_job(self, name: str) -> bool:
-        transcribe = self._stack.client("transcribe")
-        try:
-            job = transcribe.get_transcription_job(TranscriptionJobName=name)["TranscriptionJob"]
-            if job["TranscriptionJobStatus"] in ("QUEUED", "IN_PROGRESS"):
-                return False
-            transcribe.delete_transcription_job(TranscriptionJobName=name)
-        except ClientError as error:
-            if error_code(error) not in ("NotFoundException", "BadRequestException"):  # it is gone
-                raise
-        return True
+        names = {call.conversation_id: call.transcription.job for call in found.calls.values() if call.transcription}
+        if not names:
+            return set()
+        jobs = Jobs(self._stack.client("transcribe"), prefix="", bucket_name=self._bucket.name, kms_key_arn="")
+        found_jobs = {each: job for each, name in names.items() if (job := jobs.find(name))}
+        for each, job in found_jobs.items():
+            if not job.is_running:
+                jobs.delete(names[each])
+        return {each for each, job in found_jobs.items() if job.is_running}
 
     def delete_objects(self, found: Found) -> Iterator[tuple[Version, bool]]:
         """Delete permanently; says of each version whether it is deleted. Arrays go first: others lead to them."""

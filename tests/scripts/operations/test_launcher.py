@@ -15,7 +15,11 @@ ROOT = Path(__file__).parents[3]
 def project(tmp_path: Path) -> Path:
     """The project as it is installed, with an environment that is ready."""
     folder = tmp_path / "project"
-    for part in ("scripts", "shared", "api", "archiver", "memory_writer", "reconciler", "indexer", "canary", "ingest"):
+    parts = (
+        "scripts", "shared", "api", "archiver", "memory_writer", "reconciler", "indexer", "transcriber", "canary",
+        "ingest",
+    )  # fmt: skip
+    for part in parts:
         shutil.copytree(ROOT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("Makefile", "requirements-dev.txt"):
         shutil.copy(ROOT / file, folder)
