@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from scripts.operations.reports.cost import PER_CALL
 from scripts.operations.rules import Metric, watched
 from tests.alarms import drawn, expressions
 from tests.archiver.conftest import audio, stage, transcript
@@ -167,12 +168,12 @@ def test_the_estimate_of_the_cost_is_that_of_the_prices_beside_it():
         cost[name] = eval(expression, {}, cost)
 
     gigabyte_seconds = sum(seconds[name] * memory[name] / 1024 for name in memory)
-    per_call = (6 * 5 + 4 * 0.4 + 5 * 3 * 0.4 + 2 * 0.5 + 22 * 0.625) * 1e-6
+    per_call = sum(times * price for times, price in PER_CALL.values()) * 1e-6  # a report says the same
     parts = {
         "api": 2 * (2_000 + 2_048) * 1e-6,
         "functions": 9 * 5_000 * 0.2e-6 + gigabyte_seconds * 0.0000133334,
         "polling": 5 * 400_000 * 0.4e-6,
-        "handling": 1_000 * round(per_call, 5),
+        "handling": 1_000 * round(per_call, 6),
         "transcription": 100 * 0.024,
         "searches": 5,
         "storage": 0.023 + 0.0125 + 0.004 + 4_000 * 0.65 / 100_000,

@@ -19,8 +19,8 @@ MEMORY_GB_SECONDS = 10.0  # for each of its memories: the function waits until M
 INVOCATIONS = 4  # two webhooks, each received and archived
 # How many requests a call needs, and the price of a million.
 PER_CALL = {
-    "S3, PUT": (6, 5.0), "S3, GET": (3, 0.4), "SQS": (12, 0.4), "SNS": (2, 0.5), "DynamoDB, write units": (22, 0.625),
-    "DynamoDB, read units": (1, 0.125),
+    "S3, PUT": (6, 5.0), "S3, GET": (4, 0.4), "SQS": (15, 0.4), "SNS": (2, 0.5), "DynamoDB, write units": (24, 0.625),
+    "DynamoDB, read units": (2, 0.125),
 }  # fmt: skip
 NOTE = (
     "An estimate for the calls of this month, at prices of us-east-1 without free tier: please verify them. The time "
