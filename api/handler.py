@@ -41,7 +41,7 @@ from api.statistics import read_statistics
 from shared.aws import Aws
 from shared.call import Call
 from shared.conversation import Turn
-from shared.errors import ProblemError, StorageError
+from shared.errors import ColdStorageError, ProblemError
 from shared.keys import is_id
 from shared.observability import count, logger, metrics
 from shared.settings import at_start, read_settings
@@ -253,10 +253,8 @@ def read_object(key: str) -> bytes | None:
     """Raises ColdError."""
     try:
         stored = aws().bucket.read(key)
-    except StorageError as error:
-        if "InvalidObjectState" in str(error):
-            raise ColdError from None
-        raise
+    except ColdStorageError:
+        raise ColdError from None
     return stored[0] if stored else None
 
 

@@ -20,11 +20,10 @@ from shared.call import Call
 from shared.errors import ProblemError
 from shared.record import Records
 from shared.texts import fold, needles
-from shared.times import utc
+from shared.times import LAST_SECOND, unix_seconds, utc
 
 WIDTHS = (7, 23, 60, 275)  # days: the last 7, 30, 90 and 365; then all the rest
 COLD = "The transcript is in cold storage: restore its JSON in S3 first."
-_LAST_SECOND = 9_999_999_999
 _AT_ONCE = 8  # JSONs that are read at once
 Read = Callable[[Call], Recorded | None]  # may raise ColdError
 
@@ -59,7 +58,7 @@ class Search:
         """A page of hits, and whether it is to be asked for again, because nothing was found before the deadline."""
         query = self._query
         cursor = read(TurnsCursor, query.cursor, query.filters())
-        place = Place(cursor.at, cursor.id, cursor.turn) if cursor else Place(_seconds(query.until, _LAST_SECOND))
+        place = Place(cursor.at, cursor.id, cursor.turn) if cursor else Place(unix_seconds(query.until, LAST_SECOND))
         page = Page(place, cursor.step, cursor.query) if cursor else Page(place)
         newest, first = min(place.started, int(now.timestamp())), self._first_day()
         while not (page.is_last or page.is_cut or len(page.hits) == query.limit):
@@ -80,7 +79,7 @@ class Search:
             return
         begin = max(first, _before(last, WIDTHS[page.step] - 1)) if page.step < len(WIDTHS) else first
         sql = search_turns(
-            self._table, self._needles, (begin, last), _seconds(self._query.since), after,
+            self._table, self._needles, (begin, last), unix_seconds(self._query.since), after,
             role=self._query.role, agents=self._agents,
         )  # fmt: skip
         try:
@@ -101,7 +100,7 @@ class Search:
             page.is_cut = seen < len(found.rows)
             page.place = _hidden(_place(found.rows[seen - 1]), page.place, after)
         else:
-            page.place, page.step = Place(_seconds(f"{begin}T00:00:00Z") - 1), min(page.step + 1, len(WIDTHS))
+            page.place, page.step = Place(unix_seconds(f"{begin}T00:00:00Z") - 1), min(page.step + 1, len(WIDTHS))
             page.is_last = begin == first
 
     def _take(self, page: Page, rows: Sequence[Row], deadline: float) -> int:
@@ -168,7 +167,7 @@ class Search:
         """`searched` is the time of which all hits are in this answer."""
         at, id, turn = page.place
         if page.is_last:
-            oldest, following = _seconds(self._query.since or (f"{first}T00:00:00Z" if first else None)), None
+            oldest, following = unix_seconds(self._query.since or (f"{first}T00:00:00Z" if first else None)), None
         else:
             cursor = TurnsCursor(at=at, id=id, turn=turn, step=page.step, query=page.query)
             oldest, following = at if id else at + 1, write(cursor, self._query.filters())
@@ -192,10 +191,6 @@ def _hidden(last: Place, shown: Place, before: Place) -> Place:
     minute = Place(-(-last.started // 60) * 60)
     near = min(shown, minute, key=lambda place: place.started)
     return near if near != before else last
-
-
-def _seconds(moment: str | None, otherwise: int = 0) -> int:
-    return int(datetime.fromisoformat(moment).timestamp()) if moment else otherwise
 
 
 def _moment(seconds: int) -> str:

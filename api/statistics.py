@@ -1,7 +1,6 @@
 """Sums for each day and agent, counted by Athena from the rows that stand for whole calls."""
 
 from collections.abc import Collection
-from datetime import datetime
 from typing import Any
 
 from api.athena import Athena, Row, RunningError
@@ -9,8 +8,7 @@ from api.cursor import SumsCursor, read, write
 from api.parameters import SpanQuery
 from api.sql import MOST_SUMS, sum_calls
 from shared.errors import ProblemError
-
-_LAST_SECOND = 9_999_999_999
+from shared.times import LAST_SECOND, unix_seconds
 
 
 def read_statistics(
@@ -21,7 +19,7 @@ def read_statistics(
     first = athena.first_day() if agents is None or agents else None
     if first is None:
         return {"rows": [], "next": None, "bytes": 0}
-    since, until = _seconds(query.since, 0), _seconds(query.until, _LAST_SECOND)
+    since, until = unix_seconds(query.since), unix_seconds(query.until, LAST_SECOND)
     days = (max(first, (query.since or first)[:10]), (query.until or "9999-12-31")[:10])
     try:
         found = athena.run(sum_calls(table, days, since, until, agents), deadline, cursor.query if cursor else None)
@@ -41,7 +39,3 @@ def _sums(row: Row) -> dict[str, Any]:
         "failure": failure, "unknown": calls - success - failure, "timed": timed,
         "average_secs": round(seconds / timed, 1) if timed else None, "with_audio": with_audio, "cost": cost,
     }  # fmt: skip
-
-
-def _seconds(moment: str | None, otherwise: int) -> int:
-    return int(datetime.fromisoformat(moment).timestamp()) if moment else otherwise

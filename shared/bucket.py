@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Literal
 from botocore.exceptions import BotoCoreError, ClientError
 
 from shared.aws_errors import AwsError, error_code
-from shared.errors import StorageError
+from shared.errors import ColdStorageError, StorageError
 
 PutOutcome = Literal["written", "equal", "stale"]
 ARCHIVED = {"Key": "archived", "Value": "true"}
@@ -208,4 +208,5 @@ def content(answer: dict[str, Any]) -> bytes:
 
 def _storage_error(error: ClientError | BotoCoreError) -> StorageError:
     operation = error.operation_name if isinstance(error, ClientError) else "S3"
-    return StorageError(f"{operation}: {error_code(error)}")
+    kind = ColdStorageError if error_code(error) == "InvalidObjectState" else StorageError
+    return kind(f"{operation}: {error_code(error)}")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import msgspec
 
 from shared.parts import MISSING, Json, Part, fields, members, number, objects, scalar, text
+from shared.times import LAST_SECOND
 
-_LAST_SECOND = 9_999_999_999  # in the year 2286: later times in milliseconds do not fit the 13 digits of an `order`
 Raw = msgspec.Raw
 
 
@@ -103,7 +103,7 @@ class Conversation:
         """Unix milliseconds of the call's end, or of its start if the duration is unknown."""
         if self.started_at is None:
             return None
-        return round(min(self.started_at.timestamp() + (self.duration_secs or 0), _LAST_SECOND) * 1000)
+        return round(min(self.started_at.timestamp() + (self.duration_secs or 0), LAST_SECOND) * 1000)
 
     def turns(self) -> Iterator[Turn]:
         """The transcript's turns, in order, or those that were heard in the recording."""
@@ -154,9 +154,9 @@ def _criterion(name: str, part: Json) -> Criterion:
 def read_seconds(part: Json) -> float | None:
     """Unix seconds or a duration; None if the value can be neither."""
     found = number(part)
-    return found if found is not None and 0 <= found <= _LAST_SECOND else None
+    return found if found is not None and 0 <= found <= LAST_SECOND else None
 
 
 def _read_credits(part: Json) -> int | None:
     found = number(part)
-    return round(found) if found is not None and 0 <= found <= _LAST_SECOND else None
+    return round(found) if found is not None and 0 <= found <= LAST_SECOND else None

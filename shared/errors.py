@@ -10,6 +10,7 @@ AgenticMemoryError
 │   └── RefusedError        Mem0 refused the request or the key; a retry cannot help
 └── RetryError              the record fails: SQS retries it, and then moves it to the dead-letter queue
     ├── StorageError        S3 refused or did not answer
+    │   └── ColdStorageError    the object must first be restored from an archive class of S3
     ├── LeaseError          another worker holds this memory, or it is not known yet whether it was written
     ├── PendingError        Mem0 accepted this memory and is still processing it
     ├── EventUnknownError   Mem0 does not know the event of a memory that it accepted
@@ -77,6 +78,10 @@ class RetryError(AgenticMemoryError):
 
 class StorageError(RetryError):
     """S3 refused or did not answer. AWS's own text is left out: it names the key, which contains a phone number."""
+
+
+class ColdStorageError(StorageError):
+    """The object is in a storage class of S3 from which it must first be restored."""
 
 
 class LeaseError(RetryError):

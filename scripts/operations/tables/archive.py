@@ -10,12 +10,11 @@ from scripts.operations.tables.recorded import read_rows
 from scripts.operations.tables.rows import CallRows, record_only
 from shared.call import Call
 from shared.conversation import Turn
-from shared.errors import StorageError
+from shared.errors import ColdStorageError
 from shared.record import MEMORIES
 from shared.transcription import result_key, turns_of
 
 TOGETHER = 50  # calls whose records and ledgers DynamoDB reads in one request each: a request takes 100 keys
-COLD = "InvalidObjectState"  # what S3 says of an object in an archive class
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,7 @@ class Archive:
             problem = "missing"
         except ValueError:
             problem = "not JSON"
-        except StorageError as error:
-            if COLD not in str(error):
-                raise
+        except ColdStorageError:
             problem = "in an archive class of S3"
         return CallRows([record_only(known.call, known.memories)]), problem
 
