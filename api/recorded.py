@@ -5,71 +5,15 @@ from collections.abc import Callable, Collection, Iterator
 from itertools import islice
 from typing import Any
 
-import msgspec
-
 from api.replies import MOST_BYTES, size_of, to_json, too_large
 from shared.conversation import Conversation, Turn
-from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+from shared.details import Analysis, Details, Metadata, Result, ToolPart, TurnPart, direction_of
+from shared.parts import Json, fields, members, number, objects, read_json, restore, scalar, text
 from shared.transcription import is_without_words
 
 MOST_LEVELS = 50  # of nested values
 MOST_OF_VALUE = 1_000_000  # bytes: as objects, they take many times as much memory
-Raw = msgspec.Raw
 Hide = Callable[[str | None], str | None]  # masks phone numbers
-
-
-class _Data(Part):
-    transcript: Raw = MISSING
-    metadata: Raw = MISSING
-    analysis: Raw = MISSING
-
-
-class _Metadata(Part):
-    main_language: Raw = MISSING
-    termination_reason: Raw = MISSING
-    phone_call: Raw = MISSING
-    sms: Raw = MISSING
-    whatsapp: Raw = MISSING
-
-
-class _Contact(Part):
-    direction: Raw = MISSING
-
-
-class _Analysis(Part):
-    evaluation_criteria_results: Raw = MISSING
-    evaluation: Raw = MISSING
-    data_collection_results: Raw = MISSING
-
-
-class _Result(Part):
-    name: Raw = MISSING
-    result: Raw = MISSING
-    value: Raw = MISSING
-    rationale: Raw = MISSING
-
-
-class _Turn(Part):
-    role: Raw = MISSING
-    message: Raw = MISSING
-    content: Raw = MISSING
-    original_message: Raw = MISSING
-    interrupted: Raw = MISSING
-    time_in_call_secs: Raw = MISSING
-    tool_calls: Raw = MISSING
-    tool_results: Raw = MISSING
-
-
-class _Tool(Part):
-    request_id: Raw = MISSING
-    tool_name: Raw = MISSING
-    type: Raw = MISSING
-    params_as_json: Raw = MISSING
-    result_value: Raw = MISSING
-    result: Raw = MISSING
-    is_error: Raw = MISSING
-    tool_latency_secs: Raw = MISSING
-    error_type: Raw = MISSING
 
 
 class Recorded:
@@ -79,13 +23,12 @@ class Recorded:
     """
 
     def __init__(self, body: bytes, hide: Hide, hear: Callable[[], list[Turn]] = list) -> None:
-        self._data, self._hide, self._hear = fields(_Data, read_json(body)), hide, hear
+        self._data, self._hide, self._hear = fields(Details, read_json(body)), hide, hear
 
     def facts(self) -> dict[str, Any]:
-        metadata = fields(_Metadata, self._data.metadata)
-        contacts = (fields(_Contact, part) for part in (metadata.phone_call, metadata.sms, metadata.whatsapp))
+        metadata = fields(Metadata, self._data.metadata)
         return {
-            "direction": self._hide(next((found for each in contacts if (found := text(each.direction))), None)),
+            "direction": self._hide(direction_of(metadata)),
             "language": self._text(metadata.main_language),
             "termination_reason": self._text(metadata.termination_reason),
             "evaluation": list(self._evaluation()),
@@ -103,7 +46,7 @@ class Recorded:
         if words := self._heard():
             return to_json(heard(words, self._hide))
         written, size = [], 0
-        for index, turn in enumerate(objects(_Turn, self._data.transcript)):
+        for index, turn in enumerate(objects(TurnPart, self._data.transcript)):
             written.append(to_json(self._turn(index, turn)))
             size += size_of(written[-1])
             if size > MOST_BYTES:
@@ -118,7 +61,7 @@ class Recorded:
                 for index, turn in enumerate(words) if index in indexes
             }  # fmt: skip
         last = max(indexes, default=-1)
-        turns = islice(enumerate(objects(_Turn, self._data.transcript)), last + 1)
+        turns = islice(enumerate(objects(TurnPart, self._data.transcript)), last + 1)
         return {
             index: {
                 "role": self._text(turn.role), "message": self._text(turn.message or turn.content),
@@ -129,26 +72,26 @@ class Recorded:
         }  # fmt: skip
 
     def _evaluation(self) -> Iterator[dict[str, Any]]:
-        analysis = fields(_Analysis, self._data.analysis)
+        analysis = fields(Analysis, self._data.analysis)
         named = list(members(analysis.evaluation_criteria_results))
         for id, part in [*named, *([("evaluation", analysis.evaluation)] if analysis.evaluation else [])]:
-            found = fields(_Result, part)
+            found = fields(Result, part)
             yield self._named(id, found) | {
                 "result": self._text(found.result),
                 "rationale": self._text(found.rationale),
             }
 
     def _collected(self) -> Iterator[dict[str, Any]]:
-        for id, part in members(fields(_Analysis, self._data.analysis).data_collection_results):
-            found = fields(_Result, part)
+        for id, part in members(fields(Analysis, self._data.analysis).data_collection_results):
+            found = fields(Result, part)
             yield self._named(id, found) | {
                 "value": self._value(restore(found.value)), "rationale": self._text(found.rationale)
             }  # fmt: skip
 
-    def _named(self, id: str, found: _Result) -> dict[str, Any]:
+    def _named(self, id: str, found: Result) -> dict[str, Any]:
         return {"id": self._hide(id), "name": self._text(found.name) or self._hide(id)}
 
-    def _turn(self, index: int, turn: _Turn) -> dict[str, Any]:
+    def _turn(self, index: int, turn: TurnPart) -> dict[str, Any]:
         return {
             "index": index,
             "role": self._text(turn.role),
@@ -156,18 +99,18 @@ class Recorded:
             "original_message": self._text(turn.original_message),
             "interrupted": scalar(turn.interrupted) is True,
             "at_secs": _seconds(turn.time_in_call_secs),
-            "tool_calls": [self._call(each) for each in objects(_Tool, turn.tool_calls)],
-            "tool_results": [self._result(each) for each in objects(_Tool, turn.tool_results)],
+            "tool_calls": [self._call(each) for each in objects(ToolPart, turn.tool_calls)],
+            "tool_results": [self._result(each) for each in objects(ToolPart, turn.tool_results)],
         }
 
-    def _call(self, tool: _Tool) -> dict[str, Any]:
+    def _call(self, tool: ToolPart) -> dict[str, Any]:
         given = text(tool.params_as_json)
         return {
             "id": self._text(tool.request_id), "name": self._text(tool.tool_name), "type": self._text(tool.type),
             "arguments": self._value(restore(tool.params_as_json) if given is None else _inner(given)),
         }  # fmt: skip
 
-    def _result(self, tool: _Tool) -> dict[str, Any]:
+    def _result(self, tool: ToolPart) -> dict[str, Any]:
         return {
             "id": self._text(tool.request_id), "name": self._text(tool.tool_name),
             "result": self._value(restore(tool.result_value or tool.result)), "is_error": scalar(tool.is_error) is True,

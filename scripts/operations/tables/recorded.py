@@ -4,71 +4,16 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from decimal import Decimal, InvalidOperation
 
-import msgspec
-
 from scripts.operations.tables.rows import CallRows, CollectedRow, EvaluationRow, ToolRow, TurnRow, record_only
 from shared.call import Call
 from shared.conversation import Turn, read_conversation
-from shared.parts import MISSING, Json, Part, fields, members, number, objects, read_json, restore, scalar, text
+from shared.details import Analysis, Details, Metadata, Result, ToolPart, TurnPart, direction_of
+from shared.parts import Json, fields, members, number, objects, read_json, restore, scalar, text
 from shared.transcription import is_without_words
 
-Raw = msgspec.Raw
 CENTS = Decimal("0.000001")
 _MOST_MONEY = Decimal(10) ** 12
 _LONGEST = 1e9  # seconds: about 30 years
-
-
-class _Data(Part):
-    agent_name: Raw = MISSING
-    transcript: Raw = MISSING
-    metadata: Raw = MISSING
-    analysis: Raw = MISSING
-
-
-class _Metadata(Part):
-    main_language: Raw = MISSING
-    termination_reason: Raw = MISSING
-    cost_fiat: Raw = MISSING
-    phone_call: Raw = MISSING
-    sms: Raw = MISSING
-    whatsapp: Raw = MISSING
-
-
-class _Contact(Part):
-    direction: Raw = MISSING
-
-
-class _Analysis(Part):
-    data_collection_results: Raw = MISSING
-
-
-class _Collected(Part):
-    value: Raw = MISSING
-    rationale: Raw = MISSING
-
-
-class _Turn(Part):
-    role: Raw = MISSING
-    message: Raw = MISSING
-    content: Raw = MISSING
-    original_message: Raw = MISSING
-    interrupted: Raw = MISSING
-    time_in_call_secs: Raw = MISSING
-    source_medium: Raw = MISSING
-    tool_calls: Raw = MISSING
-    tool_results: Raw = MISSING
-
-
-class _Tool(Part):
-    request_id: Raw = MISSING
-    tool_name: Raw = MISSING
-    type: Raw = MISSING
-    params_as_json: Raw = MISSING
-    result_value: Raw = MISSING
-    result: Raw = MISSING
-    is_error: Raw = MISSING
-    error_type: Raw = MISSING
-    tool_latency_secs: Raw = MISSING
 
 
 def read_rows(call: Call, memories: dict[str, str], body: bytes, hear: Callable[[], list[Turn]]) -> CallRows:
@@ -77,10 +22,9 @@ def read_rows(call: Call, memories: dict[str, str], body: bytes, hear: Callable[
     If it has no words, the turns are those that Amazon Transcribe heard in the recording, which `hear` reads.
     """
     part = read_json(body)
-    conversation, data = read_conversation(part), fields(_Data, part)
-    metadata, analysis = fields(_Metadata, data.metadata), fields(_Analysis, data.analysis)
-    contacts = [fields(_Contact, each) for each in (metadata.phone_call, metadata.sms, metadata.whatsapp)]
-    turns = list(objects(_Turn, data.transcript))
+    conversation, data = read_conversation(part), fields(Details, part)
+    metadata, analysis = fields(Metadata, data.metadata), fields(Analysis, data.analysis)
+    turns = list(objects(TurnPart, data.transcript))
     turn_rows = [_turn(call.conversation_id, index, turn) for index, turn in enumerate(turns)]
     if is_without_words(conversation):
         turn_rows = [_heard(call.conversation_id, *each) for each in enumerate(hear())] or turn_rows
@@ -88,7 +32,7 @@ def read_rows(call: Call, memories: dict[str, str], body: bytes, hear: Callable[
     row = record_only(
         call, memories, has_json=True, bytes=len(body),
         agent_id=whole(conversation.agent_id), agent_name=_text(data.agent_name),
-        direction=next((found for each in contacts if (found := _text(each.direction))), None),
+        direction=whole(direction_of(metadata)),
         started_at=conversation.started_at, seconds=conversation.duration_secs, status=whole(conversation.status),
         outcome=whole(conversation.call_successful), termination_reason=_text(metadata.termination_reason),
         language=_text(metadata.main_language), title=whole(conversation.title), summary=whole(conversation.summary),
@@ -106,7 +50,7 @@ def _has_words(turn: TurnRow) -> bool:
     return (turn.message or "").strip(". ") != ""  # "..." means that nothing was recognised
 
 
-def _turn(call: str, index: int, turn: _Turn) -> TurnRow:
+def _turn(call: str, index: int, turn: TurnPart) -> TurnRow:
     return TurnRow(
         call, index, _text(turn.role), _text(turn.message or turn.content), _text(turn.original_message),
         _flag(turn.interrupted), _seconds(turn.time_in_call_secs), _text(turn.source_medium),
@@ -117,28 +61,28 @@ def _heard(call: str, index: int, turn: Turn) -> TurnRow:
     return TurnRow(call, index, turn.role, turn.message, None, None, turn.secs, "transcribe")
 
 
-def _collected(call: str, analysis: _Analysis) -> Iterator[CollectedRow]:
+def _collected(call: str, analysis: Analysis) -> Iterator[CollectedRow]:
     for name, part in members(analysis.data_collection_results):
-        found = fields(_Collected, part)
+        found = fields(Result, part)
         yield CollectedRow(call, str(whole(name)), _json(found.value), _text(found.rationale))
 
 
-def _tools(call: str, turns: list[_Turn]) -> list[ToolRow]:
+def _tools(call: str, turns: list[TurnPart]) -> list[ToolRow]:
     """Each tool call with its answer, which has the same request id; then the answers to no call."""
-    answers: dict[str | None, deque[tuple[int, _Tool]]] = defaultdict(deque)
+    answers: dict[str | None, deque[tuple[int, ToolPart]]] = defaultdict(deque)
     for index, turn in enumerate(turns):
-        for answer in objects(_Tool, turn.tool_results):
+        for answer in objects(ToolPart, turn.tool_results):
             answers[_text(answer.request_id)].append((index, answer))
     rows = []
     for index, turn in enumerate(turns):
-        for asked in objects(_Tool, turn.tool_calls):
+        for asked in objects(ToolPart, turn.tool_calls):
             waiting = answers.get(_text(asked.request_id))
             rows.append(_tool(call, index, asked, waiting.popleft()[1] if waiting else None))
     return rows + [_tool(call, index, answer, answer) for each in answers.values() for index, answer in each]
 
 
-def _tool(call: str, index: int, asked: _Tool, answer: _Tool | None) -> ToolRow:
-    told = answer or _Tool()
+def _tool(call: str, index: int, asked: ToolPart, answer: ToolPart | None) -> ToolRow:
+    told = answer or ToolPart()
     given = _text(asked.params_as_json)
     return ToolRow(
         call, index, _text(asked.request_id), _text(asked.tool_name), _text(asked.type),
